@@ -1,0 +1,21 @@
+//! The ear of Offhook: what happens on one 8 kHz telephone line.
+//!
+//! One [`Ear`] per leg. It is fed 10 ms at a time with what came from the line
+//! and what we sent to it, and writes down what it heard as [`Event`]s. It
+//! decides nothing, knows no clock (it counts samples), allocates nothing and
+//! never blocks; its size is fixed.
+//!
+//! Beside the ear live the small signal tools a media path needs: [`g711`],
+//! loss concealment, comfort noise and tones.
+#![no_std]
+
+pub mod event;
+
+pub use event::{
+    AnswerClass, Event, EventKind, Events, Line, SilenceCause, Source, ToneKind,
+};
+
+/// Samples a second on the line.
+pub const SAMPLE_RATE: u32 = 8_000;
+/// Samples in one frame: 10 ms.
+pub const FRAME: usize = 80;

@@ -1,0 +1,2 @@
+//! SIP signalling, SDP offer/answer and RTP sessions without I/O.
+#![forbid(unsafe_code)]

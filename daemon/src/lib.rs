@@ -1,1 +1,5 @@
-//! The daemon and the command line share this library.
+//! The daemon `offhookd` and the command line `offhook` share this library:
+//! the only place with I/O, threads and a clock.
+
+pub mod bell;
+pub mod clock;

@@ -11,9 +11,7 @@
 
 pub mod event;
 
-pub use event::{
-    AnswerClass, Event, EventKind, Events, Line, SilenceCause, Source, ToneKind,
-};
+pub use event::{AnswerClass, Event, EventKind, Events, Line, SilenceCause, Source, ToneKind};
 
 /// Samples a second on the line.
 pub const SAMPLE_RATE: u32 = 8_000;

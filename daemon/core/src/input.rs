@@ -1,0 +1,289 @@
+//! All that can happen to a conversation. The log of these, with the time each
+//! was handled, replays the conversation bit for bit.
+//!
+//! The daemon translates into these words from SIP, from the ear and from the
+//! engines; what it cannot translate does not reach the core.
+
+use core::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{ActionId, LegId, Seq, Turn};
+
+/// Something that happened, and when (since daemon start). The moment it is
+/// handled is passed beside it and is never earlier.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Input {
+    /// When it happened.
+    pub at: Duration,
+    /// What happened.
+    pub event: Event,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Event {
+    /// A call came in on leg 0.
+    Offered(Offered),
+    /// Somebody asks for an outbound call: the conversation proposes `dial` to the gate.
+    Originate(Originate),
+    /// Something happened on a leg.
+    Leg(LegId, LegEvent),
+    /// Facts outside the conversation changed (local time, capacity, account state).
+    Facts(Vec<Fact>),
+    /// What the store says to `Persist`.
+    Stored {
+        /// Which request.
+        seq: Seq,
+        /// It is durable, or it could not be kept.
+        durable: bool,
+    },
+    /// What the upstream says to a delivered action.
+    Upstream {
+        /// Which action.
+        action: ActionId,
+        /// Its answer.
+        answer: UpstreamAnswer,
+    },
+    /// A person at the box orders the call to end.
+    OperatorHangup,
+    /// The time asked for with `Output::Wait` has come.
+    Wake,
+}
+
+/// An inbound call.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Offered {
+    /// Name of the trunk it came by.
+    pub trunk: String,
+    /// Caller as the trunk gives it; empty when anonymous.
+    pub caller: String,
+    /// Called number or user.
+    pub called: String,
+}
+
+/// An outbound call that somebody asks for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Originate {
+    /// Whom to call: number or URI, as the trunk takes it.
+    pub to: String,
+    /// By which trunk.
+    pub trunk: String,
+    /// Who asked (`operator`, `campaign spring`).
+    pub by: String,
+}
+
+/// What can happen on a leg.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LegEvent {
+    /// The far end rings.
+    Ringing {
+        /// Audio flows before the answer.
+        media: bool,
+    },
+    /// The call is up: audio flows both ways.
+    Answered,
+    /// An outbound attempt failed before the answer.
+    Failed(Cause),
+    /// The leg is over.
+    Ended(Cause),
+    /// The far end put the leg on hold, or resumed it.
+    Held(bool),
+    /// Speech began.
+    SpeechStart,
+    /// The speaker has paused for 120 ms.
+    SpeechPause,
+    /// The speech ended.
+    SpeechEnd,
+    /// Speech over our prompt: the media edge has stopped it and raised the turn.
+    BargeIn {
+        /// The turn from now on.
+        turn: Turn,
+    },
+    /// The barge-in was a cough or an "mhm".
+    BargeInRetracted,
+    /// Who or what answered, when it is known or corrected.
+    Answer {
+        /// Who or what.
+        class: AnswerClass,
+        /// 0 to 100.
+        confidence: u8,
+        /// An earlier verdict was wrong.
+        corrected: bool,
+    },
+    /// The beep after a greeting has ended.
+    Beep,
+    /// A signalling tone, by its public name.
+    Tone(String),
+    /// A key was pressed.
+    Digit(Digit),
+    /// Nobody speaks, and why.
+    Silence(SilenceCause),
+    /// A prompt is over.
+    Played {
+        /// Which `Play`, by its number.
+        play: u32,
+        /// How much of it was sent, in ms.
+        sent_ms: u32,
+        /// To its end, or cut.
+        finished: bool,
+    },
+    /// A command came too late for its turn and was not carried out.
+    Stale {
+        /// The turn it was decided on.
+        turn: Turn,
+    },
+    /// Words were recognised.
+    Words(Words),
+    /// Events were lost between the media edge and here; this is where the leg stands.
+    EventsLost {
+        /// How many.
+        count: u32,
+        /// Somebody is speaking.
+        speaking: bool,
+    },
+    /// No packet has come for this long while one was due.
+    MediaLost {
+        /// Milliseconds without a packet.
+        ms: u32,
+    },
+}
+
+/// Words of one utterance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Words {
+    /// What was said.
+    pub text: String,
+    /// 0 to 100.
+    pub confidence: u8,
+    /// This is the last text of the utterance; it may withdraw what an earlier one suggested.
+    pub last: bool,
+}
+
+/// A key as the core may see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Digit {
+    /// `0`-`9`, `*`, `#`, `A`-`D`.
+    Key(char),
+    /// Pressed in a secret collection: the key itself stays at the media edge.
+    Masked,
+}
+
+/// Why a leg ended or never began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// The far end hung up.
+    FarHangup,
+    /// We hung up.
+    NearHangup,
+    /// The caller gave up before the answer.
+    Cancelled,
+    /// Busy.
+    Busy,
+    /// Nobody answered in time.
+    NoAnswer,
+    /// The far end declined.
+    Declined,
+    /// The number does not exist or cannot be reached.
+    Unallocated,
+    /// The network or the far end is congested.
+    Congestion,
+    /// No codec in common.
+    NoCommonCodec,
+    /// We have no room for another call.
+    Overload,
+    /// The trunk does not answer, or answers nonsense.
+    TrunkDown,
+    /// We, or they, are not allowed there (401, 403, 407).
+    Forbidden,
+    /// Nothing here is reached under that number (404).
+    NoRoute,
+    /// Packets stopped for too long.
+    MediaTimeout,
+    /// The daemon was killed during the call.
+    Interrupted,
+    /// A defect of ours ended the call.
+    InternalError,
+}
+
+impl Cause {
+    /// The public name, as in outcome events and on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::FarHangup => "far_hangup",
+            Self::NearHangup => "near_hangup",
+            Self::Cancelled => "cancelled",
+            Self::Busy => "busy",
+            Self::NoAnswer => "no_answer",
+            Self::Declined => "declined",
+            Self::Unallocated => "unallocated",
+            Self::Congestion => "congestion",
+            Self::NoCommonCodec => "no_common_codec",
+            Self::Overload => "overload",
+            Self::TrunkDown => "trunk_down",
+            Self::Forbidden => "forbidden",
+            Self::NoRoute => "no_route",
+            Self::MediaTimeout => "media_timeout",
+            Self::Interrupted => "interrupted",
+            Self::InternalError => "internal_error",
+        }
+    }
+}
+
+/// Who or what answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(
+    missing_docs,
+    reason = "dsp::AnswerClass, which the daemon translates, defines them"
+)]
+pub enum AnswerClass {
+    Human,
+    Machine,
+    Screening,
+    Ivr,
+    Fax,
+    Sit,
+    Busy,
+    Reorder,
+    Ringback,
+    Silence,
+    Unsure,
+}
+
+/// Why nobody speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(
+    missing_docs,
+    reason = "dsp::SilenceCause, which the daemon translates, defines them"
+)]
+pub enum SilenceCause {
+    NoRtp,
+    ComfortNoise,
+    HoldMusic,
+    Quiet,
+}
+
+/// A named value that the gate may read: integers only, booleans are 0 and 1.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fact {
+    /// Name, from the list in `policy`.
+    pub name: String,
+    /// Value; `None` withdraws it.
+    pub value: Option<i64>,
+}
+
+/// What the upstream says to an action it was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UpstreamAnswer {
+    /// Done: the caller may be told so.
+    Accepted,
+    /// Refused for good.
+    Rejected,
+}

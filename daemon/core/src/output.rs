@@ -1,0 +1,142 @@
+//! All that a conversation can ask for. The daemon carries these out in order.
+
+use core::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{ActionId, LegId, Seq, Turn};
+use crate::input::Cause;
+use crate::record::Record;
+
+/// What `poll` gives; drained until `Wait`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Do this now.
+    Do(LegId, Command),
+    /// A decision was taken. Those on external actions are kept at once (inside
+    /// `Persist` when authorised), the others ride with the next flush of the log.
+    Decided(Record),
+    /// Keep these actions; the answer comes back as `Event::Stored`.
+    Persist(Persist),
+    /// A held action may be sent now.
+    Release(ActionId),
+    /// A held action is withdrawn: kept in the books, never sent.
+    Withdraw(ActionId),
+    /// The conversation is over; the last thing it says but `Wait`.
+    Ended(Outcome),
+    /// Nothing more for now; wake me then, or not at all.
+    Wait(Option<Duration>),
+}
+
+/// What to do on a leg.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Command {
+    /// Tell the caller that it rings.
+    Ring,
+    /// Answer the call.
+    Answer,
+    /// Refuse the call.
+    Refuse(Cause),
+    /// Call out.
+    Dial {
+        /// Whom.
+        to: String,
+        /// By which trunk.
+        trunk: String,
+    },
+    /// End the leg in whatever state it is.
+    HangUp,
+    /// Say something; `Played` answers with the same number.
+    Play(Play),
+    /// Fade the prompt out within the next packet.
+    Stop {
+        /// The turn it was decided on.
+        turn: Turn,
+    },
+    /// Go on with the last prompt from the last word boundary heard.
+    Resume {
+        /// The turn it was decided on.
+        turn: Turn,
+        /// The number under which `Played` will answer.
+        play: u32,
+    },
+    /// Collect keys; in a secret collection they end at the media edge.
+    Collect {
+        /// Keys are masked.
+        secret: bool,
+    },
+    /// Return the caller's audio (a test destination).
+    Echo,
+    /// Send 1004 Hz (a test destination): the test frequency of ITU-T O.6,
+    /// kept off a submultiple of the sampling rate.
+    TestTone,
+}
+
+/// One prompt to be played.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Play {
+    /// The turn it was decided on.
+    pub turn: Turn,
+    /// Counts the plays of the conversation.
+    pub play: u32,
+    /// Keys of clips, said one after the other.
+    pub prompts: Vec<String>,
+    /// Speech over it stops it at the media edge.
+    pub interruptible: bool,
+}
+
+/// Actions to be kept together, all or none, with what led to them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Persist {
+    /// Comes back in `Event::Stored`.
+    pub seq: Seq,
+    /// The decision that authorised them.
+    pub record: Record,
+    /// One row each.
+    pub actions: Vec<OutboxRow>,
+}
+
+/// An authorised action on its way upstream.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutboxRow {
+    /// The id upstream sees, on every attempt.
+    pub id: ActionId,
+    /// Action type, e.g. `schedule`.
+    pub kind: String,
+    /// Order is kept within a lead: its number, or the conversation when unknown.
+    pub lead: String,
+    /// One effect only: lead, kind and object.
+    pub dedupe: String,
+    /// Born held: to be released or withdrawn later.
+    pub held: bool,
+    /// The fields of the action, as `name`, `value`.
+    pub fields: Vec<(String, String)>,
+}
+
+/// The one outcome event of a conversation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// Why it ended.
+    pub cause: Cause,
+    /// What the conversation reached, e.g. `booked`, `message_left`, `abandoned`.
+    pub result: String,
+    /// Role at the end.
+    pub role: String,
+    /// Stage at the end.
+    pub stage: String,
+    /// Who or what answered, by public name, where it was judged.
+    pub answered_by: Option<String>,
+    /// From answer to end.
+    pub talk: Duration,
+    /// Turns of the caller.
+    pub turns: u32,
+    /// Barge-ins.
+    pub barge_ins: u32,
+    /// Actions authorised.
+    pub authorised: u32,
+    /// Actions refused.
+    pub refused: u32,
+    /// What was collected, as `name`, `value` (no secrets).
+    pub collected: Vec<(String, String)>,
+}

@@ -1,0 +1,47 @@
+//! Decision records: what was proposed, what was read, which rules decided.
+
+use core::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{ActionId, Turn};
+
+/// One decision of the gate.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// When.
+    pub at: Duration,
+    /// The proposal's id; for an external action the id upstream sees.
+    pub action: ActionId,
+    /// Action type, e.g. `say`, `schedule`.
+    pub kind: String,
+    /// What in particular: a prompt key, a slot, a number.
+    pub object: String,
+    /// Role in which it was proposed.
+    pub role: String,
+    /// Stage in which it was proposed.
+    pub stage: String,
+    /// Turn on which it was proposed.
+    pub turn: Turn,
+    /// It leaves the box (true), or is only said or played.
+    pub external: bool,
+    /// The verdict.
+    pub verdict: Verdict,
+    /// Every rule that took part: those that denied when refused, those that
+    /// applied when authorised.
+    pub rules: Vec<String>,
+    /// The named values that these rules read; `None` = missing, which denies.
+    pub values: Vec<(String, Option<i64>)>,
+    /// Hash of the policy, in hex.
+    pub policy: String,
+}
+
+/// Yes or no.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Do it.
+    Authorised,
+    /// Do not, for the reasons in `rules`.
+    Refused,
+}

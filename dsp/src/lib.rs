@@ -9,7 +9,12 @@
 //! loss concealment, comfort noise and tones.
 #![no_std]
 
+pub mod conceal;
 pub mod event;
+pub mod fade;
+pub mod g711;
+pub mod noise;
+pub mod tone;
 
 pub use event::{AnswerClass, Event, EventKind, Events, Line, SilenceCause, Source, ToneKind};
 

@@ -9,13 +9,27 @@
 //! loss concealment, comfort noise and tones.
 #![no_std]
 
+mod answer;
+mod beep;
+mod cadence;
 pub mod conceal;
+mod dtmf;
+mod ear;
+mod echo;
 pub mod event;
 pub mod fade;
 pub mod g711;
+mod music;
 pub mod noise;
+mod report;
+mod signal;
+mod silence;
+mod spectrum;
+mod speech;
 pub mod tone;
+mod voice;
 
+pub use ear::{Ear, Snapshot};
 pub use event::{AnswerClass, Event, EventKind, Events, Line, SilenceCause, Source, ToneKind};
 
 /// Samples a second on the line.

@@ -1,0 +1,79 @@
+//! The beep after a greeting: one tone, alone, after somebody spoke.
+//!
+//! It is reported 40 to 50 ms after its end, when a message may start. Tones
+//! that repeat, form a SIT or belong to a fax are none. Called by the ear.
+
+use crate::event::EventKind;
+use crate::signal::{Segment, Signal};
+
+/// Samples per millisecond.
+const MS: u64 = 8;
+/// Shortest and longest beep: 85 ms to 1.7 s.
+const LENGTH: core::ops::RangeInclusive<u64> = 85 * MS..=1_700 * MS;
+/// Lowest and highest, Hz.
+const BAND: core::ops::Range<f32> = 370.0..2_250.0;
+/// Speech before it.
+const SPOKEN_BEFORE: u64 = 500 * MS;
+/// Quiet of the tone after which it is over.
+const REPORT_AFTER: u64 = 40 * MS;
+/// The same tone within this time is a signal that repeats.
+const ALONE_FOR: u64 = 6_000 * MS;
+/// Tones closer than this belong together (SIT, melodies).
+const APART: u64 = 1_000 * MS;
+
+/// A tone that may turn out to be a beep.
+#[derive(Clone, Debug)]
+pub(crate) struct Beep {
+    pending: Option<Segment>,
+}
+
+impl Beep {
+    pub(crate) const fn new() -> Self {
+        Self { pending: None }
+    }
+
+    /// Takes the tone that ended with the frame, if one did.
+    pub(crate) fn hear(
+        &mut self,
+        at: u64,
+        closed: Option<Segment>,
+        signal: &Signal,
+        spoken: u64,
+    ) -> Option<EventKind> {
+        if let Some(segment) = closed {
+            let fits = spoken >= SPOKEN_BEFORE && is_beep(&segment) && is_alone(&segment, signal);
+            self.pending = fits.then_some(segment);
+        }
+        let segment = self
+            .pending
+            .filter(|segment| at >= segment.end + REPORT_AFTER)?;
+        self.pending = None;
+        if signal.open().is_some() {
+            return None;
+        }
+        let hz = libm::roundf(segment.low) as u16;
+        Some(EventKind::Beep {
+            start: segment.start,
+            end: segment.end,
+            hz,
+        })
+    }
+}
+
+fn is_beep(segment: &Segment) -> bool {
+    LENGTH.contains(&segment.length())
+        && BAND.contains(&segment.low)
+        && BAND.contains(&segment.high)
+}
+
+/// No tone right before it, and not the same one within six seconds.
+fn is_alone(segment: &Segment, signal: &Signal) -> bool {
+    signal
+        .past()
+        .filter(|other| other.start < segment.start)
+        .all(|other| {
+            let gap = segment.start.saturating_sub(other.end);
+            let is_long = other.length() >= *LENGTH.start();
+            !is_long || (gap > APART && (gap > ALONE_FOR || !other.resembles(segment)))
+        })
+}

@@ -1,0 +1,237 @@
+//! The ear of one leg: joins canceller, voice, tones, keys, beep, answer and silence.
+//!
+//! All judgement is in the parts; this file only feeds them in order, once per
+//! frame. The media threads call it on arrival of audio, `offhook analyze` on
+//! files; both hear the same.
+
+use crate::FRAME;
+use crate::answer::{Answer, Evidence};
+use crate::beep::Beep;
+use crate::cadence::Cadence;
+use crate::dtmf::Keys;
+use crate::echo::Echo;
+use crate::event::{AnswerClass, EventKind, Events, Line, SilenceCause, Source, ToneKind};
+use crate::music::Music;
+use crate::report::Report;
+use crate::signal::Signal;
+use crate::silence::{Quiet, Silence};
+use crate::spectrum::Spectrum;
+use crate::speech::Speech;
+use crate::voice::Voice;
+
+/// Echo must be topped by this factor in power (6 dB) to count as a caller.
+const OVER_ECHO: f32 = 4.0;
+/// A row of keys is one tone event; after this pause it is another (3 s).
+const KEYS_APART: u64 = 24_000;
+
+/// What a consumer needs to go on after it lost events.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Snapshot {
+    /// Samples heard.
+    pub at: u64,
+    /// Number of the next event.
+    pub next_seq: u32,
+    /// Events that did not fit into a caller's list, ever.
+    pub dropped: u32,
+    /// Speech goes on (a pause shorter than 350 ms included) since this sample.
+    pub speaking_since: Option<u64>,
+    /// Sample after the last finished speech.
+    pub speech_end: Option<u64>,
+    /// The speech that goes on was reported as a barge-in.
+    pub barge_in: bool,
+    /// The verdict on who answered.
+    pub answer: Option<AnswerClass>,
+    /// The cause of the silence that was reported and lasts.
+    pub silence: Option<SilenceCause>,
+    /// Level of the background, dBov.
+    pub floor_dbov: f32,
+}
+
+/// Hears one line, 10 ms at a time. Fixed size, no heap, no clock.
+#[derive(Clone, Debug)]
+pub struct Ear {
+    at: u64,
+    next_seq: u32,
+    dropped: u32,
+    echo: Echo,
+    spectrum: Spectrum,
+    voice: Voice,
+    speech: Speech,
+    signal: Signal,
+    cadence: Cadence,
+    keys: Keys,
+    last_key: Option<u64>,
+    music: Music,
+    beep: Beep,
+    answer: Answer,
+    silence: Silence,
+}
+
+/// An ear must fit a media slot.
+const _: () = assert!(size_of::<Ear>() <= 32 * 1_024);
+
+impl Default for Ear {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Ear {
+    /// An ear that has heard nothing yet.
+    pub fn new() -> Self {
+        Self {
+            at: 0,
+            next_seq: 0,
+            dropped: 0,
+            echo: Echo::new(),
+            spectrum: Spectrum::new(),
+            voice: Voice::new(),
+            speech: Speech::new(),
+            signal: Signal::new(),
+            cadence: Cadence::new(),
+            keys: Keys::new(),
+            last_key: None,
+            music: Music::new(),
+            beep: Beep::new(),
+            answer: Answer::new(),
+            silence: Silence::new(),
+        }
+    }
+
+    /// Hears the next 10 ms: `near` came from the line, `far` is what we sent
+    /// in the same 10 ms. Events are appended to `out`. Does not allocate or block.
+    pub fn hear(&mut self, near: &[i16; FRAME], far: &[i16; FRAME], line: Line, out: &mut Events) {
+        self.at += FRAME as u64;
+        let at = self.at;
+        let (mut next_seq, mut dropped) = (self.next_seq, self.dropped);
+        let mut report = Report {
+            at,
+            next_seq: &mut next_seq,
+            dropped: &mut dropped,
+            out,
+        };
+        if line.playout_shift != 0 {
+            self.echo.shifted();
+        }
+        let residual = self.echo.cancel(near, far, self.speech.is_voiced());
+        self.spectrum.push(&residual.samples);
+        let heard = self.hear_tones(line.source, &mut report);
+        let echo_explains =
+            residual.far_recent && self.spectrum.frame_power < OVER_ECHO * residual.echo_power;
+        self.hear_voice(line.source, heard.tonal || echo_explains);
+        self.speech.hear(
+            at,
+            self.voice.probability(),
+            residual.far_recent,
+            &mut report,
+        );
+        self.conclude(line, &heard, residual.far_now, near, &mut report);
+        self.next_seq = next_seq;
+        self.dropped = dropped;
+    }
+
+    /// How likely the last frame was speech, 0 to 1.
+    pub fn speech_probability(&self) -> f32 {
+        self.voice.probability()
+    }
+
+    /// The state as a consumer of events would know it.
+    pub fn snapshot(&self) -> Snapshot {
+        let utterance = self.speech.current();
+        Snapshot {
+            at: self.at,
+            next_seq: self.next_seq,
+            dropped: self.dropped,
+            speaking_since: utterance.map(|utterance| utterance.start),
+            speech_end: self.speech.last_end(),
+            barge_in: utterance.is_some_and(|utterance| utterance.barge_in),
+            answer: self.answer.class(),
+            silence: self.silence.reported(),
+            floor_dbov: self.voice.floor_dbov(),
+        }
+    }
+
+    fn hear_tones(&mut self, source: Source, report: &mut Report) -> Heard {
+        let at = self.at;
+        if source != Source::Received {
+            return Heard {
+                tonal: self.signal.open().is_some(),
+                tone: None,
+                beep: false,
+            };
+        }
+        let closed = self.signal.hear(at, &self.spectrum);
+        let mut tone = self.cadence.hear(at, &self.signal, self.speech.spoken());
+        if let Some((digit, start)) = self.keys.hear(at, &self.spectrum) {
+            report.push(EventKind::Dtmf { digit, start });
+            let apart = self.last_key.is_none_or(|last| at - last > KEYS_APART);
+            self.last_key = Some(at);
+            tone = tone.or(apart.then_some((ToneKind::Dtmf, start)));
+        }
+        let tonal = self.signal.is_tonal(at) || self.keys.is_held();
+        let music = self.music.hear(at, &self.spectrum, tonal);
+        tone = tone.or(music.map(|start| (ToneKind::Music, start)));
+        if let Some((kind, start)) = tone {
+            report.push(EventKind::Tone { start, kind });
+        }
+        let is_key = self.last_key.is_some_and(|last| at - last < 1_600);
+        let beep = self
+            .beep
+            .hear(at, closed, &self.signal, self.speech.spoken());
+        let beep = beep.filter(|_| !is_key);
+        if let Some(kind) = beep {
+            report.push(kind);
+        }
+        Heard {
+            tonal,
+            tone: tone.map(|(kind, _)| kind),
+            beep: beep.is_some(),
+        }
+    }
+
+    fn hear_voice(&mut self, source: Source, explained: bool) {
+        match source {
+            Source::Received if self.spectrum.frame_power == 0.0 => self.voice.hear_nothing(),
+            Source::Received => self.voice.hear(&self.spectrum),
+            Source::Concealed => self.voice.hear_concealed(),
+            Source::ComfortNoise | Source::NoRtp => self.voice.hear_nothing(),
+        }
+        if explained {
+            self.voice.explain_away();
+        }
+    }
+
+    fn conclude(
+        &mut self,
+        line: Line,
+        heard: &Heard,
+        far_now: bool,
+        near: &[i16; FRAME],
+        report: &mut Report,
+    ) {
+        let evidence = Evidence {
+            answered: line.answered,
+            tone: heard.tone,
+            beep: heard.beep,
+            tonal: heard.tonal,
+        };
+        self.answer.hear(self.at, evidence, &self.speech, report);
+        let quiet = Quiet {
+            source: line.source,
+            zeros: near.iter().all(|&sample| sample == 0),
+            music: self.music.is_playing(),
+            sound: self.speech.current().is_some() || heard.tonal || far_now,
+            speech_end: self.speech.last_end(),
+        };
+        if let Some(kind) = self.silence.hear(self.at, quiet) {
+            report.push(kind);
+        }
+    }
+}
+
+/// What the tone parts heard in a frame.
+struct Heard {
+    tonal: bool,
+    tone: Option<ToneKind>,
+    beep: bool,
+}

@@ -1,0 +1,89 @@
+//! Music on hold, roughly: notes that are held, and hardly a break.
+//!
+//! Speech changes its spectrum within 100 ms and pauses; noise has no peaks;
+//! signalling tones are one note. Called by the ear.
+
+use crate::FRAME;
+use crate::spectrum::{LONG_BINS, Spectrum, decibels};
+
+/// Bins of 15.6 Hz from 250 to 3,400 Hz.
+const BINS: core::ops::Range<usize> = 16..218;
+/// Frames between the spectra that are compared: 80 ms, more than the window's length.
+const APART: u32 = 8;
+/// Softer than this is no music, dBov.
+const LOWEST_LEVEL: f32 = -50.0;
+/// Overlap of two spectra 80 ms apart that counts as a held note.
+const HELD: f32 = 0.55;
+/// Share of the eight strongest bins that counts as notes.
+const PEAKED: f32 = 0.45;
+/// Music begins and ends at these shares of held notes.
+const BEGIN: f32 = 0.62;
+const END: f32 = 0.35;
+/// Comparisons a share is averaged over: 4 s.
+const PACE: f32 = 0.02;
+
+/// Music detector of one line.
+#[derive(Clone, Debug)]
+pub(crate) struct Music {
+    before: [f32; LONG_BINS],
+    share: f32,
+    frames: u32,
+    playing: bool,
+}
+
+impl Music {
+    pub(crate) const fn new() -> Self {
+        Self {
+            before: [0.0; LONG_BINS],
+            share: 0.0,
+            frames: 0,
+            playing: false,
+        }
+    }
+
+    pub(crate) const fn is_playing(&self) -> bool {
+        self.playing
+    }
+
+    /// Takes a frame; says where music began if it is known from this frame on.
+    pub(crate) fn hear(&mut self, at: u64, spectrum: &Spectrum, tonal: bool) -> Option<u64> {
+        self.frames = self.frames.wrapping_add(1);
+        if !self.frames.is_multiple_of(APART) {
+            return None;
+        }
+        let held = !tonal && self.holds_notes(spectrum);
+        self.before = spectrum.long;
+        self.share += PACE * (f32::from(u8::from(held)) - self.share);
+        let was = self.playing;
+        self.playing = self.share > if was { END } else { BEGIN };
+        let lasted = (1.0 / PACE) as u64 * u64::from(APART) * FRAME as u64;
+        (self.playing && !was).then(|| at.saturating_sub(lasted))
+    }
+
+    fn holds_notes(&self, spectrum: &Spectrum) -> bool {
+        let now = &spectrum.long[BINS];
+        let total: f32 = now.iter().sum();
+        if decibels(total) < LOWEST_LEVEL {
+            return false;
+        }
+        let (mut common, mut either) = (0.0, 1e-12);
+        for (a, b) in now.iter().zip(&self.before[BINS]) {
+            common += a.min(*b);
+            either += a.max(*b);
+        }
+        common / either > HELD && strongest_eight(now) > PEAKED * total
+    }
+}
+
+fn strongest_eight(powers: &[f32]) -> f32 {
+    let mut top = [0.0f32; 8];
+    for &power in powers {
+        let mut carried = power;
+        for slot in &mut top {
+            if carried > *slot {
+                core::mem::swap(&mut carried, slot);
+            }
+        }
+    }
+    top.iter().sum()
+}

@@ -1,0 +1,218 @@
+//! The last 64 ms of the line as samples, spectra and peaks.
+//!
+//! Levels are powers relative to full scale: 1.0 is 0 dBov. It judges nothing;
+//! the ear's voice and tone parts read it once per frame.
+
+use crate::FRAME;
+use microfft::Complex32;
+
+/// Samples of the long window: 64 ms, for tones.
+pub(crate) const LONG: usize = 512;
+/// Samples of the short window: 32 ms, for speech.
+pub(crate) const SHORT: usize = 256;
+/// Bins of the long spectrum, 15.625 Hz apart.
+pub(crate) const LONG_BINS: usize = LONG / 2;
+/// Bins of the short spectrum, 31.25 Hz apart.
+pub(crate) const SHORT_BINS: usize = SHORT / 2;
+
+/// Sliding window over the line and its spectra.
+#[derive(Clone, Debug)]
+pub(crate) struct Spectrum {
+    history: [f32; LONG],
+    hann: [f32; LONG],
+    /// Power per bin of the last 64 ms.
+    pub(crate) long: [f32; LONG_BINS],
+    /// Power per bin of the last 32 ms.
+    pub(crate) short: [f32; SHORT_BINS],
+    /// Power of the last 10 ms.
+    pub(crate) frame_power: f32,
+    /// Power of the last 20 ms.
+    pub(crate) pair_power: f32,
+}
+
+impl Spectrum {
+    pub(crate) fn new() -> Self {
+        let mut hann = [0.0; LONG];
+        for (index, weight) in hann.iter_mut().enumerate() {
+            let angle = core::f32::consts::TAU * (index as f32 + 0.5) / LONG as f32;
+            *weight = 0.5 - 0.5 * libm::cosf(angle);
+        }
+        Self {
+            history: [0.0; LONG],
+            hann,
+            long: [0.0; LONG_BINS],
+            short: [0.0; SHORT_BINS],
+            frame_power: 0.0,
+            pair_power: 0.0,
+        }
+    }
+
+    /// Takes the next 10 ms, full scale = 1.0.
+    pub(crate) fn push(&mut self, frame: &[f32; FRAME]) {
+        self.history.copy_within(FRAME.., 0);
+        self.history[LONG - FRAME..].copy_from_slice(frame);
+        let before = self.frame_power;
+        self.frame_power = frame.iter().map(|s| s * s).sum::<f32>() / FRAME as f32;
+        self.pair_power = 0.5 * (before + self.frame_power);
+        self.transform_long();
+        self.transform_short();
+    }
+
+    /// The last `count` samples (at most 512), oldest first.
+    pub(crate) fn recent(&self, count: usize) -> &[f32] {
+        &self.history[LONG - count..]
+    }
+
+    fn transform_long(&mut self) {
+        let mut buffer = [0.0; LONG];
+        for ((slot, sample), weight) in buffer.iter_mut().zip(&self.history).zip(&self.hann) {
+            *slot = sample * weight;
+        }
+        powers(microfft::real::rfft_512(&mut buffer), &mut self.long);
+    }
+
+    fn transform_short(&mut self) {
+        let mut buffer = [0.0; SHORT];
+        let recent = &self.history[LONG - SHORT..];
+        for (index, slot) in buffer.iter_mut().enumerate() {
+            *slot = recent[index] * self.hann[2 * index];
+        }
+        powers(microfft::real::rfft_256(&mut buffer), &mut self.short);
+    }
+}
+
+/// Powers that sum to the mean square of the windowed signal. The window's own
+/// energy is 3/8 of its length (Hann).
+fn powers(bins: &[Complex32], powers: &mut [f32]) {
+    let length = 2.0 * bins.len() as f32;
+    let scale = 2.0 / (length * length * 0.375);
+    for (power, bin) in powers.iter_mut().zip(bins) {
+        *power = (bin.re * bin.re + bin.im * bin.im) * scale;
+    }
+    powers[0] = 0.0; // DC, and the packed Nyquist bin
+}
+
+/// A concentration of power.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Peak {
+    /// Its centre of gravity.
+    pub(crate) hertz: f32,
+    /// Power of the peak with its skirts.
+    pub(crate) power: f32,
+}
+
+/// The two strongest peaks of a spectrum.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Peaks {
+    pub(crate) first: Peak,
+    pub(crate) second: Peak,
+    /// Power from 190 Hz up.
+    pub(crate) total: f32,
+}
+
+impl Peaks {
+    /// Share of the strongest peak in the whole, 0 to 1.
+    pub(crate) fn purity(&self) -> f32 {
+        self.first.power / self.total.max(f32::MIN_POSITIVE)
+    }
+
+    /// Share of both peaks in the whole, 0 to 1.
+    pub(crate) fn purity_of_both(&self) -> f32 {
+        (self.first.power + self.second.power) / self.total.max(f32::MIN_POSITIVE)
+    }
+}
+
+/// Finds the two strongest peaks; a peak is `radius` bins wide to each side.
+pub(crate) fn peaks(powers: &[f32], radius: usize) -> Peaks {
+    let hertz_per_bin = 4_000.0 / powers.len() as f32;
+    let lowest = (190.0 / hertz_per_bin) as usize;
+    let total = powers[lowest..].iter().sum();
+    let (first, middle) = strongest(powers, lowest, radius, None);
+    let (second, _) = strongest(powers, lowest, radius, Some(middle));
+    Peaks {
+        first,
+        second,
+        total,
+    }
+}
+
+fn strongest(powers: &[f32], lowest: usize, radius: usize, taken: Option<usize>) -> (Peak, usize) {
+    let free = |bin: usize| taken.is_none_or(|middle| bin.abs_diff(middle) > radius);
+    let mut middle = lowest;
+    let mut most = 0.0;
+    for (bin, &power) in powers.iter().enumerate().skip(lowest) {
+        let local = powers[bin - 1] <= power && powers.get(bin + 1).is_none_or(|&p| p <= power);
+        if power > most && local && free(bin) {
+            most = power;
+            middle = bin;
+        }
+    }
+    let mut power = 0.0;
+    let mut moment = 0.0;
+    let first = middle.saturating_sub(radius).max(lowest);
+    let around = powers
+        .iter()
+        .enumerate()
+        .skip(first)
+        .take_while(|(bin, _)| *bin <= middle + radius);
+    for (bin, &share) in around.filter(|(bin, _)| most > 0.0 && free(*bin)) {
+        power += share;
+        moment += share * bin as f32;
+    }
+    let centre = if power > 0.0 { moment / power } else { 0.0 };
+    let hertz = centre * 4_000.0 / powers.len() as f32;
+    (Peak { hertz, power }, middle)
+}
+
+/// Decibels of a power, never below -120.
+pub(crate) fn decibels(power: f32) -> f32 {
+    10.0 * libm::log10f(power.max(1e-12))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tone::Sine;
+
+    fn spectrum_of(tones: &[(f32, f32)]) -> Spectrum {
+        let mut spectrum = Spectrum::new();
+        let mut sines: [Option<Sine>; 2] = [None, None];
+        for (slot, &(hertz, level)) in sines.iter_mut().zip(tones) {
+            *slot = Some(Sine::new(hertz, level));
+        }
+        for _ in 0..8 {
+            let mut frame = [0.0; FRAME];
+            for slot in &mut frame {
+                *slot = sines.iter_mut().flatten().map(Sine::sample).sum::<f32>() / 32_768.0;
+            }
+            spectrum.push(&frame);
+        }
+        spectrum
+    }
+
+    #[test]
+    fn power_of_a_sine_is_its_level_in_both_windows() {
+        let spectrum = spectrum_of(&[(1_004.0, -20.0)]);
+        let long: f32 = spectrum.long.iter().sum();
+        let short: f32 = spectrum.short.iter().sum();
+        assert!((decibels(long) + 20.0).abs() < 0.3);
+        assert!((decibels(short) + 20.0).abs() < 0.5);
+    }
+
+    #[test]
+    fn a_pair_of_tones_is_found_within_three_hertz() {
+        for pair in [(480.0, 620.0), (350.0, 440.0), (770.0, 1_336.0)] {
+            let found = peaks(&spectrum_of(&[(pair.0, -20.0), (pair.1, -21.0)]).long, 4);
+            assert!((found.first.hertz - pair.0).abs() < 3.0, "{found:?}");
+            assert!((found.second.hertz - pair.1).abs() < 3.0, "{found:?}");
+            assert!(found.purity_of_both() > 0.98);
+        }
+    }
+
+    #[test]
+    fn silence_has_no_peaks() {
+        let found = peaks(&[0.0; LONG_BINS], 4);
+        assert_eq!(found.first.power, 0.0);
+        assert_eq!(found.purity_of_both(), 0.0);
+    }
+}

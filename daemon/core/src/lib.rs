@@ -6,11 +6,22 @@
 //! one passed in.
 #![forbid(unsafe_code)]
 
+pub mod action;
+pub mod book;
+pub mod condition;
+pub mod facts;
+pub mod fault;
+pub mod gate;
 pub mod id;
 pub mod input;
+pub mod interpret;
 pub mod output;
+pub mod playbook;
+pub mod policy;
 pub mod record;
+pub mod signal;
 
+pub use book::{Book, Program, TestLine};
 pub use id::{ActionId, ConversationId, LegId, Seq, Turn};
 pub use input::{Event, Input, LegEvent};
 pub use output::{Command, Output};

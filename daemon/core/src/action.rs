@@ -1,0 +1,307 @@
+//! The action catalogue: what can be proposed, which fields it carries, and
+//! what may be told to the caller about it. It decides nothing.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use crate::fault::{At, Fault, Faults, suggest};
+
+/// Action types the core itself proposes; no file may redefine them.
+pub mod builtin {
+    /// Say prompts.
+    pub const SAY: &str = "say";
+    /// Answer an inbound call.
+    pub const ANSWER: &str = "answer";
+    /// Place an outbound call.
+    pub const DIAL: &str = "dial";
+    /// End the call.
+    pub const HANG_UP: &str = "hang_up";
+}
+
+/// A file of `config/actions/`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(
+    missing_docs,
+    reason = "the fields are described at their compiled form"
+)]
+pub struct RawActions {
+    pub action: Vec<RawAction>,
+}
+
+/// One `[[action]]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(
+    missing_docs,
+    reason = "the fields are described at their compiled form"
+)]
+pub struct RawAction {
+    #[serde(rename = "type")]
+    pub kind: At<String>,
+    pub effect: Option<At<String>>,
+    #[serde(default)]
+    pub irreversible: bool,
+    pub confirm: Option<At<String>>,
+    pub accept_ms: Option<At<u64>>,
+    #[serde(default)]
+    pub dedupe: Vec<At<String>>,
+    #[serde(default)]
+    pub field: Vec<RawField>,
+}
+
+/// One `[[action.field]]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(
+    missing_docs,
+    reason = "the fields are described at their compiled form"
+)]
+pub struct RawField {
+    pub name: At<String>,
+    #[serde(rename = "type")]
+    pub kind: Option<At<String>>,
+    #[serde(default)]
+    pub required: bool,
+}
+
+/// Where an action takes effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// An outbox row, delivered upstream.
+    Upstream,
+    /// On the line: a call is placed, answered or ended.
+    Line,
+    /// In the caller's ear only.
+    Voice,
+}
+
+/// What the caller may be told, and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Confirm {
+    /// It is passed on: as soon as the row is durable.
+    Durable,
+    /// It is done: only after the upstream's answer.
+    Accepted,
+}
+
+/// What a field may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FieldKind {
+    /// Any text.
+    Text,
+    /// A decimal integer.
+    Integer,
+    /// Digits, with a leading `+` or not.
+    Phone,
+}
+
+impl FieldKind {
+    /// Whether the text is of that kind.
+    pub fn admits(self, text: &str) -> bool {
+        match self {
+            Self::Text => true,
+            Self::Integer => text.parse::<i64>().is_ok(),
+            Self::Phone => {
+                let digits = text.strip_prefix('+').unwrap_or(text);
+                !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit())
+            }
+        }
+    }
+}
+
+/// One field of an action.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Field {
+    /// Its name.
+    pub name: String,
+    /// What it may hold.
+    pub kind: FieldKind,
+    /// The gate refuses the action when it is empty.
+    pub required: bool,
+}
+
+/// One action type.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Action {
+    /// Where it takes effect.
+    pub effect: Effect,
+    /// Cannot be undone: its row is born held.
+    pub irreversible: bool,
+    /// What may be told to the caller.
+    pub confirm: Confirm,
+    /// How long to wait for the upstream's answer, in ms; then the weaker phrase.
+    pub accept_ms: u64,
+    /// Fields that make two of its kind the same effect.
+    pub dedupe: Vec<String>,
+    /// Its fields.
+    pub fields: Vec<Field>,
+}
+
+impl Action {
+    /// It reaches somebody beyond this box: kept as a row at once.
+    pub fn external(&self) -> bool {
+        match self.effect {
+            Effect::Upstream => true,
+            Effect::Line => self.irreversible,
+            Effect::Voice => false,
+        }
+    }
+
+    const fn local(effect: Effect, irreversible: bool) -> Self {
+        Self {
+            effect,
+            irreversible,
+            confirm: Confirm::Durable,
+            accept_ms: 0,
+            dedupe: Vec::new(),
+            fields: Vec::new(),
+        }
+    }
+}
+
+/// All action types of the box.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Catalogue {
+    actions: BTreeMap<String, Action>,
+}
+
+impl Default for Catalogue {
+    fn default() -> Self {
+        let actions = [
+            (builtin::SAY, Action::local(Effect::Voice, false)),
+            (builtin::ANSWER, Action::local(Effect::Line, false)),
+            (builtin::DIAL, Action::local(Effect::Line, true)),
+            (builtin::HANG_UP, Action::local(Effect::Line, false)),
+        ];
+        Self {
+            actions: actions
+                .into_iter()
+                .map(|(kind, action)| (kind.to_owned(), action))
+                .collect(),
+        }
+    }
+}
+
+impl Catalogue {
+    /// The catalogue of one file.
+    ///
+    /// # Errors
+    /// All faults of the file.
+    pub fn compile(raw: &RawActions) -> Result<Self, Vec<Fault>> {
+        let mut catalogue = Self::default();
+        catalogue.add(raw)?;
+        Ok(catalogue)
+    }
+
+    /// Adds a further file, or nothing when it has faults.
+    ///
+    /// # Errors
+    /// All faults of the file.
+    pub fn add(&mut self, raw: &RawActions) -> Result<(), Vec<Fault>> {
+        let mut faults = Faults::default();
+        let mut actions = self.actions.clone();
+        for raw in &raw.action {
+            let action = compile_action(raw, &mut faults);
+            if actions.insert(raw.kind.value.clone(), action).is_some() {
+                let reason = format!("`{}` is defined twice or built in", raw.kind.value);
+                faults.add(&raw.kind, "action.type", reason);
+            }
+        }
+        self.actions = faults.or(actions)?;
+        Ok(())
+    }
+
+    /// The action of that type.
+    pub fn action(&self, kind: &str) -> Option<&Action> {
+        self.actions.get(kind)
+    }
+
+    /// All action types.
+    pub fn kinds(&self) -> impl Iterator<Item = &str> {
+        self.actions.keys().map(String::as_str)
+    }
+}
+
+/// The upstream is given this long to accept, where the file says nothing.
+const ACCEPT_MS: u64 = 5_000;
+
+fn compile_action(raw: &RawAction, faults: &mut Faults) -> Action {
+    let path = |key: &str| format!("action.{}.{key}", raw.kind.value);
+    if !is_name(&raw.kind.value) {
+        faults.add(&raw.kind, "action.type", name_fault(&raw.kind.value));
+    }
+    let effects = [("upstream", Effect::Upstream), ("voice", Effect::Voice)];
+    let confirms = [
+        ("durable", Confirm::Durable),
+        ("accepted", Confirm::Accepted),
+    ];
+    let fields: Vec<Field> = raw
+        .field
+        .iter()
+        .map(|field| compile_field(field, &path("field"), faults))
+        .collect();
+    for name in &raw.dedupe {
+        if !fields.iter().any(|field| field.name == name.value) {
+            let near = suggest(&name.value, fields.iter().map(|f| f.name.as_str()));
+            let reason = format!("no field `{}`{near}", name.value);
+            faults.add(name, path("dedupe"), reason);
+        }
+    }
+    Action {
+        effect: choose(raw.effect.as_ref(), &path("effect"), &effects, faults),
+        irreversible: raw.irreversible,
+        confirm: choose(raw.confirm.as_ref(), &path("confirm"), &confirms, faults),
+        accept_ms: raw.accept_ms.as_ref().map_or(ACCEPT_MS, |ms| ms.value),
+        dedupe: raw.dedupe.iter().map(|name| name.value.clone()).collect(),
+        fields,
+    }
+}
+
+fn compile_field(raw: &RawField, path: &str, faults: &mut Faults) -> Field {
+    let kinds = [
+        ("text", FieldKind::Text),
+        ("integer", FieldKind::Integer),
+        ("phone", FieldKind::Phone),
+    ];
+    if !is_name(&raw.name.value) {
+        faults.add(&raw.name, path, name_fault(&raw.name.value));
+    }
+    Field {
+        name: raw.name.value.clone(),
+        kind: choose(raw.kind.as_ref(), path, &kinds, faults),
+        required: raw.required,
+    }
+}
+
+/// The value of that word; the first when nothing is written.
+fn choose<T: Copy>(
+    given: Option<&At<String>>,
+    path: &str,
+    words: &[(&str, T)],
+    faults: &mut Faults,
+) -> T {
+    let (_, first) = words[0];
+    let Some(given) = given else { return first };
+    match words.iter().find(|(word, _)| *word == given.value) {
+        Some((_, value)) => *value,
+        None => {
+            let near = suggest(&given.value, words.iter().map(|(word, _)| *word));
+            faults.add(given, path, format!("unknown `{}`{near}", given.value));
+            first
+        }
+    }
+}
+
+/// Names are words of a-z, 0-9 and `_`, as they go into records and events.
+pub(crate) fn is_name(text: &str) -> bool {
+    !text.is_empty()
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+}
+
+pub(crate) fn name_fault(text: &str) -> String {
+    format!("`{text}` is no name; use a-z, 0-9 and _")
+}

@@ -1,0 +1,174 @@
+//! The named integers that the gate and the guards may read: a closed list.
+//!
+//! A fact that is not known is missing, and a rule that reads it denies. Who
+//! provides a fact is part of the list: the daemon feeds `DAEMON_FACTS` with
+//! `Event::Facts`, a conversation keeps `OWN_FACTS` itself and takes them from
+//! nobody.
+
+/// What a fact is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FactInfo {
+    /// Its name in policies, playbooks and records.
+    pub name: &'static str,
+    /// Its unit; `flag` is 0 or 1.
+    pub unit: &'static str,
+    /// What it means.
+    pub meaning: &'static str,
+}
+
+const fn fact(name: &'static str, unit: &'static str, meaning: &'static str) -> FactInfo {
+    FactInfo {
+        name,
+        unit,
+        meaning,
+    }
+}
+
+/// Facts that the daemon feeds.
+pub const DAEMON_FACTS: [FactInfo; 8] = [
+    fact(
+        "calls_active",
+        "calls",
+        "conversations on the box now, this one included",
+    ),
+    fact(
+        "consent_recorded",
+        "flag",
+        "the lead's consent to be called is on file",
+    ),
+    fact(
+        "contacts_24h",
+        "contacts",
+        "attempts to reach this number in the last 24 hours",
+    ),
+    fact(
+        "do_not_call",
+        "flag",
+        "the number is on a do-not-call list or has opted out",
+    ),
+    fact(
+        "local_minute",
+        "minutes",
+        "minute of the day where the other party is, 0 to 1439",
+    ),
+    fact("store_ok", "flag", "the store took its last commit"),
+    fact(
+        "uplink_backlog",
+        "rows",
+        "authorised actions that the upstream has not acknowledged",
+    ),
+    fact(
+        "weekday",
+        "day",
+        "day of the week where the other party is, 1 Monday to 7 Sunday",
+    ),
+];
+
+/// Facts that a conversation keeps about itself.
+pub const OWN_FACTS: [FactInfo; 5] = [
+    fact(
+        "barge_ins",
+        "times",
+        "how often the caller has talked over a prompt",
+    ),
+    fact(
+        "confirmations",
+        "times",
+        "explicit confirmations since a collected value last changed",
+    ),
+    fact(
+        "identity_level",
+        "level",
+        "0 nobody known, 1 a number is known",
+    ),
+    fact(
+        "intent",
+        "thousandths",
+        "evidence of intent, added by handlers, fading with time",
+    ),
+    fact(
+        "turn_ms",
+        "ms",
+        "time since the caller's last turn began; since the answer before the first",
+    ),
+];
+
+const COUNT: usize = DAEMON_FACTS.len() + OWN_FACTS.len();
+
+/// A name from the list; made at compile time of a policy, never at run time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FactId(u8);
+
+impl FactId {
+    /// The fact of that name.
+    pub fn find(name: &str) -> Option<Self> {
+        names()
+            .position(|known| known == name)
+            .map(|place| Self(place as u8))
+    }
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        let place = usize::from(self.0);
+        match place.checked_sub(DAEMON_FACTS.len()) {
+            None => DAEMON_FACTS[place].name,
+            Some(own) => OWN_FACTS[own].name,
+        }
+    }
+
+    /// Fed by the daemon, not kept by the conversation.
+    pub fn is_fed(self) -> bool {
+        usize::from(self.0) < DAEMON_FACTS.len()
+    }
+}
+
+/// All names.
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    DAEMON_FACTS
+        .iter()
+        .chain(&OWN_FACTS)
+        .map(|known| known.name)
+}
+
+/// What is known now. Does not allocate.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts([Option<i64>; COUNT]);
+
+impl Facts {
+    /// The value, if it is known.
+    pub fn value(&self, fact: FactId) -> Option<i64> {
+        self.0[usize::from(fact.0)]
+    }
+
+    /// Learns or withdraws a value.
+    pub fn set(&mut self, fact: FactId, value: Option<i64>) {
+        self.0[usize::from(fact.0)] = value;
+    }
+
+    /// Learns one of `OWN_FACTS`.
+    ///
+    /// # Panics
+    /// When the name is not in the list.
+    pub fn own(&mut self, name: &str, value: i64) {
+        let fact = FactId::find(name).expect("own facts are named in OWN_FACTS");
+        self.set(fact, Some(value));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_finds_itself_and_its_source() {
+        for known in DAEMON_FACTS {
+            let id = FactId::find(known.name).unwrap();
+            assert_eq!((id.name(), id.is_fed()), (known.name, true));
+        }
+        for known in OWN_FACTS {
+            let id = FactId::find(known.name).unwrap();
+            assert_eq!((id.name(), id.is_fed()), (known.name, false));
+        }
+        assert_eq!(FactId::find("moon_phase"), None);
+    }
+}

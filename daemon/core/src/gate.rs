@@ -1,0 +1,109 @@
+//! The gate: every proposal is authorised or refused here, against the state of
+//! this instant. Deterministic, in memory, never asks anybody.
+//!
+//! It does not interpret what was said and does not act; `desk` calls it and
+//! writes the record. Confidence of a recogniser or a model is not among its inputs.
+
+use std::collections::BTreeSet;
+
+use crate::facts::Facts;
+use crate::id::Turn;
+use crate::policy::Policy;
+use crate::record::Verdict;
+
+/// Refuses what was proposed before the leg's turn went up.
+pub const STALE_TURN: &str = "stale.turn";
+/// Refuses everything between an interruption and its understanding.
+pub const AUTHORITY_SUSPENDED: &str = "authority.suspended";
+/// Refuses a second action with the same effect.
+pub const DUPLICATE_ACTION: &str = "duplicate.action";
+/// Refuses a conversation that proposes without end.
+pub const TOO_MANY_ACTIONS: &str = "limit.actions";
+/// Prefix of the rule that refuses for want of a required field.
+pub const FIELD_MISSING: &str = "field.missing:";
+/// Prefix of the rule that refuses a field of the wrong kind.
+pub const FIELD_INVALID: &str = "field.invalid:";
+
+/// Actions that one conversation may have authorised.
+pub const ACTIONS_MAX: usize = 32;
+
+/// What is to be done, as far as the gate needs to know it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proposal {
+    /// Action type.
+    pub kind: String,
+    /// Role in which it is proposed.
+    pub role: String,
+    /// Turn on which it was proposed.
+    pub turn: Turn,
+    /// Its effect, where a second one like it must not happen.
+    pub dedupe: Option<String>,
+    /// What is wrong with its fields: `field.missing:…`, `field.invalid:…`.
+    pub flaws: Vec<String>,
+}
+
+/// What holds at this instant.
+#[derive(Clone, Copy, Debug)]
+pub struct Evidence<'a> {
+    /// The leg's turn.
+    pub turn: Turn,
+    /// The caller has interrupted and is not yet understood.
+    pub suspended: bool,
+    /// What is known.
+    pub facts: &'a Facts,
+    /// Effects authorised and not withdrawn.
+    pub in_force: &'a BTreeSet<String>,
+}
+
+/// The verdict, with what decided it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Judgement {
+    /// Yes or no.
+    pub verdict: Verdict,
+    /// The rules that denied, or those that applied.
+    pub rules: Vec<String>,
+    /// What they read; `None` = missing.
+    pub values: Vec<(String, Option<i64>)>,
+}
+
+/// Judges one proposal.
+pub fn judge(policy: &Policy, evidence: &Evidence<'_>, proposal: &Proposal) -> Judgement {
+    let mut denied = built_in(evidence, proposal);
+    let ruling = policy.rule_on(&proposal.kind, &proposal.role, evidence.facts);
+    denied.extend(ruling.denied);
+    let values = ruling
+        .values
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect();
+    let (verdict, rules) = match denied.is_empty() {
+        true => (Verdict::Authorised, ruling.passed),
+        false => (Verdict::Refused, denied),
+    };
+    Judgement {
+        verdict,
+        rules,
+        values,
+    }
+}
+
+/// What no policy can allow.
+fn built_in(evidence: &Evidence<'_>, proposal: &Proposal) -> Vec<String> {
+    let repeated = proposal
+        .dedupe
+        .as_ref()
+        .is_some_and(|effect| evidence.in_force.contains(effect));
+    let full = proposal.dedupe.is_some() && evidence.in_force.len() >= ACTIONS_MAX;
+    let mut denied: Vec<String> = [
+        (proposal.turn < evidence.turn, STALE_TURN),
+        (evidence.suspended, AUTHORITY_SUSPENDED),
+        (repeated, DUPLICATE_ACTION),
+        (full, TOO_MANY_ACTIONS),
+    ]
+    .into_iter()
+    .filter(|(denies, _)| *denies)
+    .map(|(_, rule)| rule.to_owned())
+    .collect();
+    denied.extend(proposal.flaws.iter().cloned());
+    denied
+}

@@ -1,0 +1,651 @@
+//! A playbook's TOML -> the playbook: every name looked up, every stage
+//! reachable, no stage from which a call cannot end. All faults at once.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::raw::{RawCollect, RawHandler, RawLimits, RawPlaybook, RawPropose, RawStage};
+use super::{
+    Answer, CALL_NAMES, Collect, Guard, Handler, Limits, Part, Playbook, Propose, Stage, StageId,
+    Template,
+};
+use crate::action::{Action, Catalogue, Confirm, Effect, builtin, is_name, name_fault};
+use crate::condition::{self, Literal, Operator};
+use crate::facts::{self, FactId};
+use crate::fault::{At, Fault, Faults, suggest};
+use crate::interpret::{Lexicon, Phrases, split};
+use crate::policy::unknown_fact;
+use crate::signal::{SignalKind, TRIGGER_WORDS, Trigger, is_key};
+
+/// Timers below this are a mistake in unit: nobody speaks within 100 ms.
+const TIMER_LEAST_MS: u64 = 100;
+/// The longest call that can be asked for: 4 hours.
+const TIMER_MOST_MS: u64 = 4 * 3_600_000;
+/// Most keys of one collection; a card number has 19 (ISO/IEC 7812-1).
+const DIGITS_MAX: u64 = 32;
+
+impl Playbook {
+    /// Checks the file against the catalogue.
+    ///
+    /// # Errors
+    /// All faults of the file.
+    pub fn compile(raw: &RawPlaybook, catalogue: &Catalogue) -> Result<Self, Vec<Fault>> {
+        let mut compiler = Compiler::new(raw, catalogue);
+        let playbook = compiler.playbook();
+        compiler.check_names();
+        let faults = compiler.faults;
+        let playbook = faults.or(playbook)?;
+        let mut faults = Faults::default();
+        check_graph(raw, &playbook, &mut faults);
+        faults.or(playbook)
+    }
+}
+
+struct Compiler<'a> {
+    raw: &'a RawPlaybook,
+    catalogue: &'a Catalogue,
+    stages: BTreeMap<&'a str, StageId>,
+    /// Names with all the values that handlers set; `None` = collected, any value.
+    values: BTreeMap<&'a str, Option<BTreeSet<&'a str>>>,
+    secrets: BTreeSet<&'a str>,
+    faults: Faults,
+}
+
+impl<'a> Compiler<'a> {
+    fn new(raw: &'a RawPlaybook, catalogue: &'a Catalogue) -> Self {
+        let mut values: BTreeMap<&str, Option<BTreeSet<&str>>> = BTreeMap::new();
+        let mut secrets = BTreeSet::new();
+        let handlers = raw
+            .on
+            .iter()
+            .chain(raw.stage.iter().flat_map(|stage| &stage.on));
+        for (name, value) in handlers.flat_map(|handler| &handler.set) {
+            let known = values.entry(name).or_insert_with(|| Some(BTreeSet::new()));
+            if let Some(known) = known {
+                known.insert(&value.value);
+            }
+        }
+        for collect in raw.stage.iter().filter_map(|stage| stage.collect.as_ref()) {
+            match collect.secret {
+                true => drop(secrets.insert(collect.name.value.as_str())),
+                false => drop(values.insert(&collect.name.value, None)),
+            }
+        }
+        let stages = raw.stage.iter().enumerate();
+        Self {
+            raw,
+            catalogue,
+            stages: stages
+                .map(|(place, stage)| (stage.name.value.as_str(), StageId(place)))
+                .collect(),
+            values,
+            secrets,
+            faults: Faults::default(),
+        }
+    }
+
+    fn playbook(&mut self) -> Playbook {
+        let raw = self.raw;
+        Playbook {
+            name: raw.name.value.clone(),
+            language: raw.language.value.clone(),
+            limits: self.limits(&raw.limits),
+            prompts: raw
+                .prompts
+                .iter()
+                .map(|(key, text)| (key.clone(), text.value.clone()))
+                .collect(),
+            bridge: raw
+                .bridge
+                .iter()
+                .map(|key| self.prompt(key, "bridge").fill(&BTreeMap::new()))
+                .collect(),
+            lexicon: self.lexicon(),
+            start: self.stage_id(&raw.start, "start").unwrap_or(StageId(0)),
+            stages: raw.stage.iter().map(|stage| self.stage(stage)).collect(),
+            everywhere: raw.on.iter().map(|on| self.handler(on, "on")).collect(),
+        }
+    }
+
+    fn limits(&mut self, raw: &RawLimits) -> Limits {
+        Limits {
+            answer_after_ms: raw.answer_after_ms.as_ref().map_or(0, |ms| ms.value),
+            ring_ms: self.ms(raw.ring_ms.as_ref(), "limits.ring_ms", 45_000),
+            call_ms: self.ms(raw.call_ms.as_ref(), "limits.call_ms", 900_000),
+            media_lost_ms: self.ms(raw.media_lost_ms.as_ref(), "limits.media_lost_ms", 20_000),
+            words_ms: self.ms(raw.words_ms.as_ref(), "limits.words_ms", 600),
+        }
+    }
+
+    fn ms(&mut self, given: Option<&At<u64>>, key: &str, default: u64) -> u64 {
+        let Some(given) = given else { return default };
+        if !(TIMER_LEAST_MS..=TIMER_MOST_MS).contains(&given.value) {
+            let reason = format!(
+                "{} ms; write {TIMER_LEAST_MS} to {TIMER_MOST_MS}",
+                given.value
+            );
+            self.faults.add(given, key, reason);
+        }
+        given.value
+    }
+
+    fn lexicon(&mut self) -> Lexicon {
+        let raw = self.raw;
+        let mut lists = BTreeMap::new();
+        for (name, phrases) in &raw.phrases {
+            let path = format!("phrases.{name}");
+            if let Some(negated) = &phrases.negated
+                && !raw.phrases.contains_key(&negated.value)
+            {
+                let near = suggest(&negated.value, raw.phrases.keys().map(String::as_str));
+                let reason = format!("no phrase list `{}`{near}", negated.value);
+                self.faults.add(negated, format!("{path}.negated"), reason);
+            }
+            let list = Phrases {
+                any: self.phrases(&phrases.any, &format!("{path}.any")),
+                negated: phrases.negated.as_ref().map(|list| list.value.clone()),
+                outweighs: phrases.outweighs,
+            };
+            lists.insert(name.clone(), list);
+        }
+        Lexicon {
+            lists,
+            negations: self.phrases(&raw.negations, "negations"),
+            least_confidence: raw.least_confidence.as_ref().map_or(50, |at| at.value),
+        }
+    }
+
+    fn phrases(&mut self, raw: &[At<String>], path: &str) -> Vec<Vec<String>> {
+        let mut phrases = Vec::new();
+        for phrase in raw {
+            let words = split(&phrase.value);
+            if words.is_empty() {
+                self.faults.add(phrase, path, "a phrase without a word");
+            } else {
+                phrases.push(words);
+            }
+        }
+        phrases
+    }
+
+    fn stage(&mut self, raw: &RawStage) -> Stage {
+        let path = |key: &str| format!("stage.{}.{key}", raw.name.value);
+        if let Some(on) = raw.on.first().filter(|_| raw.end)
+            && let Some(first) = on.when.first()
+        {
+            let reason = "the call ends here when all is said; nothing is awaited";
+            self.faults.add(first, path("on"), reason);
+        }
+        let said = raw.say.is_empty();
+        for word in raw.on.iter().flat_map(|on| &on.when) {
+            if said && word.value == "said" {
+                let reason = "nothing is said in this stage; write `say`";
+                self.faults.add(word, path("on.when"), reason);
+            }
+        }
+        Stage {
+            name: raw.name.value.clone(),
+            role: raw.role.value.clone(),
+            say: self.prompts(&raw.say, &path("say")),
+            say_as: self.say_as(raw.say_as.as_ref(), &path("say_as")),
+            interruptible: raw.interruptible.unwrap_or(true),
+            silence_ms: self.ms(raw.silence_ms.as_ref(), &path("silence_ms"), 6_000),
+            collect: raw
+                .collect
+                .as_ref()
+                .map(|collect| self.collect(collect, &path("collect"))),
+            result: raw.result.as_ref().map(|result| result.value.clone()),
+            end: raw.end,
+            on: raw
+                .on
+                .iter()
+                .map(|on| self.handler(on, &path("on")))
+                .collect(),
+        }
+    }
+
+    fn say_as(&mut self, raw: Option<&At<String>>, path: &str) -> String {
+        let Some(raw) = raw else {
+            return builtin::SAY.to_owned();
+        };
+        let found = self.action(raw, path);
+        if found.is_some_and(|action| action.effect != Effect::Voice) {
+            let reason = format!("`{}` is not said; write `propose`", raw.value);
+            self.faults.add(raw, path, reason);
+        }
+        raw.value.clone()
+    }
+
+    fn collect(&mut self, raw: &RawCollect, path: &str) -> Collect {
+        if !(1..=DIGITS_MAX).contains(&raw.digits.value) {
+            let reason = format!("{} keys; write 1 to {DIGITS_MAX}", raw.digits.value);
+            self.faults
+                .add(&raw.digits, format!("{path}.digits"), reason);
+        }
+        let terminator = raw.terminator.as_ref().and_then(|given| {
+            let path = format!("{path}.terminator");
+            let key = given.value.chars().next().filter(|key| is_key(*key));
+            if key.is_none() || given.value.len() != 1 {
+                let reason = format!("`{}` is no key; write `#` or `*`", given.value);
+                self.faults.add(given, path, reason);
+            } else if raw.secret {
+                let reason = "a secret collection cannot see which key it is; leave it out";
+                self.faults.add(given, path, reason);
+            }
+            key
+        });
+        Collect {
+            name: raw.name.value.clone(),
+            digits: raw.digits.value.min(DIGITS_MAX) as usize,
+            terminator,
+            secret: raw.secret,
+            timeout_ms: self.ms(
+                raw.timeout_ms.as_ref(),
+                &format!("{path}.timeout_ms"),
+                5_000,
+            ),
+        }
+    }
+
+    fn handler(&mut self, raw: &RawHandler, path: &str) -> Handler {
+        let at = |key: &str| format!("{path}.{key}");
+        if let (Some(go), true) = (&raw.go, raw.propose.is_some()) {
+            let reason = "depends on the answer; write `go_on_durable` inside `propose`";
+            self.faults.add(go, at("go"), reason);
+        }
+        if let (Some(go), true) = (&raw.go, raw.hang_up) {
+            self.faults
+                .add(go, at("go"), "`hang_up` ends the call; leave one out");
+        }
+        let go = raw.go.as_ref();
+        let when: Vec<Trigger> = raw
+            .when
+            .iter()
+            .filter_map(|word| self.trigger(word, &at("when")))
+            .collect();
+        Handler {
+            guards: raw
+                .guards
+                .iter()
+                .filter_map(|guard| self.guard(guard, &at("if")))
+                .collect(),
+            at_most: raw.at_most.as_ref().map(|times| times.value),
+            set: raw
+                .set
+                .iter()
+                .map(|(name, value)| (name.clone(), value.value.clone()))
+                .collect(),
+            intent: raw.intent.clamp(-1_000, 1_000),
+            confirms: raw.confirms,
+            say: self.prompts(&raw.say, &at("say")),
+            propose: raw
+                .propose
+                .as_ref()
+                .map(|propose| self.propose(propose, &at("propose"))),
+            go: go.and_then(|go| self.stage_id(go, &at("go"))),
+            hang_up: raw.hang_up,
+            when,
+        }
+    }
+
+    fn trigger(&mut self, word: &At<String>, path: &str) -> Option<Trigger> {
+        if let Some(trigger) = Trigger::fixed(&word.value) {
+            return Some(trigger);
+        }
+        if self.raw.phrases.contains_key(&word.value) {
+            return Some(Trigger::Is(SignalKind::Phrase(word.value.clone())));
+        }
+        let lists = self.raw.phrases.keys().map(String::as_str);
+        let near = suggest(&word.value, TRIGGER_WORDS.into_iter().chain(lists));
+        let reason = format!("unknown signal `{}`{near}", word.value);
+        self.faults.add(word, path, reason);
+        None
+    }
+
+    fn guard(&mut self, text: &At<String>, path: &str) -> Option<Guard> {
+        match self.read_guard(&text.value) {
+            Ok(guard) => Some(guard),
+            Err(reason) => {
+                self.faults.add(text, path, reason);
+                None
+            }
+        }
+    }
+
+    fn read_guard(&self, text: &str) -> Result<Guard, String> {
+        let parsed = condition::parse(text)?;
+        let (name, operator) = (parsed.name, parsed.operator);
+        let equality = matches!(operator, Operator::Equal | Operator::Unequal);
+        match (parsed.literal, self.values.get(name)) {
+            (Literal::Text(right), Some(known)) => {
+                if !equality {
+                    return Err(format!("`{name}` is a text; compare it with == or !="));
+                }
+                if let Some(known) = known
+                    && !known.contains(right.as_str())
+                {
+                    let near = suggest(&right, known.iter().copied());
+                    return Err(format!("`{name}` is never '{right}'{near}"));
+                }
+                Ok(Guard::Value(name.to_owned(), operator, right))
+            }
+            (Literal::Number(_), Some(_)) => {
+                Err(format!("`{name}` is a text; write {name} == '…'"))
+            }
+            (Literal::Number(right), None) => {
+                let fact = FactId::find(name).ok_or_else(|| self.unknown_name(name))?;
+                Ok(Guard::Fact(fact, operator, right))
+            }
+            (Literal::Text(_), None) if FactId::find(name).is_some() => {
+                Err(format!("`{name}` is a number; write an integer"))
+            }
+            (Literal::Text(_), None) => Err(self.unknown_name(name)),
+        }
+    }
+
+    fn unknown_name(&self, name: &str) -> String {
+        if self.values.is_empty() {
+            return unknown_fact(name);
+        }
+        let mut known: Vec<&str> = facts::names().collect();
+        known.extend(self.values.keys());
+        format!("unknown fact or value `{name}`{}", suggest(name, known))
+    }
+
+    fn propose(&mut self, raw: &RawPropose, path: &str) -> Propose {
+        let at = |key: &str| format!("{path}.{key}");
+        let action = self.action(&raw.action, &at("action"));
+        if let Some(action) = action {
+            self.check_propose(raw, action, path);
+        }
+        let mut fields = Vec::new();
+        for (name, text) in &raw.fields {
+            fields.push((name.clone(), self.template(text, &at("fields"))));
+        }
+        let mut answer = |say: &[At<String>], go: &Option<At<String>>, word: &str| Answer {
+            say: self.prompts(say, &format!("{path}.say_on_{word}")),
+            go: go
+                .as_ref()
+                .and_then(|go| self.stage_id(go, &format!("{path}.go_on_{word}"))),
+        };
+        Propose {
+            action: raw.action.value.clone(),
+            fields,
+            durable: answer(&raw.say_on_durable, &raw.go_on_durable, "durable"),
+            refused: answer(&raw.say_on_refused, &raw.go_on_refused, "refused"),
+            failed: answer(&raw.say_on_failed, &raw.go_on_failed, "failed"),
+            withdrawn: answer(&raw.say_on_withdrawn, &raw.go_on_withdrawn, "withdrawn"),
+            passed_on: answer(&raw.say_on_passed_on, &raw.go_on_passed_on, "passed_on"),
+            accepted: answer(&raw.say_on_accepted, &raw.go_on_accepted, "accepted"),
+            rejected: answer(&raw.say_on_rejected, &raw.go_on_rejected, "rejected"),
+            late: answer(&raw.say_on_late, &raw.go_on_late, "late"),
+            deny: raw
+                .deny
+                .iter()
+                .filter_map(|word| self.trigger(word, &at("deny")))
+                .collect(),
+        }
+    }
+
+    /// What the action's definition demands of a proposal.
+    fn check_propose(&mut self, raw: &RawPropose, action: &Action, path: &str) {
+        let at = |key: &str| format!("{path}.{key}");
+        if action.effect != Effect::Upstream {
+            let reason = format!(
+                "`{}` is not delivered upstream; write `say_as`, or `hang_up = true`",
+                raw.action.value
+            );
+            self.faults.add(&raw.action, at("action"), reason);
+        }
+        for (name, text) in &raw.fields {
+            if !action.fields.iter().any(|field| field.name == *name) {
+                let near = suggest(name, action.fields.iter().map(|f| f.name.as_str()));
+                let reason = format!("`{}` has no field `{name}`{near}", raw.action.value);
+                self.faults.add(text, at("fields"), reason);
+            }
+        }
+        let given = |field: &str| raw.fields.contains_key(field);
+        for field in action.fields.iter().filter(|f| f.required) {
+            if !given(&field.name) {
+                let reason = format!("`{}` needs the field `{}`", raw.action.value, field.name);
+                self.faults.add(&raw.action, at("fields"), reason);
+            }
+        }
+        let accepted = action.confirm == Confirm::Accepted;
+        let demands = [
+            (true, &raw.say_on_refused, "refused"),
+            (true, &raw.say_on_failed, "failed"),
+            (
+                action.irreversible || !accepted,
+                &raw.say_on_durable,
+                "durable",
+            ),
+            (accepted, &raw.say_on_accepted, "accepted"),
+            (accepted, &raw.say_on_rejected, "rejected"),
+            (accepted, &raw.say_on_late, "late"),
+            (!raw.deny.is_empty(), &raw.say_on_withdrawn, "withdrawn"),
+            (!raw.deny.is_empty(), &raw.say_on_passed_on, "passed_on"),
+        ];
+        for (demanded, say, word) in demands {
+            if demanded && say.is_empty() {
+                let reason = "the caller must be told; write which prompt";
+                self.faults
+                    .add(&raw.action, at(&format!("say_on_{word}")), reason);
+            }
+        }
+    }
+
+    fn action(&mut self, raw: &At<String>, path: &str) -> Option<&'a Action> {
+        let found = self.catalogue.action(&raw.value);
+        if found.is_none() {
+            let near = suggest(&raw.value, self.catalogue.kinds());
+            let reason = format!("unknown action `{}`{near}", raw.value);
+            self.faults.add(raw, path, reason);
+        }
+        found
+    }
+
+    fn stage_id(&mut self, raw: &At<String>, path: &str) -> Option<StageId> {
+        let found = self.stages.get(raw.value.as_str()).copied();
+        if found.is_none() {
+            let near = suggest(&raw.value, self.stages.keys().copied());
+            let reason = format!("no stage `{}`{near}", raw.value);
+            self.faults.add(raw, path, reason);
+        }
+        found
+    }
+
+    fn prompts(&mut self, raw: &[At<String>], path: &str) -> Vec<Template> {
+        raw.iter().map(|key| self.prompt(key, path)).collect()
+    }
+
+    /// A prompt key, which may depend on a value that handlers set: every key
+    /// that can come of it must exist.
+    fn prompt(&mut self, key: &At<String>, path: &str) -> Template {
+        let template = self.template(key, path);
+        for key_text in self.expansions(&template, key, path) {
+            if !self.raw.prompts.contains_key(&key_text) {
+                let near = suggest(&key_text, self.raw.prompts.keys().map(String::as_str));
+                self.faults
+                    .add(key, path, format!("no prompt `{key_text}`{near}"));
+            }
+        }
+        template
+    }
+
+    fn expansions(&mut self, template: &Template, at: &At<String>, path: &str) -> Vec<String> {
+        let mut keys = vec![String::new()];
+        for part in &template.0 {
+            let pieces: Vec<String> = match part {
+                Part::Text(text) => vec![text.clone()],
+                Part::Name(name) => match self.values.get(name.as_str()) {
+                    Some(Some(known)) => known.iter().map(|&value| value.to_owned()).collect(),
+                    Some(None) | None => {
+                        let reason = format!(
+                            "`{{{name}}}` can be anything; a prompt key needs a value that `set` names"
+                        );
+                        self.faults.add(at, path, reason);
+                        return Vec::new();
+                    }
+                },
+            };
+            keys = keys
+                .iter()
+                .flat_map(|key| pieces.iter().map(move |piece| format!("{key}{piece}")))
+                .collect();
+        }
+        keys
+    }
+
+    fn template(&mut self, text: &At<String>, path: &str) -> Template {
+        let template = Template::parse(&text.value).unwrap_or_else(|reason| {
+            self.faults.add(text, path, reason);
+            Template::default()
+        });
+        for name in template.names() {
+            if self.secrets.contains(name) {
+                let reason = format!("`{{{name}}}` is secret: its keys never come here");
+                self.faults.add(text, path, reason);
+            } else if !CALL_NAMES.contains(&name) && !self.values.contains_key(name) {
+                let known = CALL_NAMES.into_iter().chain(self.values.keys().copied());
+                let reason = format!("nothing sets `{{{name}}}`{}", suggest(name, known));
+                self.faults.add(text, path, reason);
+            }
+        }
+        template
+    }
+
+    /// Names must be unique, well-formed, and not hide one another.
+    fn check_names(&mut self) {
+        let raw = self.raw;
+        let mut seen = BTreeSet::new();
+        for stage in &raw.stage {
+            if !seen.insert(&stage.name.value) {
+                let reason = format!("`{}` is used twice", stage.name.value);
+                self.faults.add(&stage.name, "stage.name", reason);
+            }
+            for name in [&stage.name, &stage.role].into_iter().chain(&stage.result) {
+                if !is_name(&name.value) {
+                    let reason = name_fault(&name.value);
+                    self.faults
+                        .add(name, format!("stage.{}", stage.name.value), reason);
+                }
+            }
+        }
+        for (key, text) in &raw.prompts {
+            if text.value.trim().is_empty() {
+                self.faults
+                    .add(text, format!("prompts.{key}"), "an empty prompt");
+            }
+        }
+        for (name, phrases) in &raw.phrases {
+            if let (true, Some(first)) = (Trigger::fixed(name).is_some(), phrases.any.first()) {
+                let reason = format!("`{name}` is a signal of its own; rename the list");
+                self.faults.add(first, format!("phrases.{name}"), reason);
+            }
+        }
+        self.check_values();
+    }
+
+    fn check_values(&mut self) {
+        let raw = self.raw;
+        let handlers = raw
+            .on
+            .iter()
+            .chain(raw.stage.iter().flat_map(|stage| &stage.on));
+        let set = handlers.flat_map(|handler| &handler.set);
+        let collected = raw.stage.iter().filter_map(|stage| stage.collect.as_ref());
+        let names = set
+            .map(|(name, value)| (name.as_str(), value))
+            .chain(collected.map(|collect| (collect.name.value.as_str(), &collect.name)));
+        for (name, at) in names {
+            let taken = CALL_NAMES.contains(&name) || FactId::find(name).is_some();
+            if taken || !is_name(name) {
+                let reason = format!("`{name}` is taken or no name; choose another of a-z, 0-9, _");
+                self.faults.add(at, "set", reason);
+            }
+        }
+    }
+}
+
+/// Every stage is reached, can end, and does not wait for ever.
+fn check_graph(raw: &RawPlaybook, playbook: &Playbook, faults: &mut Faults) {
+    let next: Vec<BTreeSet<usize>> = playbook
+        .stages
+        .iter()
+        .map(|stage| successors(playbook, stage))
+        .collect();
+    let reached = closure(&next, playbook.start.0);
+    for (place, stage) in playbook.stages.iter().enumerate() {
+        let name = &raw.stage[place].name;
+        let path = format!("stage.{}", stage.name);
+        if !reached.contains(&place) {
+            let reason = "no stage leads here; write a `go` to it or remove it";
+            faults.add(name, path, reason);
+            continue;
+        }
+        let ends = |place: &usize| can_end(playbook, &playbook.stages[*place]);
+        if !closure(&next, place).iter().any(ends) {
+            let reason = "the call cannot end from here; lead to a stage with `end = true`";
+            faults.add(name, path, reason);
+        } else if !stage.end && !leaves_unattended(playbook, stage) {
+            let reason = "when nobody speaks the call stays here; add an `on` for `silence` with `go` or `hang_up`, without `at_most` or `if`";
+            faults.add(name, path, reason);
+        }
+    }
+}
+
+fn handlers<'a>(playbook: &'a Playbook, stage: &'a Stage) -> impl Iterator<Item = &'a Handler> {
+    let everywhere: &[Handler] = match stage.end {
+        true => &[],
+        false => &playbook.everywhere,
+    };
+    stage.on.iter().chain(everywhere)
+}
+
+fn successors(playbook: &Playbook, stage: &Stage) -> BTreeSet<usize> {
+    let mut next = BTreeSet::new();
+    for handler in handlers(playbook, stage) {
+        next.extend(handler.go.map(|id| id.0));
+        if let Some(plan) = &handler.propose {
+            let answers = [
+                &plan.durable,
+                &plan.refused,
+                &plan.failed,
+                &plan.withdrawn,
+                &plan.passed_on,
+                &plan.accepted,
+                &plan.rejected,
+                &plan.late,
+            ];
+            next.extend(answers.iter().filter_map(|answer| Some(answer.go?.0)));
+        }
+    }
+    next
+}
+
+fn closure(next: &[BTreeSet<usize>], start: usize) -> BTreeSet<usize> {
+    let mut reached = BTreeSet::new();
+    let mut open = vec![start];
+    while let Some(place) = open.pop() {
+        if reached.insert(place) {
+            open.extend(&next[place]);
+        }
+    }
+    reached
+}
+
+fn can_end(playbook: &Playbook, stage: &Stage) -> bool {
+    stage.end || handlers(playbook, stage).any(|handler| handler.hang_up)
+}
+
+/// A handler without condition leads out when nothing but time happens.
+fn leaves_unattended(playbook: &Playbook, stage: &Stage) -> bool {
+    let unattended =
+        |trigger: &Trigger| matches!(trigger, Trigger::Is(SignalKind::Silence | SignalKind::Said));
+    handlers(playbook, stage).any(|handler| {
+        handler.guards.is_empty()
+            && handler.at_most.is_none()
+            && (handler.go.is_some() || handler.hang_up)
+            && handler.when.iter().any(unattended)
+    })
+}

@@ -1,1 +1,20 @@
-//! Helpers of the end-to-end tests.
+//! Helpers of the end-to-end tests: the built daemon and its sink, real peers
+//! (SIPp, baresip, a small one of our own), real speech, and a wire tap.
+//!
+//! Nothing here knows the daemon's insides: it is started as a process and
+//! seen through its command line, its sockets and its files. Whatever a helper
+//! starts ends when the helper is dropped.
+
+pub mod baresip;
+pub mod daemon;
+pub mod patience;
+pub mod peer;
+pub mod place;
+pub mod process;
+pub mod rtp;
+pub mod sink;
+pub mod sipp;
+pub mod skip;
+pub mod sound;
+pub mod speech;
+pub mod tap;

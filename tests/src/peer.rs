@@ -1,0 +1,532 @@
+//! A small SIP and RTP peer of the tests' own, which can also misbehave: it
+//! writes its messages by hand and sends whatever it is told to.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use offhook_dsp::g711::Law;
+
+use crate::patience::{ms, now, seconds, wait_for};
+use crate::place::free_rtp_pair;
+use crate::rtp::{Packet, key_payload};
+
+/// Samples in a packet of 20 ms.
+const PACKET: usize = 160;
+/// The dynamic type our offer gives to telephone-event.
+const KEYS: u8 = 101;
+
+static COUNT: AtomicU32 = AtomicU32::new(1);
+
+/// A SIP message as it came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Request line or status line.
+    pub first: String,
+    /// Header lines.
+    pub headers: Vec<(String, String)>,
+    /// Body.
+    pub body: String,
+}
+
+impl Message {
+    /// Reads one.
+    pub fn read(bytes: &[u8]) -> Option<Self> {
+        let text = String::from_utf8_lossy(bytes);
+        let (head, body) = text.split_once("\r\n\r\n")?;
+        let mut lines = head.split("\r\n");
+        let first = lines.next()?.to_owned();
+        let field = |line: &str| {
+            let (name, value) = line.split_once(':')?;
+            Some((name.trim().to_owned(), value.trim().to_owned()))
+        };
+        let headers = lines.filter_map(field).collect();
+        Some(Self {
+            first,
+            headers,
+            body: body.to_owned(),
+        })
+    }
+
+    /// The status of a response, 0 for a request.
+    pub fn status(&self) -> u16 {
+        let rest = self.first.strip_prefix("SIP/2.0 ");
+        rest.and_then(|rest| rest.get(..3)?.parse().ok())
+            .unwrap_or(0)
+    }
+
+    /// The method of a request, empty for a response.
+    pub fn method(&self) -> &str {
+        let word = self.first.split(' ').next().unwrap_or("");
+        if word == "SIP/2.0" { "" } else { word }
+    }
+
+    /// A header's first value.
+    ///
+    /// # Panics
+    /// When it is missing.
+    pub fn header(&self, name: &str) -> &str {
+        let mut same = self
+            .headers
+            .iter()
+            .filter(|(n, _)| n.eq_ignore_ascii_case(name));
+        &same
+            .next()
+            .unwrap_or_else(|| panic!("no {name} in {self:?}"))
+            .1
+    }
+
+    /// Where its SDP wants the audio.
+    pub fn audio(&self) -> Option<SocketAddr> {
+        let line = |start: &str| self.body.lines().find_map(|l| l.strip_prefix(start));
+        let host = line("c=IN IP4 ")?.trim();
+        let port = line("m=audio ")?.split(' ').next()?;
+        format!("{host}:{port}").parse().ok()
+    }
+}
+
+/// A SIP user agent on loopback.
+#[derive(Debug)]
+pub struct Peer {
+    socket: UdpSocket,
+    address: SocketAddr,
+    host: String,
+}
+
+impl Peer {
+    /// One on 127.0.0.1.
+    ///
+    /// # Panics
+    /// When loopback has no port.
+    pub fn new() -> Self {
+        Self::at("127.0.0.1")
+    }
+
+    /// One on another loopback address.
+    ///
+    /// # Panics
+    /// When it has no port.
+    pub fn at(host: &str) -> Self {
+        let socket = UdpSocket::bind((host, 0)).expect("loopback has a port");
+        let address = socket.local_addr().expect("a bound socket has an address");
+        Self {
+            socket,
+            address,
+            host: host.to_owned(),
+        }
+    }
+
+    /// Its address.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Sends bytes, whatever they are.
+    ///
+    /// # Panics
+    /// When loopback refuses.
+    pub fn send(&self, bytes: &[u8], to: SocketAddr) {
+        self.socket
+            .send_to(bytes, to)
+            .expect("loopback takes a datagram");
+    }
+
+    /// The next message within a limit.
+    pub fn receive(&self, limit: Duration) -> Option<(Message, SocketAddr)> {
+        let end = now() + limit;
+        let mut bytes = vec![0; 65_536];
+        loop {
+            let left = end.checked_duration_since(now())?.max(ms(1));
+            self.socket
+                .set_read_timeout(Some(left))
+                .expect("a timeout can be set");
+            let (length, from) = self.socket.recv_from(&mut bytes).ok()?;
+            if let Some(message) = Message::read(&bytes[..length]) {
+                return Some((message, from));
+            }
+        }
+    }
+
+    /// The next message that is wanted; others are dropped.
+    ///
+    /// # Panics
+    /// When none comes within `limit`.
+    pub fn expect(
+        &self,
+        what: &str,
+        limit: Duration,
+        wanted: impl Fn(&Message) -> bool,
+    ) -> (Message, SocketAddr) {
+        let end = now() + limit;
+        loop {
+            let left = end.saturating_duration_since(now());
+            let next = self.receive(left);
+            let next = next.unwrap_or_else(|| panic!("{what} has not come in {limit:?}"));
+            if wanted(&next.0) {
+                return next;
+            }
+        }
+    }
+
+    /// A request out of any dialog, with an offer if there is one.
+    pub fn request(&self, method: &str, user: &str, to: SocketAddr, offer: Option<&str>) -> String {
+        // Relaxed: the number need only be different, it orders nothing.
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let id = format!("{}-{number}", std::process::id());
+        let (own, body) = (self.address, offer.unwrap_or(""));
+        let kind = if offer.is_some() {
+            "Content-Type: application/sdp\r\n"
+        } else {
+            ""
+        };
+        format!(
+            "{method} sip:{user}@{to} SIP/2.0\r\nVia: SIP/2.0/UDP {own};branch=z9hG4bK{id}\r\n\
+             Max-Forwards: 70\r\nFrom: <sip:probe@{own}>;tag=t{id}\r\nTo: <sip:{user}@{to}>\r\n\
+             Call-ID: {id}@{}\r\nCSeq: 1 {method}\r\nContact: <sip:probe@{own}>\r\n{kind}\
+             Content-Length: {}\r\n\r\n{body}",
+            self.host,
+            body.len()
+        )
+    }
+
+    /// The final answer to a request out of any dialog.
+    ///
+    /// # Panics
+    /// When none comes in 10 s.
+    pub fn ask(&self, method: &str, user: &str, to: SocketAddr) -> Message {
+        let text = self.request(method, user, to, None);
+        self.send(text.as_bytes(), to);
+        self.expect(&format!("an answer to {method}"), seconds(10), |m| {
+            m.status() >= 200
+        })
+        .0
+    }
+
+    /// Asks for a call with G.711 µ-law and keys and gives the final answer;
+    /// a refusal is acknowledged.
+    ///
+    /// # Panics
+    /// When no final answer comes in 10 s.
+    pub fn invite(&self, user: &str, to: SocketAddr, rtp_port: u16) -> (String, Message) {
+        let offer = offer(&self.host, rtp_port);
+        let text = self.request("INVITE", user, to, Some(&offer));
+        self.send(text.as_bytes(), to);
+        let (answer, _) = self.expect("an answer to INVITE", seconds(10), |m| m.status() >= 200);
+        if answer.status() >= 300 {
+            let ack = refusal_ack(&text, &answer);
+            self.send(ack.as_bytes(), to);
+        }
+        (text, answer)
+    }
+
+    /// Calls a user; the call is up when this returns.
+    ///
+    /// # Panics
+    /// When it is refused.
+    pub fn call(self, user: &str, to: SocketAddr) -> Call {
+        let rtp_port = free_rtp_pair();
+        let (_, answer) = self.invite(user, to, rtp_port);
+        assert_eq!(answer.status(), 200, "{answer:?}");
+        let call = Call::new(self, answer, to, rtp_port);
+        call.in_dialog("ACK", 1);
+        call
+    }
+}
+
+impl Default for Peer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn offer(host: &str, port: u16) -> String {
+    format!(
+        "v=0\r\no=probe 1 1 IN IP4 {host}\r\ns=-\r\nc=IN IP4 {host}\r\nt=0 0\r\n\
+         m=audio {port} RTP/AVP 0 {KEYS}\r\na=rtpmap:0 PCMU/8000\r\n\
+         a=rtpmap:{KEYS} telephone-event/8000\r\na=fmtp:{KEYS} 0-15\r\na=ptime:20\r\na=sendrecv\r\n"
+    )
+}
+
+/// ACK to a refusal goes by the INVITE's own transaction (RFC 3261 §17.1.1.3).
+fn refusal_ack(invite: &str, answer: &Message) -> String {
+    let sent = Message::read(invite.as_bytes()).expect("we wrote it");
+    let target = sent.first.split(' ').nth(1).unwrap_or("");
+    format!(
+        "ACK {target} SIP/2.0\r\nVia: {}\r\nMax-Forwards: 70\r\nFrom: {}\r\nTo: {}\r\n\
+         Call-ID: {}\r\nCSeq: 1 ACK\r\nContent-Length: 0\r\n\r\n",
+        sent.header("Via"),
+        sent.header("From"),
+        answer.header("To"),
+        sent.header("Call-ID"),
+    )
+}
+
+/// What the peer's media thread and its owner share.
+#[derive(Debug, Default)]
+struct Line {
+    speech: VecDeque<u8>,
+    keys: VecDeque<char>,
+    heard: Vec<(Packet, SocketAddr)>,
+    sent: u32,
+}
+
+/// A call that is up. Its RTP runs until it is dropped: speech, keys or silence
+/// every 20 ms, and what comes is kept.
+#[derive(Debug)]
+pub struct Call {
+    peer: Peer,
+    answer: Message,
+    to: SocketAddr,
+    audio: SocketAddr,
+    line: Arc<Mutex<Line>>,
+    over: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Call {
+    fn new(peer: Peer, answer: Message, to: SocketAddr, rtp_port: u16) -> Self {
+        let audio = answer.audio().expect("the answer has an address for audio");
+        let socket = UdpSocket::bind((peer.host.as_str(), rtp_port)).expect("the pair was free");
+        let line = Arc::new(Mutex::new(Line::default()));
+        let over = Arc::new(AtomicBool::new(false));
+        let (shared, end) = (line.clone(), over.clone());
+        let thread = Some(thread::spawn(move || {
+            run_media(&socket, audio, &shared, &end);
+        }));
+        Self {
+            peer,
+            answer,
+            to,
+            audio,
+            line,
+            over,
+            thread,
+        }
+    }
+
+    fn line(&self) -> std::sync::MutexGuard<'_, Line> {
+        self.line.lock().expect("the media thread does not panic")
+    }
+
+    /// Where the daemon takes our audio.
+    pub fn audio(&self) -> SocketAddr {
+        self.audio
+    }
+
+    /// The SIP side.
+    pub fn peer(&self) -> &Peer {
+        &self.peer
+    }
+
+    /// The Call-ID.
+    pub fn id(&self) -> &str {
+        self.answer.header("Call-ID")
+    }
+
+    /// Says something after what is being said.
+    pub fn say(&self, samples: &[i16]) {
+        self.line()
+            .speech
+            .extend(samples.iter().map(|s| Law::Mu.encode(*s)));
+    }
+
+    /// Presses a key (RFC 4733, 100 ms, the end three times).
+    pub fn press(&self, key: char) {
+        self.line().keys.push_back(key);
+    }
+
+    /// Waits until everything is said and pressed.
+    ///
+    /// # Panics
+    /// When that takes more than a minute.
+    pub fn wait_said(&self) {
+        wait_for("the caller to finish", seconds(60), || {
+            let line = self.line();
+            (line.speech.is_empty() && line.keys.is_empty()).then_some(())
+        });
+    }
+
+    /// RTP packets that have come so far, and from where.
+    pub fn heard(&self) -> Vec<(Packet, SocketAddr)> {
+        self.line().heard.clone()
+    }
+
+    /// The audio that has come so far, in order of arrival.
+    pub fn heard_samples(&self) -> Vec<i16> {
+        let line = self.line();
+        let audio = line.heard.iter().filter(|(packet, _)| packet.kind == 0);
+        audio
+            .flat_map(|(packet, _)| &packet.payload)
+            .map(|code| Law::Mu.decode(*code))
+            .collect()
+    }
+
+    /// Packets sent so far.
+    pub fn sent(&self) -> u32 {
+        self.line().sent
+    }
+
+    /// Sends a request in the dialog.
+    pub fn in_dialog(&self, method: &str, sequence: u32) {
+        let request = self.dialog_request(method, sequence);
+        self.peer.send(request.as_bytes(), self.to);
+    }
+
+    /// The text of a request in the dialog.
+    pub fn dialog_request(&self, method: &str, sequence: u32) -> String {
+        // Relaxed: the number need only be different, it orders nothing.
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let contact = self.answer.header("Contact");
+        let target = contact
+            .trim_start_matches('<')
+            .split('>')
+            .next()
+            .unwrap_or(contact);
+        let own = self.peer.address;
+        format!(
+            "{method} {target} SIP/2.0\r\nVia: SIP/2.0/UDP {own};branch=z9hG4bK{}-{number}\r\n\
+             Max-Forwards: 70\r\nFrom: {}\r\nTo: {}\r\nCall-ID: {}\r\nCSeq: {sequence} {method}\r\n\
+             Contact: <sip:probe@{own}>\r\nContent-Length: 0\r\n\r\n",
+            std::process::id(),
+            self.answer.header("From"),
+            self.answer.header("To"),
+            self.id(),
+        )
+    }
+
+    /// Hangs up and waits for the answer.
+    ///
+    /// # Panics
+    /// When the daemon does not agree.
+    pub fn hang_up(&self) {
+        self.in_dialog("BYE", 2);
+        let (answer, _) = self.peer.expect("an answer to BYE", seconds(10), |m| {
+            m.status() >= 200 && m.header("CSeq").ends_with("BYE")
+        });
+        assert_eq!(answer.status(), 200, "{answer:?}");
+    }
+
+    /// Waits until the daemon hangs up, and agrees.
+    ///
+    /// # Panics
+    /// When it does not within `limit`.
+    pub fn wait_bye(&self, limit: Duration) {
+        let (bye, from) = self.peer.expect("BYE", limit, |m| m.method() == "BYE");
+        let answer = format!(
+            "SIP/2.0 200 OK\r\nVia: {}\r\nFrom: {}\r\nTo: {}\r\nCall-ID: {}\r\nCSeq: {}\r\nContent-Length: 0\r\n\r\n",
+            bye.header("Via"),
+            bye.header("From"),
+            bye.header("To"),
+            bye.header("Call-ID"),
+            bye.header("CSeq"),
+        );
+        self.peer.send(answer.as_bytes(), from);
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        // Relaxed: the thread need only see it some time; joining orders the rest.
+        self.over.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Sends a packet every 20 ms and keeps what comes, until it is over.
+fn run_media(socket: &UdpSocket, to: SocketAddr, line: &Mutex<Line>, over: &AtomicBool) {
+    socket
+        .set_nonblocking(true)
+        .expect("a socket can be made non-blocking");
+    let start = now();
+    let mut mouth = Mouth::default();
+    let mut ticks = 0;
+    // Relaxed: see the store.
+    while !over.load(Ordering::Relaxed) {
+        keep_heard(socket, line);
+        let due = start + ms(20) * ticks;
+        let Some(early) = due.checked_duration_since(now()) else {
+            let packet = mouth.next(&mut line.lock().expect("no owner panics holding it"));
+            let _ = socket.send_to(&packet.bytes(), to);
+            ticks += 1;
+            continue;
+        };
+        thread::sleep(early.min(ms(2)));
+    }
+}
+
+fn keep_heard(socket: &UdpSocket, line: &Mutex<Line>) {
+    let mut bytes = [0; 2048];
+    loop {
+        match socket.recv_from(&mut bytes) {
+            Ok((length, from)) => {
+                let packet = Packet::read(&bytes[..length]);
+                let mut line = line.lock().expect("no owner panics holding it");
+                line.heard.extend(packet.map(|packet| (packet, from)));
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+            // The far port may be closed for a moment (ICMP).
+            Err(_) => {}
+        }
+    }
+}
+
+/// What goes out next: a key in progress, speech, or silence.
+#[derive(Debug, Default)]
+struct Mouth {
+    sequence: u16,
+    timestamp: u32,
+    key: Option<(char, u8, u32)>,
+}
+
+impl Mouth {
+    /// Five packets of 20 ms make 100 ms, then the end is said three times.
+    const KEY_PACKETS: u8 = 8;
+
+    fn next(&mut self, line: &mut Line) -> Packet {
+        line.sent += 1;
+        self.sequence = self.sequence.wrapping_add(1);
+        self.timestamp = self.timestamp.wrapping_add(PACKET as u32);
+        if self.key.is_none() {
+            self.key = line.keys.front().map(|key| (*key, 0, self.timestamp));
+        }
+        match self.key {
+            Some((key, step, since)) => self.key_packet(line, key, step, since),
+            None => self.packet(0, false, self.timestamp, speech(line)),
+        }
+    }
+
+    fn key_packet(&mut self, line: &mut Line, key: char, step: u8, since: u32) -> Packet {
+        let end = step >= 5;
+        let samples = PACKET as u16 * u16::from(step.min(4) + 1);
+        self.key = (step + 1 < Self::KEY_PACKETS).then_some((key, step + 1, since));
+        if self.key.is_none() {
+            line.keys.pop_front();
+        }
+        self.packet(KEYS, step == 0, since, key_payload(key, end, samples))
+    }
+
+    fn packet(&self, kind: u8, marker: bool, timestamp: u32, payload: Vec<u8>) -> Packet {
+        let (sequence, source) = (self.sequence, 0x0ff0_0001);
+        Packet {
+            kind,
+            marker,
+            sequence,
+            timestamp,
+            source,
+            payload,
+        }
+    }
+}
+
+fn speech(line: &mut Line) -> Vec<u8> {
+    let length = line.speech.len().min(PACKET);
+    let mut bytes: Vec<u8> = line.speech.drain(..length).collect();
+    bytes.resize(PACKET, Law::Mu.silence());
+    bytes
+}

@@ -1,0 +1,93 @@
+//! A directory of a test's own, short enough for a unix socket's path; and ports.
+
+use std::net::UdpSocket;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+static COUNT: AtomicU32 = AtomicU32::new(0);
+
+/// A fresh directory; removed when dropped, kept when the test fails.
+#[derive(Debug)]
+pub struct Place(PathBuf);
+
+impl Place {
+    /// Makes one.
+    ///
+    /// # Panics
+    /// When the file system refuses.
+    pub fn new() -> Self {
+        // Relaxed: the number need only be different, it orders nothing.
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("offhook-{}-{number}", std::process::id()));
+        std::fs::create_dir_all(&path).expect("the temporary directory can be written");
+        Self(path)
+    }
+
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// A file in it.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// A file in it, as text.
+    pub fn name(&self, name: &str) -> String {
+        self.file(name).display().to_string()
+    }
+
+    /// Writes a file in it and says where it is.
+    ///
+    /// # Panics
+    /// When the file system refuses.
+    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.file(name);
+        std::fs::write(&path, content).expect("a file of the test can be written");
+        path
+    }
+}
+
+impl Default for Place {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("kept: {}", self.0.display());
+        } else {
+            // Best effort: a leftover below /tmp harms nobody.
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+}
+
+/// A UDP port on loopback that is free now, and likely to stay so.
+///
+/// # Panics
+/// When loopback has no free port.
+pub fn free_port() -> u16 {
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("loopback has a free port");
+    socket
+        .local_addr()
+        .expect("a bound socket has an address")
+        .port()
+}
+
+/// An even port with its odd neighbour free, as RTP and RTCP want.
+///
+/// # Panics
+/// When loopback has none.
+pub fn free_rtp_pair() -> u16 {
+    (0..100)
+        .map(|_| free_port() & !1)
+        .find(|even| {
+            UdpSocket::bind(("127.0.0.1", *even)).is_ok()
+                && UdpSocket::bind(("127.0.0.1", *even + 1)).is_ok()
+        })
+        .expect("loopback has a free pair of ports")
+}

@@ -1,0 +1,183 @@
+//! Child processes that end with their owner, and commands run to their end.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use crate::patience::{seconds, wait_for, watch};
+
+/// A running child; killed when dropped.
+#[derive(Debug)]
+pub struct Running {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Running {
+    /// Starts it with both outputs in `log`.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn start(command: &mut Command, log: &Path) -> Self {
+        let file = File::options().create(true).append(true).open(log);
+        let file = file.expect("a log of the test can be written");
+        let same = file.try_clone().expect("a file handle can be copied");
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(file)
+            .stderr(same)
+            .spawn();
+        let child = child.unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let log = log.to_owned();
+        Self { child, log }
+    }
+
+    /// What it has written so far.
+    pub fn said(&self) -> String {
+        let bytes = std::fs::read(&self.log).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("a child can be asked")
+    }
+
+    /// Waits until it ends by itself.
+    ///
+    /// # Panics
+    /// When it does not within `limit`.
+    pub fn finish(&mut self, limit: Duration) -> ExitStatus {
+        watch(limit, || self.ended()).unwrap_or_else(|| {
+            panic!(
+                "pid {} has not ended in {limit:?}; it said:\n{}",
+                self.id(),
+                self.said()
+            )
+        })
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: i32) {
+        // SAFETY: kill(2) takes two integers and touches no memory of ours.
+        // The child is not reaped yet, so the id cannot belong to another.
+        unsafe { libc::kill(self.id().cast_signed(), signal) };
+    }
+
+    /// Kills it as a power cut would, and waits until it is gone.
+    pub fn kill(&mut self) {
+        // Fails only when it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Asks it to end and waits.
+    ///
+    /// # Panics
+    /// When it does not within 10 s.
+    pub fn stop(&mut self) -> ExitStatus {
+        self.signal(libc::SIGTERM);
+        self.finish(seconds(10))
+    }
+
+    /// Waits until it has written `text`.
+    ///
+    /// # Panics
+    /// When it does not within `limit`.
+    pub fn wait_said(&self, text: &str, limit: Duration) {
+        wait_for(
+            &format!("{text:?} in {}", self.log.display()),
+            limit,
+            || self.said().contains(text).then_some(()),
+        );
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.kill();
+        if std::thread::panicking() {
+            let said = self.said();
+            let tail = said.lines().rev().take(40).collect::<Vec<_>>();
+            let tail = tail.into_iter().rev().collect::<Vec<_>>().join("\n");
+            eprintln!("--- {}\n{tail}", self.log.display());
+        }
+    }
+}
+
+/// What a command left behind.
+#[derive(Debug)]
+pub struct Ran {
+    /// Exit code; -1 when a signal ended it.
+    pub code: i32,
+    /// Standard output.
+    pub out: String,
+    /// Standard error.
+    pub err: String,
+}
+
+/// Runs a command to its end.
+///
+/// # Panics
+/// When it cannot be started.
+pub fn run(
+    program: impl AsRef<OsStr>,
+    arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
+) -> Ran {
+    let mut command = Command::new(program);
+    let done = command.args(arguments).stdin(Stdio::null()).output();
+    let done = done.unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    Ran {
+        code: done.status.code().unwrap_or(-1),
+        out: String::from_utf8_lossy(&done.stdout).into_owned(),
+        err: String::from_utf8_lossy(&done.stderr).into_owned(),
+    }
+}
+
+/// Whether a program is on the path.
+pub fn has(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+}
+
+/// A program that this workspace builds. `make test` says where they are;
+/// without it they are built here.
+///
+/// # Panics
+/// When they cannot be built.
+pub fn built(name: &str) -> PathBuf {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(binaries).join(name)
+}
+
+fn binaries() -> PathBuf {
+    if let Some(folder) = std::env::var_os("OFFHOOK_BINARIES") {
+        return folder.into();
+    }
+    let built = run(
+        env!("CARGO"),
+        ["build", "--quiet", "--workspace", "--bins", "--locked"],
+    );
+    assert_eq!(built.code, 0, "{}", built.err);
+    let this = std::env::current_exe().expect("a test knows its own path");
+    let profile = this
+        .ancestors()
+        .nth(2)
+        .expect("tests are in <profile>/deps");
+    profile.to_owned()
+}
+
+/// The top of the checkout.
+pub fn checkout() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("tests/ is in the checkout")
+}

@@ -3,3 +3,4 @@
 
 pub mod bell;
 pub mod clock;
+pub mod settings;

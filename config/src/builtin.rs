@@ -1,0 +1,6 @@
+//! The texts that ship inside the binary, so that it runs without a file.
+
+/// The commented default, installed as `/etc/offhook/offhook.toml`.
+pub const OFFHOOK: &str = include_str!("../offhook.toml");
+/// What `make demo` runs with.
+pub const DEMO: &str = include_str!("../demo.toml");

@@ -1,0 +1,572 @@
+//! From what is written to what is meant: every rule that `offhook.toml` must
+//! keep, each with what to write instead.
+
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use offhook_config::{Located, Source, load_partly, one_of};
+
+use super::net::port_range;
+use super::raw::{
+    At, Raw, RawLog, RawMedia, RawOutbound, RawRoute, RawSip, RawTrunk, RawUpstream, RawVoice,
+};
+use super::{
+    Cidr, Destination, INSTALLED, INSTALLED_SOCKET, INSTALLED_STATE, Level, Listen, Log, Media,
+    Outbound, Pattern, Route, Secret, SecretSource, Settings, Sip, Test, Trunk, Upstream, VOICES,
+    Voice,
+};
+
+/// RTP and RTCP.
+const PORTS_PER_CALL: usize = 2;
+/// Calls with audio that one box is built for; each holds its memory from the start.
+const MAX_CALLS: u32 = 20_000;
+const MAX_CALLS_DEFAULT: u32 = 1_000;
+const MAX_THREADS: u32 = 64;
+const PORTS_DEFAULT: RangeInclusive<u16> = 20_000..=29_999;
+const TIMEOUT_MS: RangeInclusive<u64> = 100..=120_000;
+const TIMEOUT_MS_DEFAULT: u64 = 10_000;
+/// `sun_path` holds 108 bytes with its end (unix(7)).
+const SOCKET_PATH_MAX: usize = 107;
+
+pub(super) fn compile(file: &Path, text: &str) -> Result<Settings, Vec<Located>> {
+    let name = file.display().to_string();
+    let (raw, faults) = load_partly::<Raw>(&name, text);
+    let Some(raw) = raw else { return Err(faults) };
+    let mut compiler = Compiler {
+        file,
+        base: file.parent().unwrap_or(Path::new("")),
+        state: PathBuf::new(),
+        source: Source::new(&name, text),
+        whole: faults.is_empty(),
+        faults,
+        notes: Vec::new(),
+    };
+    let settings = compiler.settings(&raw);
+    compiler.faults.sort();
+    compiler.faults.dedup();
+    match compiler.faults.as_slice() {
+        [] => Ok(settings),
+        _ => Err(compiler.faults),
+    }
+}
+
+struct Compiler<'c> {
+    file: &'c Path,
+    /// What is read is relative to this.
+    base: &'c Path,
+    /// What is written is relative to this.
+    state: PathBuf,
+    source: Source<'c>,
+    /// Nothing was cut out of the text: what is not there was not written.
+    whole: bool,
+    faults: Vec<Located>,
+    notes: Vec<Located>,
+}
+
+impl Compiler<'_> {
+    fn settings(&mut self, raw: &Raw) -> Settings {
+        let installed = self.file == Path::new(INSTALLED);
+        self.state = match &raw.paths.state {
+            Some(state) => PathBuf::from(self.path_text(state)),
+            None if installed => PathBuf::from(INSTALLED_STATE),
+            None => self.file.with_extension("state"),
+        };
+        let socket_default = if installed {
+            PathBuf::from(INSTALLED_SOCKET)
+        } else {
+            self.state.join("control.sock")
+        };
+        let sip = self.sip(&raw.sip);
+        let trunks = self.trunks(&raw.trunk);
+        let tests = raw.test.enabled.unwrap_or(false);
+        let recording = self.written(raw.recording.directory.as_ref(), "recordings");
+        Settings {
+            file: self.file.to_owned(),
+            media: self.media(&raw.media, &sip),
+            sip,
+            socket: self.socket(raw.control.socket.as_ref(), socket_default),
+            store: self.written(raw.store.path.as_ref(), "offhook.db"),
+            recordings: raw.recording.enabled.then_some(recording),
+            voice: self.voice(&raw.voice),
+            upstream: raw.upstream.as_ref().and_then(|up| self.upstream(up)),
+            outbound: self.outbound(&raw.outbound, &trunks),
+            routes: self.routes(&raw.route, raw.test.enabled != Some(false)),
+            trunks,
+            tests,
+            log: self.log(&raw.log),
+            notes: std::mem::take(&mut self.notes),
+        }
+    }
+
+    fn fault<T>(&mut self, at: &At<T>, reason: impl Into<String>) {
+        self.faults.push(self.source.fault(at.span(), reason));
+    }
+
+    fn note<T>(&mut self, at: &At<T>, reason: impl Into<String>) {
+        self.notes.push(self.source.fault(at.span(), reason));
+    }
+
+    /// The value that a text stands for, or a fault.
+    fn parsed<T: FromStr<Err = String>>(&mut self, at: &At<String>) -> Option<T> {
+        at.get_ref()
+            .parse()
+            .map_err(|reason: String| self.fault(at, reason))
+            .ok()
+    }
+
+    fn address(&mut self, at: &At<String>) -> Option<IpAddr> {
+        let text = at.get_ref();
+        let address = text.parse().ok();
+        if address.is_none() {
+            let reason = format!("`{text}` is not an IP address: write it like \"192.0.2.10\"");
+            self.fault(at, reason);
+        }
+        address
+    }
+
+    /// An address that others can send to.
+    fn reachable(&mut self, at: &At<String>) -> Option<IpAddr> {
+        let address = self.address(at)?;
+        if address.is_unspecified() {
+            self.fault(
+                at,
+                "nobody can send there: write the address that peers reach",
+            );
+            return None;
+        }
+        Some(address)
+    }
+
+    fn in_range<T: PartialOrd + Copy + std::fmt::Display>(
+        &mut self,
+        at: &At<T>,
+        range: &RangeInclusive<T>,
+        unit: &str,
+    ) {
+        if !range.contains(at.get_ref()) {
+            let (low, high) = (range.start(), range.end());
+            let reason = format!("must be from {low} to {high}{unit}, is {}", at.get_ref());
+            self.fault(at, reason);
+        }
+    }
+
+    fn sip(&mut self, raw: &RawSip) -> Sip {
+        let mut listen: Vec<Listen> = Vec::new();
+        match &raw.listen {
+            None => listen.extend("udp:0.0.0.0:5060".parse::<Listen>()),
+            Some(list) if list.get_ref().is_empty() && self.whole => {
+                self.fault(
+                    list,
+                    "is empty: write at least one, like \"udp:0.0.0.0:5060\"",
+                );
+            }
+            Some(list) => {
+                for entry in list.get_ref() {
+                    let Some(parsed) = self.parsed::<Listen>(entry) else {
+                        continue;
+                    };
+                    if parsed.address.port() != 0 && listen.contains(&parsed) {
+                        self.fault(entry, format!("`{parsed}` is listed twice: remove one"));
+                    }
+                    listen.push(parsed);
+                }
+            }
+        }
+        let advertise = raw.advertise.as_ref().and_then(|at| self.reachable(at));
+        Sip { listen, advertise }
+    }
+
+    fn media(&mut self, raw: &RawMedia, sip: &Sip) -> Media {
+        let beside_sip = sip.listen.first().map(|listen| listen.address.ip());
+        let address = raw.address.as_ref().and_then(|at| self.address(at));
+        let ports = raw.ports.as_ref().and_then(|at| self.ports(at));
+        let ports = ports.unwrap_or(PORTS_DEFAULT);
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        if let Some(at) = &raw.threads {
+            self.in_range(at, &(1..=MAX_THREADS), "");
+        }
+        Media {
+            address: address.or(beside_sip).unwrap_or(IpAddr::from([0, 0, 0, 0])),
+            advertise: raw.advertise.as_ref().and_then(|at| self.reachable(at)),
+            max_calls: self.max_calls(raw, &ports),
+            ports,
+            threads: match &raw.threads {
+                Some(at) => usize::try_from(*at.get_ref()).unwrap_or(1),
+                None => cores.saturating_sub(1).max(1),
+            },
+            realtime: raw.realtime.unwrap_or(true),
+        }
+    }
+
+    fn ports(&mut self, at: &At<String>) -> Option<RangeInclusive<u16>> {
+        port_range(at.get_ref())
+            .map_err(|reason| self.fault(at, reason))
+            .ok()
+    }
+
+    fn max_calls(&mut self, raw: &RawMedia, ports: &RangeInclusive<u16>) -> usize {
+        let room = room(ports);
+        let Some(at) = &raw.max_calls else {
+            return room.min(usize::try_from(MAX_CALLS_DEFAULT).unwrap_or(room));
+        };
+        self.in_range(at, &(1..=MAX_CALLS), "");
+        let wanted = usize::try_from(*at.get_ref()).unwrap_or(usize::MAX);
+        if wanted > room && (1..=MAX_CALLS).contains(at.get_ref()) {
+            let (low, high) = (ports.start(), ports.end());
+            let needed = (wanted * PORTS_PER_CALL).saturating_sub(1);
+            let last = usize::from(*low) + usize::from(low % 2) + needed;
+            let remedy = match u16::try_from(last) {
+                Ok(last) => format!("write ports = \"{low}-{last}\", or max_calls = {room}"),
+                Err(_) => format!("write max_calls = {room}, or begin the ports lower"),
+            };
+            self.fault(
+                at,
+                format!("{wanted} calls need {PORTS_PER_CALL} ports each, {low}-{high} has room for {room}: {remedy}"),
+            );
+        }
+        wanted
+    }
+
+    fn socket(&mut self, at: Option<&At<String>>, default: PathBuf) -> PathBuf {
+        let path = match at {
+            Some(at) => {
+                let text = self.path_text(at);
+                self.state.join(text)
+            }
+            None => default,
+        };
+        let length = path.as_os_str().len();
+        if length > SOCKET_PATH_MAX {
+            let reason = format!(
+                "the socket's path has {length} bytes, {SOCKET_PATH_MAX} is the most: write a shorter one, e.g. \"{INSTALLED_SOCKET}\""
+            );
+            match at {
+                Some(at) => self.fault(at, reason),
+                None => self
+                    .faults
+                    .push(self.source.whole(format!("control.socket: {reason}"))),
+            }
+        }
+        path
+    }
+
+    /// A path that is not empty.
+    fn path_text(&mut self, at: &At<String>) -> String {
+        let text = at.get_ref();
+        if text.is_empty() || text.contains('\0') {
+            self.fault(at, "is no path: write one, or leave the key out");
+        }
+        text.clone()
+    }
+
+    /// A path that is written to, relative to the state directory.
+    fn written(&mut self, at: Option<&At<String>>, default: &str) -> PathBuf {
+        match at {
+            // Relative to the current directory when the state is: see the module.
+            Some(at) => {
+                let text = self.path_text(at);
+                self.state.join(text)
+            }
+            None => self.state.join(default),
+        }
+    }
+
+    /// A path that is read, relative to the config file.
+    fn read(&mut self, at: &At<String>) -> PathBuf {
+        let text = self.path_text(at);
+        self.base.join(text)
+    }
+
+    fn voice(&mut self, raw: &RawVoice) -> Voice {
+        let name = raw.voice.as_ref().map(|at| {
+            let name = at.get_ref();
+            if !VOICES.contains(&name.as_str()) {
+                let reason = format!("unknown voice `{name}`, {}", one_of(name, VOICES));
+                self.fault(at, reason);
+            }
+            name.clone()
+        });
+        let recordings = raw.recordings.as_ref().map(|at| {
+            let path = self.read(at);
+            if !path.is_dir() {
+                let reason = format!("`{}` is not a directory", path.display());
+                self.fault(at, format!("{reason}: make it, or leave the key out"));
+            }
+            path
+        });
+        Voice {
+            name: name.unwrap_or_else(|| VOICES[0].to_owned()),
+            cache: self.written(raw.cache.as_ref(), "voice"),
+            recordings,
+        }
+    }
+
+    fn upstream(&mut self, at: &At<RawUpstream>) -> Option<Upstream> {
+        let raw = at.get_ref();
+        let timeout_ms = raw.timeout_ms.as_ref().map_or(TIMEOUT_MS_DEFAULT, |at| {
+            self.in_range(at, &TIMEOUT_MS, " ms");
+            *at.get_ref()
+        });
+        self.url(&raw.url);
+        let secret = self.secret_source(at);
+        Some(Upstream {
+            url: raw.url.get_ref().clone(),
+            secret: secret?,
+            timeout: Duration::from_millis(timeout_ms),
+        })
+    }
+
+    fn url(&mut self, at: &At<String>) {
+        let text = at.get_ref();
+        let uri = text.parse::<axum::http::Uri>().ok();
+        let scheme = uri.as_ref().and_then(|uri| uri.scheme_str());
+        let host = uri.as_ref().and_then(|uri| uri.host()).unwrap_or_default();
+        if !matches!(scheme, Some("http" | "https")) || host.is_empty() {
+            let reason = format!(
+                "`{text}` is no address to deliver to: write it like \"https://crm.example.net/offhook\""
+            );
+            self.fault(at, reason);
+        } else if scheme == Some("http") && !is_local(host) {
+            let reason = "what is delivered there travels unencrypted: better \"https://…\"";
+            self.note(at, reason);
+        }
+    }
+
+    fn secret_source(&mut self, at: &At<RawUpstream>) -> Option<SecretSource> {
+        let raw = at.get_ref();
+        match (&raw.secret, &raw.secret_file, &raw.credential) {
+            (Some(secret), None, None) => self.secret(secret, secret.get_ref()),
+            (None, Some(file), None) => {
+                let path = self.read(file);
+                match std::fs::read_to_string(&path) {
+                    Ok(text) => self.secret(file, &text),
+                    Err(error) => {
+                        let reason = format!("`{}` cannot be read: {error}", path.display());
+                        self.fault(file, reason);
+                        None
+                    }
+                }
+            }
+            (None, None, Some(name)) => self.credential(name),
+            (None, None, None) => {
+                if self.whole {
+                    self.fault(at, "has no key to sign with: write secret = \"whsec_…\", secret_file = \"PATH\" or credential = \"NAME\"");
+                }
+                None
+            }
+            _ => {
+                self.fault(
+                    at,
+                    "has several keys to sign with: keep one of secret, secret_file, credential",
+                );
+                None
+            }
+        }
+    }
+
+    fn secret(&mut self, at: &At<String>, text: &str) -> Option<SecretSource> {
+        Secret::parse(text)
+            .map(SecretSource::Here)
+            .map_err(|reason| self.fault(at, reason))
+            .ok()
+    }
+
+    fn credential(&mut self, at: &At<String>) -> Option<SecretSource> {
+        let name = at.get_ref();
+        let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+        if name.is_empty() || !name.chars().all(good) || name.starts_with('.') {
+            self.fault(
+                at,
+                format!("`{name}` is no credential name: use letters, digits, `.`, `-`, `_`"),
+            );
+            return None;
+        }
+        Some(SecretSource::Credential(name.clone()))
+    }
+
+    fn trunks(&mut self, raw: &[At<RawTrunk>]) -> Vec<Trunk> {
+        let mut trunks: Vec<Trunk> = Vec::new();
+        for at in raw {
+            let trunk = self.trunk(at, &trunks);
+            trunks.push(trunk);
+        }
+        trunks
+    }
+
+    fn trunk(&mut self, at: &At<RawTrunk>, earlier: &[Trunk]) -> Trunk {
+        let raw = at.get_ref();
+        let name = self.trunk_name(&raw.name, earlier);
+        let mut sources: Vec<Cidr> = Vec::new();
+        for entry in &raw.source {
+            let Some(network) = self.parsed::<Cidr>(entry) else {
+                continue;
+            };
+            let mut others = earlier
+                .iter()
+                .filter(|trunk| trunk.sources.contains(&network));
+            if let Some(other) = others.next() {
+                let reason = format!(
+                    "{network} already belongs to trunk `{}`: a call from there can have only one",
+                    other.name
+                );
+                self.fault(entry, reason);
+            } else if sources.contains(&network) {
+                self.fault(entry, format!("{network} is listed twice: remove one"));
+            }
+            sources.push(network);
+        }
+        if raw.source.is_empty() && raw.proxy.is_none() && self.whole {
+            self.fault(at, "neither calls nor is called: write source = [\"CIDR\", …], proxy = \"udp:HOST:PORT\", or both");
+        }
+        Trunk {
+            name,
+            sources,
+            proxy: raw.proxy.as_ref().and_then(|proxy| self.parsed(proxy)),
+        }
+    }
+
+    fn trunk_name(&mut self, at: &At<String>, earlier: &[Trunk]) -> String {
+        let name = at.get_ref();
+        let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+        if name.is_empty() || !name.chars().all(good) {
+            self.fault(
+                at,
+                format!("`{name}` is no name: use letters, digits, `.`, `-`, `_`"),
+            );
+        }
+        if earlier.iter().any(|trunk| trunk.name == *name) {
+            self.fault(at, format!("there are two trunks `{name}`: rename one"));
+        }
+        name.clone()
+    }
+
+    fn routes(&mut self, raw: &[At<RawRoute>], tests: bool) -> Vec<Route> {
+        let mut routes: Vec<Route> = Vec::new();
+        for at in raw {
+            let Some(route) = self.route(at) else {
+                continue;
+            };
+            let mut shadows = routes
+                .iter()
+                .filter(|earlier| earlier.called.covers(&route.called));
+            if let Some(earlier) = shadows.next() {
+                let reason = format!(
+                    "never reached: the route `{}` above takes all of it; move this one up, or remove one",
+                    earlier.called
+                );
+                self.fault(&at.get_ref().called, reason);
+            }
+            match route.to {
+                Destination::Test(_) if !tests => {
+                    self.note(at, "not served: [test] enabled = false");
+                }
+                Destination::Test(_) | Destination::Playbook(_) => routes.push(route),
+            }
+        }
+        routes
+    }
+
+    fn route(&mut self, at: &At<RawRoute>) -> Option<Route> {
+        let raw = at.get_ref();
+        let called = Pattern::parse(raw.called.get_ref())
+            .map_err(|reason| self.fault(&raw.called, reason))
+            .ok();
+        let to = match (&raw.playbook, &raw.test) {
+            (Some(playbook), None) => self.playbook(playbook).map(Destination::Playbook),
+            (None, Some(test)) => self.test(test).map(Destination::Test),
+            (None, None) => {
+                if self.whole {
+                    self.fault(
+                        at,
+                        "leads nowhere: write playbook = \"NAME\" or test = \"NAME\"",
+                    );
+                }
+                None
+            }
+            (Some(_), Some(test)) => {
+                self.fault(test, "leads to two places: keep playbook or test");
+                None
+            }
+        };
+        Some(Route {
+            called: called?,
+            to: to?,
+        })
+    }
+
+    fn test(&mut self, at: &At<String>) -> Option<Test> {
+        let name = at.get_ref();
+        let test = Test::named(name);
+        if test.is_none() {
+            let names = Test::ALL.map(Test::name);
+            self.fault(
+                at,
+                format!("unknown test `{name}`, {}", one_of(name, names)),
+            );
+        }
+        test
+    }
+
+    fn playbook(&mut self, at: &At<String>) -> Option<String> {
+        Some(at.get_ref().clone())
+    }
+
+    fn outbound(&mut self, raw: &RawOutbound, trunks: &[Trunk]) -> Outbound {
+        let callable: Vec<&str> = trunks
+            .iter()
+            .filter(|trunk| trunk.proxy.is_some())
+            .map(|trunk| trunk.name.as_str())
+            .collect();
+        let trunk = match &raw.trunk {
+            Some(at) => {
+                let name = at.get_ref();
+                if !callable.contains(&name.as_str()) && self.whole {
+                    let hint = one_of(name, callable.iter().copied());
+                    let reason = format!("no trunk `{name}` with a proxy, {hint}");
+                    self.fault(at, reason);
+                }
+                Some(name.clone())
+            }
+            None if callable.len() == 1 => Some(callable[0].to_owned()),
+            None => None,
+        };
+        Outbound {
+            playbook: raw.playbook.as_ref().and_then(|at| self.playbook(at)),
+            trunk,
+        }
+    }
+
+    fn log(&mut self, raw: &RawLog) -> Log {
+        let level = raw.level.as_ref().and_then(|at| {
+            let word = at.get_ref();
+            let level = Level::ALL.into_iter().find(|level| level.name() == word);
+            if level.is_none() {
+                let names = Level::ALL.map(Level::name);
+                self.fault(
+                    at,
+                    format!("unknown level `{word}`, {}", one_of(word, names)),
+                );
+            }
+            level
+        });
+        Log {
+            level: level.unwrap_or(Level::Info),
+            journal: raw.journal,
+        }
+    }
+}
+
+/// Calls that find ports in the range: RTP takes an even one, RTCP the next.
+fn room(ports: &RangeInclusive<u16>) -> usize {
+    let first = usize::from(*ports.start()).next_multiple_of(PORTS_PER_CALL);
+    let end = usize::from(*ports.end()) + 1;
+    end.saturating_sub(first) / PORTS_PER_CALL
+}
+
+fn is_local(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse();
+    host == "localhost" || address.is_ok_and(|address: IpAddr| address.is_loopback())
+}

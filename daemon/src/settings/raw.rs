@@ -1,0 +1,127 @@
+//! `offhook.toml` as it is written: shapes only, with the bytes of what may be
+//! refused later. Nobody but `compile` reads these.
+
+use offhook_config::Spanned;
+use serde::Deserialize;
+
+/// A value and where it stands.
+pub(super) type At<T> = Spanned<T>;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Raw {
+    pub(super) policy: Option<At<String>>,
+    pub(super) playbooks: Option<At<String>>,
+    pub(super) actions: Option<At<String>>,
+    pub(super) paths: RawPaths,
+    pub(super) sip: RawSip,
+    pub(super) media: RawMedia,
+    pub(super) control: RawControl,
+    pub(super) store: RawStore,
+    pub(super) recording: RawRecording,
+    pub(super) voice: RawVoice,
+    pub(super) upstream: Option<At<RawUpstream>>,
+    pub(super) outbound: RawOutbound,
+    pub(super) test: RawTest,
+    pub(super) log: RawLog,
+    pub(super) trunk: Vec<At<RawTrunk>>,
+    pub(super) route: Vec<At<RawRoute>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawPaths {
+    pub(super) state: Option<At<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawSip {
+    pub(super) listen: Option<At<Vec<At<String>>>>,
+    pub(super) advertise: Option<At<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawMedia {
+    pub(super) address: Option<At<String>>,
+    pub(super) advertise: Option<At<String>>,
+    pub(super) ports: Option<At<String>>,
+    pub(super) max_calls: Option<At<u32>>,
+    pub(super) threads: Option<At<u32>>,
+    pub(super) realtime: Option<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawControl {
+    pub(super) socket: Option<At<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawStore {
+    pub(super) path: Option<At<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawRecording {
+    pub(super) enabled: bool,
+    pub(super) directory: Option<At<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawVoice {
+    pub(super) voice: Option<At<String>>,
+    pub(super) cache: Option<At<String>>,
+    pub(super) recordings: Option<At<String>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawUpstream {
+    pub(super) url: At<String>,
+    pub(super) secret: Option<At<String>>,
+    pub(super) secret_file: Option<At<String>>,
+    pub(super) credential: Option<At<String>>,
+    pub(super) timeout_ms: Option<At<u64>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawOutbound {
+    pub(super) playbook: Option<At<String>>,
+    pub(super) trunk: Option<At<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawTest {
+    pub(super) enabled: Option<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawLog {
+    pub(super) level: Option<At<String>>,
+    pub(super) journal: Option<bool>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawTrunk {
+    pub(super) name: At<String>,
+    #[serde(default)]
+    pub(super) source: Vec<At<String>>,
+    pub(super) proxy: Option<At<String>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawRoute {
+    pub(super) called: At<String>,
+    pub(super) playbook: Option<At<String>>,
+    pub(super) test: Option<At<String>>,
+}

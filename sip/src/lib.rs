@@ -1,4 +1,38 @@
 //! SIP signalling, SDP offer/answer and RTP sessions without I/O.
+//!
+//! [`Endpoint`] is a user agent as a value: datagrams, commands and time go
+//! in, datagrams and events come out. [`sdp`] negotiates media. Nothing here
+//! opens a socket, reads a clock or decides what a call is for; the daemon
+//! does.
 #![forbid(unsafe_code)]
 
+mod call;
+mod command;
+mod dialog;
+mod endpoint;
+mod event;
+pub mod headers;
+pub mod message;
+pub mod parse;
+mod random;
 pub mod rtp;
+pub mod sdp;
+mod stored;
+mod text;
+mod timers;
+mod transaction;
+mod transport;
+pub mod uri;
+mod write;
+
+pub use call::CallKey;
+pub use command::{Command, HangupReason, Invite, ReinviteAnswer};
+pub use endpoint::{Advertise, Counters, Endpoint, EndpointConfig, Input, Output};
+pub use event::{EndCause, Event, Failure, Incoming, Party, Summary};
+pub use message::{Method, StatusCode};
+pub use parse::parse;
+pub use stored::{BadStoredDialog, StoredDialog};
+pub use timers::{Timer, TimerValues};
+pub use transport::{Flow, Transport};
+pub use uri::Uri;
+pub use write::ExtraHeader;

@@ -1,0 +1,130 @@
+//! What the application tells the endpoint.
+//!
+//! A command for a key that is gone, or that the call's state has overtaken
+//! (its CANCEL came first), does nothing and is counted as stale: the network
+//! races the application, and the events say who won.
+
+use crate::call::CallKey;
+use crate::event::Party;
+use crate::message::StatusCode;
+use crate::stored::StoredDialog;
+use crate::transport::Flow;
+use crate::uri::Uri;
+use crate::write::ExtraHeader;
+
+/// An outgoing call.
+#[derive(Clone, Debug)]
+pub struct Invite {
+    /// From [`crate::Endpoint::next_key`].
+    pub key: CallKey,
+    /// Where the INVITE goes; names are resolved by the caller.
+    pub flow: Flow,
+    /// Request-URI and To.
+    pub target: Uri,
+    /// Display name in To.
+    pub to_display: Option<String>,
+    /// From.
+    pub from: Party,
+    /// Call-ID; a random one if `None`.
+    pub call_id: Option<String>,
+    /// SDP offer.
+    pub offer: Vec<u8>,
+    /// Further header lines.
+    pub headers: Vec<ExtraHeader>,
+}
+
+/// Why we hang up, as `Reason` header (RFC 3326).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HangupReason {
+    /// ITU-T Q.850 cause, 1–127.
+    pub cause: Option<u8>,
+    /// Text.
+    pub text: String,
+}
+
+impl HangupReason {
+    /// The header value.
+    pub(crate) fn header(&self) -> String {
+        let text: String = self
+            .text
+            .chars()
+            .filter(|letter| !letter.is_control() && !matches!(letter, '"' | '\\'))
+            .collect();
+        match self.cause {
+            Some(cause) => format!("Q.850;cause={cause};text=\"{text}\""),
+            None => format!("SIP;cause=200;text=\"{text}\""),
+        }
+    }
+}
+
+/// The answer to a re-INVITE.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReinviteAnswer {
+    /// 200 with this SDP: the answer, or our offer if there was none.
+    Accept(Vec<u8>),
+    /// A refusal (300–699), usually 488; the session stays as it was.
+    Refuse(StatusCode),
+}
+
+/// Something to do.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// Place a call.
+    Invite(Box<Invite>),
+    /// Send a provisional answer (101–199) to an incoming call.
+    Ring {
+        /// The call.
+        key: CallKey,
+        /// 180 without, 183 with early media, as a rule.
+        status: StatusCode,
+        /// Early media.
+        sdp: Option<Vec<u8>>,
+        /// Further header lines.
+        headers: Vec<ExtraHeader>,
+    },
+    /// Answer an incoming call with 200.
+    Accept {
+        /// The call.
+        key: CallKey,
+        /// The SDP answer, or our offer if the INVITE had none.
+        sdp: Vec<u8>,
+        /// Further header lines.
+        headers: Vec<ExtraHeader>,
+    },
+    /// Refuse an incoming call (300–699).
+    Reject {
+        /// The call.
+        key: CallKey,
+        /// Status.
+        status: StatusCode,
+        /// Reason phrase; the usual one if `None`.
+        phrase: Option<String>,
+        /// Seconds.
+        retry_after: Option<u32>,
+        /// Further header lines.
+        headers: Vec<ExtraHeader>,
+    },
+    /// End a call in whatever state it is: CANCEL, BYE (once the ACK is in),
+    /// or 480 to an incoming call that was not answered.
+    Hangup {
+        /// The call.
+        key: CallKey,
+        /// Why.
+        reason: Option<HangupReason>,
+    },
+    /// Answer the peer's re-INVITE.
+    AnswerReinvite {
+        /// The call.
+        key: CallKey,
+        /// How.
+        answer: ReinviteAnswer,
+    },
+    /// Send BYE in a dialog that a crash left behind. Ends with
+    /// `Ended(LocalBye)` and `Released`.
+    AbandonedBye {
+        /// From [`crate::Endpoint::next_key`].
+        key: CallKey,
+        /// What was stored at the answer.
+        dialog: Box<StoredDialog>,
+    },
+}

@@ -1,0 +1,184 @@
+//! A dialog (RFC 3261 §12): identifiers, route set, target and sequence numbers.
+//!
+//! It writes in-dialog requests and judges the sequence of incoming ones; it
+//! sends nothing and knows no call state.
+
+use core::net::SocketAddr;
+
+use crate::headers::{HeaderName, NameAddr};
+use crate::message::{Core, Method, Request, Response};
+use crate::text;
+use crate::transport::Flow;
+use crate::uri::UriView;
+use crate::write::Writer;
+
+/// Most routes kept; more are no sane path.
+const ROUTES_MAX: usize = 32;
+
+/// How an incoming request follows the ones before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sequence {
+    /// Next or later: gaps are legal.
+    InOrder,
+    /// Not above the last one: 500 (RFC 3261 §12.2.2).
+    OutOfOrder,
+}
+
+/// The state that both sides share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Dialog {
+    pub(crate) call_id: Box<str>,
+    pub(crate) local_tag: Box<str>,
+    /// Empty until a response brings it, or for a peer of RFC 2543.
+    pub(crate) remote_tag: Box<str>,
+    pub(crate) local_uri: Box<str>,
+    pub(crate) remote_uri: Box<str>,
+    pub(crate) target: Box<str>,
+    /// In the order in which our requests visit them.
+    pub(crate) routes: Vec<Box<str>>,
+    pub(crate) local_cseq: u32,
+    pub(crate) remote_cseq: Option<u32>,
+}
+
+impl Dialog {
+    /// The callee's side (RFC 3261 §12.1.1). A peer without Contact (RFC 2543)
+    /// is reached at its From address.
+    pub(crate) fn from_invite(request: &Request<'_>, local_tag: &str, local_cseq: u32) -> Self {
+        let core = &request.core;
+        let target = core.contact().map_or(core.from.uri, |contact| contact.uri);
+        Self {
+            call_id: core.call_id.into(),
+            local_tag: local_tag.into(),
+            remote_tag: core.from_tag().into(),
+            local_uri: uri_text(&core.to.uri),
+            remote_uri: uri_text(&core.from.uri),
+            target: uri_text(&target),
+            routes: routes(core),
+            local_cseq,
+            remote_cseq: Some(core.cseq.number),
+        }
+    }
+
+    /// The caller's side of the branch that `response` comes from
+    /// (RFC 3261 §12.1.2); `self` is what the INVITE was sent with.
+    pub(crate) fn branch(&self, response: &Response<'_>) -> Self {
+        let core = &response.core;
+        let mut routes = routes(core);
+        routes.reverse();
+        let target = match core.contact() {
+            Some(contact) => uri_text(&contact.uri),
+            None => self.target.clone(),
+        };
+        Self {
+            remote_tag: core.to_tag().into(),
+            target,
+            routes,
+            remote_cseq: None,
+            ..self.clone()
+        }
+    }
+
+    /// Whether a message of the peer belongs here.
+    pub(crate) fn matches(&self, core: &Core<'_>) -> bool {
+        *self.call_id == *core.call_id && *self.remote_tag == *core.from_tag()
+    }
+
+    /// Judges a request and, if it is in order, remembers its number.
+    pub(crate) fn accept_sequence(&mut self, number: u32) -> Sequence {
+        if self.remote_cseq.is_some_and(|last| number <= last) {
+            return Sequence::OutOfOrder;
+        }
+        self.remote_cseq = Some(number);
+        Sequence::InOrder
+    }
+
+    /// A target refresh request or answer names a new Contact.
+    pub(crate) fn refresh_target(&mut self, core: &Core<'_>) {
+        if let Some(contact) = core.contact() {
+            self.target = uri_text(&contact.uri);
+        }
+    }
+
+    /// Where requests go: the first route, or the target, if it is an address
+    /// literal our socket can reach; otherwise where the dialog came from.
+    pub(crate) fn next_flow(&self, flow: &Flow) -> Flow {
+        let hop = match self.routes.first() {
+            Some(route) => NameAddr::parse(route.as_bytes()).map(|route| route.uri),
+            None => UriView::parse(self.target.as_bytes()).ok(),
+        };
+        let remote = hop
+            .and_then(|uri| next_address(&uri, flow))
+            .unwrap_or(flow.remote);
+        Flow { remote, ..*flow }
+    }
+
+    /// Begins a request with number `cseq`: request line to Route
+    /// (RFC 3261 §12.2.1.1, strict routers included).
+    pub(crate) fn request(&self, method: &Method, cseq: u32, via: &str) -> Writer {
+        let strict = self.routes.first().and_then(|route| strict_target(route));
+        let target = match strict {
+            Some(uri) => text::decode(uri).into_owned().into_boxed_str(),
+            None => self.target.clone(),
+        };
+        let mut writer = Writer::request(method, &target);
+        writer.field("Via", via);
+        writer.raw(b"Max-Forwards: 70\r\n");
+        let skip = usize::from(strict.is_some());
+        for route in self.routes.iter().skip(skip) {
+            writer.field("Route", route);
+        }
+        if strict.is_some() {
+            writer.field("Route", format_args!("<{}>", self.target));
+        }
+        writer.field("From", tagged(&self.local_uri, &self.local_tag));
+        writer.field("To", tagged(&self.remote_uri, &self.remote_tag));
+        writer.field("Call-ID", &self.call_id);
+        writer.field("CSeq", format_args!("{cseq} {method}"));
+        writer
+    }
+
+    /// Number of our next request.
+    pub(crate) fn next_cseq(&mut self) -> u32 {
+        self.local_cseq = self.local_cseq.saturating_add(1) & 0x7fff_ffff;
+        self.local_cseq
+    }
+}
+
+fn uri_text(uri: &UriView<'_>) -> Box<str> {
+    text::decode(uri.text).into()
+}
+
+fn tagged(uri: &str, tag: &str) -> String {
+    if tag.is_empty() {
+        format!("<{uri}>")
+    } else {
+        format!("<{uri}>;tag={tag}")
+    }
+}
+
+fn routes(core: &Core<'_>) -> Vec<Box<str>> {
+    core.view
+        .values(HeaderName::RecordRoute)
+        .flat_map(text::elements)
+        .flatten()
+        .take(ROUTES_MAX)
+        .map(|route| text::decode(route).into())
+        .collect()
+}
+
+/// The URI of a first route that is a strict router (no `lr`).
+fn strict_target(route: &str) -> Option<&[u8]> {
+    let address = NameAddr::parse(route.as_bytes())?;
+    let loose = address.uri.params.find(b"lr").is_some();
+    (!loose).then_some(address.uri.text)
+}
+
+fn next_address(uri: &UriView<'_>, flow: &Flow) -> Option<SocketAddr> {
+    let host = match uri.params.value(b"maddr") {
+        Some(maddr) => crate::uri::literal_address(maddr)?,
+        None => uri.host_address()?,
+    };
+    let reachable = host.is_ipv4() == flow.local.is_ipv4() && !host.is_unspecified();
+    let port = uri.port.unwrap_or(flow.transport.default_port());
+    (reachable && port != 0).then_some(SocketAddr::new(host, port))
+}

@@ -1,0 +1,356 @@
+//! Calls that we place: INVITE, its responses over all branches, CANCEL.
+
+use super::Endpoint;
+use super::send::ALLOW;
+use crate::call::{Call, CallKey, Calling, Cancel, FORKS_MAX, Phase};
+use crate::command::Invite;
+use crate::dialog::Dialog;
+use crate::event::{EndCause, Event, Failure, Summary};
+use crate::headers::HeaderName;
+use crate::message::{Method, Response, StatusCode};
+use crate::timers::Timer;
+use crate::transaction::TransactionId;
+use crate::write::{Writer, cancel_of};
+
+impl Endpoint {
+    pub(super) fn place_call(&mut self, invite: Invite) -> Option<()> {
+        let key = invite.key;
+        if self.calls.contains_key(&key) {
+            return None;
+        }
+        self.last_key = self.last_key.max(key.0);
+        if self.calls.len() >= self.config.max_calls {
+            self.counters.refused_by_limit += 1;
+            let failure = local_failure(StatusCode::SERVICE_UNAVAILABLE);
+            self.tell(Event::Failed { key, failure });
+            self.tell(Event::Released { key });
+            return Some(());
+        }
+        let dialog = self.new_dialog(&invite);
+        let branch = self.random.branch();
+        let bytes = self.write_invite(&invite, &dialog, &branch);
+        self.dialogs.insert(dialog.local_tag.clone(), key);
+        // The phase gets its transaction below; nothing can see it before.
+        let call = Call::new(invite.flow, dialog, Phase::Established);
+        self.calls.insert(key, Box::new(call));
+        let method = Method::Invite;
+        let id = self.start_client(&method, &branch, invite.flow, bytes, Some(key), true);
+        self.calls.get_mut(&key)?.phase = Phase::Calling(Calling {
+            invite: id,
+            branch: branch.into(),
+            heard: false,
+            cancel: Cancel::No,
+            gave_up: false,
+        });
+        Some(())
+    }
+
+    fn new_dialog(&mut self, invite: &Invite) -> Dialog {
+        let call_id = match &invite.call_id {
+            Some(call_id) => call_id.as_str().into(),
+            None => self.random.call_id().into(),
+        };
+        Dialog {
+            call_id,
+            local_tag: self.random.tag().into(),
+            remote_tag: Box::default(),
+            local_uri: invite.from.uri.as_str().into(),
+            remote_uri: invite.target.as_str().into(),
+            target: invite.target.as_str().into(),
+            routes: Vec::new(),
+            local_cseq: 1 + self.random.below(1 << 16),
+            remote_cseq: None,
+        }
+    }
+
+    fn write_invite(&self, invite: &Invite, dialog: &Dialog, branch: &str) -> Vec<u8> {
+        let mut writer = Writer::request(&Method::Invite, invite.target.as_str());
+        writer.field("Via", self.via(&invite.flow, branch));
+        writer.raw(b"Max-Forwards: 70\r\n");
+        let from = quoted(invite.from.display.as_deref());
+        let tag = &dialog.local_tag;
+        writer.field(
+            "From",
+            format_args!("{from}<{}>;tag={tag}", invite.from.uri),
+        );
+        let to = quoted(invite.to_display.as_deref());
+        writer.field("To", format_args!("{to}<{}>", invite.target));
+        writer.field("Call-ID", &dialog.call_id);
+        writer.field("CSeq", format_args!("{} INVITE", dialog.local_cseq));
+        writer.field("Contact", self.contact(&invite.flow));
+        writer.field("Allow", ALLOW);
+        writer.field("User-Agent", &self.config.product);
+        writer.extra(&invite.headers);
+        writer.finish_sdp(Some(&invite.offer))
+    }
+
+    fn calling_mut(&mut self, key: CallKey) -> Option<&mut Calling> {
+        match &mut self.calls.get_mut(&key)?.phase {
+            Phase::Calling(calling) => Some(calling),
+            Phase::Offered { .. } | Phase::Established | Phase::Ended => None,
+        }
+    }
+
+    pub(super) fn on_invite_response(
+        &mut self,
+        key: CallKey,
+        id: TransactionId,
+        response: &Response<'_>,
+    ) {
+        if response.status.is_provisional() {
+            self.on_progress(key, response);
+        } else if response.status.is_success() {
+            self.on_answer(key, response);
+        } else {
+            self.on_refusal(key, response);
+            self.detach(id);
+        }
+    }
+
+    fn on_progress(&mut self, key: CallKey, response: &Response<'_>) {
+        let Some(calling) = self.calling_mut(key) else {
+            return;
+        };
+        let first = !core::mem::replace(&mut calling.heard, true);
+        if let Cancel::Wanted(reason) = &mut calling.cancel {
+            let reason = reason.take();
+            return self.cancel(key, reason.as_deref());
+        }
+        if calling.cancel == Cancel::Sent {
+            return;
+        }
+        let trying = response.status == StatusCode::TRYING;
+        if first || !trying {
+            let limit = self.config.ring_limit;
+            self.arm_call(key, Timer::C, limit);
+        }
+        if !trying {
+            let fork = self.fork_index(key, response.core.to_tag());
+            self.tell(Event::Progress {
+                key,
+                status: response.status,
+                fork,
+                sdp: response.core.sdp().map(<[u8]>::to_vec),
+            });
+        }
+    }
+
+    /// Number of a branch by its To tag; those beyond the limit share the last.
+    fn fork_index(&mut self, key: CallKey, tag: &str) -> usize {
+        let Some(call) = self.calls.get_mut(&key) else {
+            return 0;
+        };
+        let known = call.forks.iter().position(|fork| **fork == *tag);
+        known.unwrap_or_else(|| {
+            if call.forks.len() < FORKS_MAX && !tag.is_empty() {
+                call.forks.push(tag.into());
+            }
+            call.forks.len().saturating_sub(1)
+        })
+    }
+
+    fn on_answer(&mut self, key: CallKey, response: &Response<'_>) {
+        let Some(call) = self.calls.get_mut(&key) else {
+            return;
+        };
+        let Phase::Calling(calling) = &call.phase else {
+            return self.on_further_answer(key, response);
+        };
+        let unwanted = calling.cancel != Cancel::No;
+        let gave_up = calling.gave_up;
+        let dialog = call.dialog.branch(response);
+        call.dialog = dialog;
+        call.phase = Phase::Established;
+        call.confirmed = true;
+        self.disarm_call(key);
+        self.acknowledge(key);
+        if unwanted {
+            self.send_bye(key, None);
+            let event = cancelled(key, gave_up);
+            self.close(key, Some(event));
+        } else {
+            let sdp = response.core.sdp().map(<[u8]>::to_vec);
+            self.tell(Event::Answered { key, sdp });
+        }
+    }
+
+    /// Builds the ACK of our answered INVITE, keeps it and sends it.
+    fn acknowledge(&mut self, key: CallKey) {
+        let Some(call) = self.calls.get(&key) else {
+            return;
+        };
+        let dialog = call.dialog.clone();
+        let flow = call.flow;
+        let ack = self.write_ack(&dialog, &flow);
+        if let Some(call) = self.calls.get_mut(&key) {
+            call.ack = Some(ack.as_slice().into());
+        }
+        let summary = Summary::Request(Method::Ack);
+        self.transmit(dialog.next_flow(&flow), ack, Some(key), &summary, false);
+    }
+
+    fn write_ack(&mut self, dialog: &Dialog, flow: &crate::transport::Flow) -> Vec<u8> {
+        let branch = self.random.branch();
+        let via = self.via(flow, &branch);
+        let writer = dialog.request(&Method::Ack, dialog.local_cseq, &via);
+        writer.finish()
+    }
+
+    /// A 2xx after the first: the same branch repeats it, so the ACK is sent
+    /// again; another branch of a fork is acknowledged and hung up.
+    fn on_further_answer(&mut self, key: CallKey, response: &Response<'_>) {
+        let Some(call) = self.calls.get(&key) else {
+            return;
+        };
+        let tag = response.core.to_tag();
+        let flow = call.flow;
+        let summary = Summary::Request(Method::Ack);
+        if *call.dialog.remote_tag == *tag {
+            let next = call.dialog.next_flow(&flow);
+            if let Some(ack) = call.ack.as_deref().map(<[u8]>::to_vec) {
+                self.transmit(next, ack, Some(key), &summary, true);
+            }
+            return;
+        }
+        let known = call.refused_forks.iter().any(|fork| **fork == *tag);
+        if !known && call.refused_forks.len() >= FORKS_MAX {
+            return;
+        }
+        let mut dialog = call.dialog.branch(response);
+        dialog.local_cseq = response.core.cseq.number;
+        let next = dialog.next_flow(&flow);
+        let ack = self.write_ack(&dialog, &flow);
+        self.transmit(next, ack, Some(key), &summary, known);
+        if !known && let Some(call) = self.calls.get_mut(&key) {
+            call.refused_forks.push(tag.into());
+            self.counters.refused_forks += 1;
+            self.start_bye(key, &mut dialog, flow, None);
+        }
+    }
+
+    fn on_refusal(&mut self, key: CallKey, response: &Response<'_>) {
+        let Some(calling) = self.calling_mut(key) else {
+            return;
+        };
+        let event = if calling.cancel == Cancel::No {
+            Event::Failed {
+                key,
+                failure: Box::new(failure(response)),
+            }
+        } else {
+            cancelled(key, calling.gave_up)
+        };
+        self.close(key, Some(event));
+    }
+
+    /// Timer B.
+    pub(super) fn on_invite_unanswered(&mut self, key: CallKey) {
+        let Some(calling) = self.calling_mut(key) else {
+            return;
+        };
+        let unwanted = calling.cancel != Cancel::No;
+        let event = cancelled(key, !unwanted);
+        self.close(key, Some(event));
+    }
+
+    /// The application no longer wants an unanswered outgoing call.
+    pub(super) fn cancel_when_possible(&mut self, key: CallKey, reason: Option<Box<str>>) {
+        let Some(calling) = self.calling_mut(key) else {
+            return;
+        };
+        match (&calling.cancel, calling.heard) {
+            (Cancel::No, true) => self.cancel(key, reason.as_deref()),
+            (Cancel::No, false) => calling.cancel = Cancel::Wanted(reason),
+            (Cancel::Wanted(_) | Cancel::Sent, _) => {}
+        }
+    }
+
+    fn cancel(&mut self, key: CallKey, reason: Option<&str>) {
+        let Some(calling) = self.calling_mut(key) else {
+            return;
+        };
+        calling.cancel = Cancel::Sent;
+        let (invite, branch) = (calling.invite, calling.branch.clone());
+        let Some(transaction) = self.transactions.get(invite) else {
+            return;
+        };
+        let flow = transaction.flow;
+        let bytes = cancel_of(&transaction.message, reason).unwrap_or_default();
+        self.start_client(&Method::Cancel, &branch, flow, bytes, Some(key), false);
+        let patience = self.config.timers.patience();
+        self.arm_call(key, Timer::CancelUnanswered, patience);
+    }
+
+    /// Timer C: it rang too long.
+    pub(super) fn give_up_ringing(&mut self, key: CallKey) {
+        if let Some(calling) = self.calling_mut(key) {
+            calling.gave_up = true;
+            self.cancel(key, None);
+        }
+    }
+
+    /// CANCEL brought nothing: the INVITE is dropped (RFC 3261 §9.1).
+    pub(super) fn give_up_on_cancel(&mut self, key: CallKey) {
+        let Some(calling) = self.calling_mut(key) else {
+            return;
+        };
+        let (invite, gave_up) = (calling.invite, calling.gave_up);
+        self.close(key, Some(cancelled(key, gave_up)));
+        self.finish(invite);
+    }
+}
+
+/// The end of a call that was taken back by the application, or by the ring
+/// limit or silence (408).
+fn cancelled(key: CallKey, gave_up: bool) -> Event {
+    if gave_up {
+        let failure = local_failure(StatusCode::REQUEST_TIMEOUT);
+        Event::Failed { key, failure }
+    } else {
+        let cause = EndCause::LocalCancel;
+        Event::Ended { key, cause }
+    }
+}
+
+fn local_failure(status: StatusCode) -> Box<Failure> {
+    Box::new(Failure {
+        status,
+        phrase: status.phrase().to_owned(),
+        local: true,
+        reason: None,
+        contacts: Vec::new(),
+        retry_after: None,
+    })
+}
+
+fn failure(response: &Response<'_>) -> Failure {
+    Failure {
+        status: response.status,
+        phrase: response.reason.clone().into_owned(),
+        local: false,
+        reason: response.core.text(HeaderName::Reason),
+        contacts: if response.status.is_redirect() {
+            response.contacts()
+        } else {
+            Vec::new()
+        },
+        retry_after: response.retry_after(),
+    }
+}
+
+/// A display name as a quoted string and a blank, or nothing.
+fn quoted(display: Option<&str>) -> String {
+    let Some(display) = display.filter(|display| !display.is_empty()) else {
+        return String::new();
+    };
+    let mut text = String::with_capacity(display.len() + 3);
+    text.push('"');
+    for letter in display.chars().filter(|letter| !letter.is_control()) {
+        if matches!(letter, '"' | '\\') {
+            text.push('\\');
+        }
+        text.push(letter);
+    }
+    text.push_str("\" ");
+    text
+}

@@ -1,0 +1,113 @@
+//! What an endpoint is told at its start, and what it counts.
+
+use core::net::SocketAddr;
+use core::time::Duration;
+
+use crate::parse::Defect;
+use crate::timers::TimerValues;
+
+/// Settings of an endpoint.
+#[derive(Clone, Debug)]
+pub struct EndpointConfig {
+    /// `User-Agent` and `Server`.
+    pub product: String,
+    /// User part of our Contact.
+    pub contact_user: String,
+    /// Addresses to write into Via and Contact instead of a socket's own.
+    pub advertise: Vec<Advertise>,
+    /// T1, T2, T4.
+    pub timers: TimerValues,
+    /// An outgoing call that rings longer is cancelled (Timer C).
+    pub ring_limit: Duration,
+    /// Live transactions above which new INVITEs get 503; a quarter more and
+    /// every request does.
+    pub max_transactions: usize,
+    /// Live calls above which new INVITEs get 503.
+    pub max_calls: usize,
+    /// `Retry-After` of these 503, in seconds.
+    pub retry_after: u32,
+    /// Whether each message is told as an [`crate::Event::Message`].
+    pub trace: bool,
+}
+
+/// An address behind which one of our sockets is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Advertise {
+    /// The socket.
+    pub local: SocketAddr,
+    /// Host and port for peers, as in a URI: `sip.example.com:5060`.
+    pub host_port: String,
+}
+
+impl Default for EndpointConfig {
+    fn default() -> Self {
+        Self {
+            product: concat!("Offhook/", env!("CARGO_PKG_VERSION")).to_owned(),
+            contact_user: "offhook".to_owned(),
+            advertise: Vec::new(),
+            timers: TimerValues::RFC3261,
+            ring_limit: RING_LIMIT,
+            max_transactions: 262_144,
+            max_calls: 65_536,
+            retry_after: 5,
+            trace: false,
+        }
+    }
+}
+
+/// Timer C is more than three minutes (RFC 3261 §16.6, step 11).
+const RING_LIMIT: Duration = Duration::from_secs(185);
+
+impl EndpointConfig {
+    /// `host:port` of a socket as peers see it.
+    pub(crate) fn host_port(&self, local: SocketAddr) -> String {
+        match self.advertise.iter().find(|entry| entry.local == local) {
+            Some(entry) => entry.host_port.clone(),
+            None => format!("{}:{}", crate::write::host_text(local.ip()), local.port()),
+        }
+    }
+}
+
+/// What happened since the start. Numbers only grow.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Datagrams handed in.
+    pub received: u64,
+    /// Messages handed out.
+    pub sent: u64,
+    /// Datagrams with nothing but line ends.
+    pub keepalives: u64,
+    /// Malformed messages by [`Defect::index`].
+    pub malformed: [u64; Defect::KINDS],
+    /// Requests that repeated one already known.
+    pub repeated_requests: u64,
+    /// Messages sent again by a timer or for a repeated request.
+    pub retransmitted: u64,
+    /// Requests refused with 503 at a limit.
+    pub refused_by_limit: u64,
+    /// INVITEs that came over two paths (482).
+    pub merged: u64,
+    /// Requests for dialogs that do not exist (481).
+    pub unknown_dialog: u64,
+    /// Requests with a sequence number not above the last (500).
+    pub out_of_order: u64,
+    /// Requests with a method we do not serve (405, 501).
+    pub refused_methods: u64,
+    /// Responses that belong to no transaction.
+    pub stray_responses: u64,
+    /// ACKs that belong to nothing.
+    pub stray_acks: u64,
+    /// Transactions that nobody answered.
+    pub timeouts: u64,
+    /// Commands for calls that were gone or had moved on.
+    pub stale_commands: u64,
+    /// Answers of further branches that were hung up.
+    pub refused_forks: u64,
+}
+
+impl Counters {
+    /// All malformed messages.
+    pub fn malformed_total(&self) -> u64 {
+        self.malformed.iter().sum()
+    }
+}

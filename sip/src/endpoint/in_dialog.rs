@@ -1,0 +1,163 @@
+//! Requests of the peer inside a dialog: BYE and re-INVITE.
+
+use super::Endpoint;
+use super::callee::body_refusal;
+use crate::call::{CallKey, Phase, Reinvite};
+use crate::command::ReinviteAnswer;
+use crate::dialog::Sequence;
+use crate::event::{EndCause, Event};
+use crate::headers::HeaderName;
+use crate::message::{Core, Request, StatusCode};
+use crate::transaction::TransactionId;
+
+/// A re-INVITE that comes too early is told to wait up to this many seconds
+/// (RFC 3261 §14.2).
+const RETRY_MAX: u32 = 10;
+
+impl Endpoint {
+    pub(super) fn on_bye(
+        &mut self,
+        id: TransactionId,
+        request: &Request<'_>,
+        key: Option<CallKey>,
+    ) {
+        let core = &request.core;
+        let Some(key) = key.or_else(|| self.find_unanswered(core)) else {
+            return self.refuse_unknown_dialog(id);
+        };
+        let ended = self.calls.get(&key).is_none_or(|call| call.is_ended());
+        if !self.is_in_order(key, id, core) {
+            return;
+        }
+        self.refuse(id, StatusCode::OK, &[]);
+        if ended {
+            return;
+        }
+        let reason = core.text(HeaderName::Reason);
+        self.drop_invites(key);
+        let cause = EndCause::RemoteBye { reason };
+        self.close(key, Some(Event::Ended { key, cause }));
+    }
+
+    /// An outgoing call whose 2xx was lost so often that the callee gave up:
+    /// its BYE has our tag but a tag that we may not have heard yet.
+    fn find_unanswered(&self, core: &Core<'_>) -> Option<CallKey> {
+        let key = *self.dialogs.get(core.to_tag())?;
+        let call = self.calls.get(&key)?;
+        let calling = matches!(call.phase, Phase::Calling(_));
+        let tag = core.from_tag();
+        let only_branch = call.forks.iter().all(|fork| **fork == *tag);
+        let ours = calling && only_branch && *call.dialog.call_id == *core.call_id;
+        ours.then_some(key)
+    }
+
+    /// INVITE transactions that a BYE makes pointless: ours is forgotten, the
+    /// peer's is answered with 487 (RFC 3261 §15.1.2).
+    fn drop_invites(&mut self, key: CallKey) {
+        let Some(call) = self.calls.get(&key) else {
+            return;
+        };
+        let tag = call.dialog.local_tag.clone();
+        match call.phase {
+            Phase::Offered { invite } => {
+                self.refuse_tagged(invite, StatusCode::REQUEST_TERMINATED, &tag, &[]);
+            }
+            Phase::Calling(ref calling) => {
+                let invite = calling.invite;
+                if let Some(call) = self.calls.get_mut(&key) {
+                    call.phase = Phase::Established;
+                }
+                self.finish(invite);
+            }
+            Phase::Established | Phase::Ended => {}
+        }
+    }
+
+    /// Checks CSeq; a request out of order is answered with 500.
+    fn is_in_order(&mut self, key: CallKey, id: TransactionId, core: &Core<'_>) -> bool {
+        let number = core.cseq.number;
+        let sequence = self
+            .calls
+            .get_mut(&key)
+            .map(|call| call.dialog.accept_sequence(number));
+        let in_order = sequence == Some(Sequence::InOrder);
+        if !in_order {
+            self.counters.out_of_order += 1;
+            self.refuse(id, StatusCode::SERVER_INTERNAL_ERROR, &[]);
+        }
+        in_order
+    }
+
+    pub(super) fn on_reinvite(
+        &mut self,
+        id: TransactionId,
+        request: &Request<'_>,
+        key: Option<CallKey>,
+    ) {
+        let Some(key) = key else {
+            return self.refuse_unknown_dialog(id);
+        };
+        if !self.is_in_order(key, id, &request.core) {
+            return;
+        }
+        if let Some(field) = body_refusal(request) {
+            return self.refuse(id, StatusCode::UNSUPPORTED_MEDIA_TYPE, &[field]);
+        }
+        let Some(call) = self.calls.get_mut(&key) else {
+            return;
+        };
+        match call.phase {
+            Phase::Ended => return self.refuse_unknown_dialog(id),
+            Phase::Calling(_) => return self.refuse(id, StatusCode::REQUEST_PENDING, &[]),
+            Phase::Offered { .. } => return self.refuse_for_now(id),
+            Phase::Established => {}
+        }
+        if call.reinvite.is_some() || call.unconfirmed.is_some() {
+            return self.refuse_for_now(id);
+        }
+        call.dialog.refresh_target(&request.core);
+        let offer = request.core.sdp().map(<[u8]>::to_vec);
+        call.reinvite = Some(Reinvite {
+            invite: id,
+            cseq: request.core.cseq.number,
+            late_offer: offer.is_none(),
+        });
+        self.tell(Event::Reinvite { key, offer });
+    }
+
+    /// Another INVITE of the peer is still being dealt with.
+    fn refuse_for_now(&mut self, id: TransactionId) {
+        let seconds = self.random.below(RETRY_MAX + 1).to_string();
+        let field = ("Retry-After", seconds.as_str());
+        self.refuse(id, StatusCode::SERVER_INTERNAL_ERROR, &[field]);
+    }
+
+    pub(super) fn answer_reinvite(&mut self, key: CallKey, answer: &ReinviteAnswer) -> Option<()> {
+        let call = self
+            .calls
+            .get_mut(&key)
+            .filter(|call| call.is_established())?;
+        if let ReinviteAnswer::Refuse(status) = answer
+            && (status.is_provisional() || status.is_success())
+        {
+            return None;
+        }
+        let reinvite = call.reinvite.take()?;
+        match answer {
+            ReinviteAnswer::Refuse(status) => {
+                self.refuse(reinvite.invite, *status, &[]);
+                Some(())
+            }
+            ReinviteAnswer::Accept(sdp) => {
+                let writer = self.dialog_answer(key, reinvite.invite, StatusCode::OK)?;
+                let bytes = writer.finish_sdp(Some(sdp));
+                let Reinvite {
+                    invite,
+                    cseq,
+                    late_offer,
+                } = reinvite;
+                self.accept_invite(key, invite, bytes, cseq, late_offer)
+            }
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! The endpoint: one in-door, one out-door, no socket and no clock.
+//!
+//! [`Endpoint::handle`] takes a datagram, a command or the passing of time and
+//! changes state; [`Endpoint::poll`] hands out what follows until it says how
+//! long to wait. This file only opens the doors: requests, responses, the two
+//! roles of a call and its end have their own.
+
+mod callee;
+mod caller;
+mod closing;
+mod config;
+mod in_dialog;
+mod requests;
+mod responses;
+mod send;
+
+use core::time::Duration;
+use std::collections::{HashMap, VecDeque};
+
+pub use config::{Advertise, Counters, EndpointConfig};
+
+use crate::call::{Call, CallKey};
+use crate::command::Command;
+use crate::event::Event;
+use crate::parse::{StartLine, View};
+use crate::random::Random;
+use crate::stored::StoredDialog;
+use crate::timers::{Alarms, Slot, Timer, TimerQueue};
+use crate::transaction::{Table, TransactionId};
+use crate::transport::Flow;
+
+/// Something for the endpoint.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// A datagram (or, on a stream, one framed message).
+    Packet {
+        /// Where it came from and arrived.
+        flow: Flow,
+        /// Its bytes.
+        bytes: &'a [u8],
+    },
+    /// The application wants something.
+    Command(Command),
+    /// Time has passed.
+    Wake,
+}
+
+/// Something for the outside.
+#[derive(Debug)]
+pub enum Output {
+    /// Send these bytes.
+    Transmit {
+        /// From where to where.
+        flow: Flow,
+        /// One message.
+        bytes: Vec<u8>,
+    },
+    /// Tell the application.
+    Event(Event),
+    /// Nothing more until an input comes or this time is reached.
+    Wait(Option<Duration>),
+}
+
+/// Whose alarm went off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Owner {
+    Transaction(TransactionId),
+    Call(CallKey),
+}
+
+/// A SIP user agent, server and client.
+#[derive(Debug)]
+pub struct Endpoint {
+    config: EndpointConfig,
+    now: Duration,
+    random: Random,
+    transactions: Table,
+    calls: HashMap<CallKey, Box<Call>>,
+    /// Calls by our tag, which is unpredictable and unique.
+    dialogs: HashMap<Box<str>, CallKey>,
+    timers: TimerQueue<Owner>,
+    outbox: VecDeque<Output>,
+    counters: Counters,
+    last_key: u64,
+    /// Room in which lookup keys are built.
+    scratch: Vec<u8>,
+}
+
+impl Endpoint {
+    /// An endpoint at time zero.
+    ///
+    /// `seed` decides every tag, branch and Call-ID; it must hold at least 64
+    /// bits that no peer can guess.
+    pub fn new(config: EndpointConfig, seed: [u64; 4]) -> Self {
+        Self {
+            config,
+            now: Duration::ZERO,
+            random: Random::new(seed),
+            transactions: Table::default(),
+            calls: HashMap::new(),
+            dialogs: HashMap::new(),
+            timers: TimerQueue::new(),
+            outbox: VecDeque::new(),
+            counters: Counters::default(),
+            last_key: 0,
+            scratch: Vec::with_capacity(256),
+        }
+    }
+
+    /// A key for a call that the application starts.
+    pub fn next_key(&mut self) -> CallKey {
+        self.last_key += 1;
+        CallKey(self.last_key)
+    }
+
+    /// Takes one input. `now` is the time since the start; a value before the
+    /// last one counts as the last one. Timers that are due fire first.
+    ///
+    /// Call [`Endpoint::poll`] afterwards until it waits.
+    pub fn handle(&mut self, now: Duration, input: Input<'_>) {
+        self.now = self.now.max(now);
+        self.fire_timers();
+        match input {
+            Input::Packet { flow, bytes } => self.on_packet(&flow, bytes),
+            Input::Command(command) => self.on_command(command),
+            Input::Wake => {}
+        }
+        let (transactions, calls) = (&self.transactions, &self.calls);
+        self.timers.sweep(|owner| armed(transactions, calls, owner));
+    }
+
+    /// The next thing for the outside, ending with [`Output::Wait`].
+    pub fn poll(&mut self) -> Output {
+        if let Some(output) = self.outbox.pop_front() {
+            return output;
+        }
+        let (transactions, calls) = (&self.transactions, &self.calls);
+        let next = self
+            .timers
+            .next_at(|owner| armed(transactions, calls, owner));
+        Output::Wait(next)
+    }
+
+    /// What has been counted.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Calls that are not yet released.
+    pub fn call_count(&self) -> usize {
+        self.calls.len()
+    }
+
+    /// Transactions that are not yet terminated.
+    pub fn transaction_count(&self) -> usize {
+        self.transactions.len()
+    }
+
+    /// Enough of an answered call to send its BYE after a crash.
+    pub fn stored_dialog(&self, key: CallKey) -> Option<StoredDialog> {
+        let call = self.calls.get(&key).filter(|call| call.is_established())?;
+        Some(StoredDialog::new(call.flow, &call.dialog))
+    }
+
+    fn on_packet(&mut self, flow: &Flow, bytes: &[u8]) {
+        self.counters.received += 1;
+        if bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
+            self.counters.keepalives += 1;
+            return;
+        }
+        match View::read(bytes) {
+            Err(defect) => self.count_malformed(defect),
+            Ok(view) => match view.start {
+                StartLine::Request { .. } => self.on_request_view(flow, &view),
+                StartLine::Response { .. } => self.on_response_view(&view),
+            },
+        }
+    }
+
+    fn on_command(&mut self, command: Command) {
+        let done = match command {
+            Command::Invite(invite) => self.place_call(*invite),
+            Command::Ring {
+                key,
+                status,
+                sdp,
+                headers,
+            } => self.ring(key, status, sdp.as_deref(), &headers),
+            Command::Accept { key, sdp, headers } => self.accept(key, &sdp, &headers),
+            Command::Reject {
+                key,
+                status,
+                phrase,
+                retry_after,
+                headers,
+            } => self.reject(key, status, phrase.as_deref(), retry_after, &headers),
+            Command::Hangup { key, reason } => self.hang_up(key, reason.as_ref()),
+            Command::AnswerReinvite { key, answer } => self.answer_reinvite(key, &answer),
+            Command::AbandonedBye { key, dialog } => self.abandoned_bye(key, &dialog),
+        };
+        if done.is_none() {
+            self.counters.stale_commands += 1;
+        }
+    }
+
+    fn fire_timers(&mut self) {
+        while let Some(wakeup) = self.timers.pop_due(self.now) {
+            let alarms = match wakeup.owner {
+                Owner::Transaction(id) => {
+                    self.transactions.get_mut(id).map(|found| &mut found.alarms)
+                }
+                Owner::Call(key) => self.calls.get_mut(&key).map(|call| &mut call.alarms),
+            };
+            if !self.timers.claim(alarms, &wakeup) {
+                continue;
+            }
+            match wakeup.owner {
+                Owner::Transaction(id) => self.on_transaction_timer(id, wakeup.timer),
+                Owner::Call(key) => self.on_call_timer(key, wakeup.timer),
+            }
+        }
+    }
+
+    fn on_transaction_timer(&mut self, id: TransactionId, timer: Timer) {
+        if let Some(transaction) = self.transactions.get_mut(id) {
+            let steps = transaction.machine.on_timer(timer);
+            self.carry_out(id, &steps, None);
+        }
+    }
+
+    fn on_call_timer(&mut self, key: CallKey, timer: Timer) {
+        match timer {
+            Timer::AnswerRepeat => self.repeat_answer(key),
+            Timer::AnswerUnconfirmed => self.give_up_on_ack(key),
+            Timer::ProvisionalRefresh => self.refresh_provisional(key),
+            Timer::C => self.give_up_ringing(key),
+            Timer::CancelUnanswered => self.give_up_on_cancel(key),
+            Timer::A
+            | Timer::B
+            | Timer::D
+            | Timer::E
+            | Timer::F
+            | Timer::G
+            | Timer::H
+            | Timer::I
+            | Timer::J
+            | Timer::K
+            | Timer::L
+            | Timer::M
+            | Timer::Trying => {}
+        }
+    }
+
+    fn arm_call(&mut self, key: CallKey, timer: Timer, delay: Duration) {
+        if let Some(call) = self.calls.get_mut(&key) {
+            let at = self.now.saturating_add(delay);
+            self.timers
+                .arm(&mut call.alarms, Owner::Call(key), timer, at);
+        }
+    }
+
+    fn disarm_call(&mut self, key: CallKey) {
+        if let Some(call) = self.calls.get_mut(&key) {
+            self.timers.disarm(&mut call.alarms, Slot::Repeat);
+            self.timers.disarm(&mut call.alarms, Slot::Limit);
+        }
+    }
+
+    fn tell(&mut self, event: Event) {
+        self.outbox.push_back(Output::Event(event));
+    }
+}
+
+fn armed(
+    transactions: &Table,
+    calls: &HashMap<CallKey, Box<Call>>,
+    owner: Owner,
+) -> Option<Alarms> {
+    match owner {
+        Owner::Transaction(id) => transactions.get(id).map(|found| found.alarms),
+        Owner::Call(key) => calls.get(&key).map(|call| call.alarms),
+    }
+}

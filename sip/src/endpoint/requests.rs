@@ -1,0 +1,241 @@
+//! Incoming requests: which machine, which dialog, and the answers that need
+//! no call (RFC 3261 §8.2).
+
+use super::Endpoint;
+use super::send::{ALLOW, SUPPORTED};
+use crate::call::CallKey;
+use crate::event::Summary;
+use crate::headers::{HeaderName, Via};
+use crate::message::{Core, Method, Request, StatusCode};
+use crate::parse::{Defect, StartLine, View};
+use crate::text;
+use crate::transaction::{
+    Machine, Server, ServerInvite, Step, Transaction, TransactionId, server_key,
+};
+use crate::transport::Flow;
+use crate::uri::Scheme;
+use crate::write::{ReplyHead, reply_flow};
+
+impl Endpoint {
+    pub(super) fn on_request_view(&mut self, flow: &Flow, view: &View<'_>) {
+        match Request::check(view) {
+            Ok(request) => self.on_request(flow, &request),
+            Err(defect) => self.refuse_malformed(flow, view, defect),
+        }
+    }
+
+    pub(super) fn count_malformed(&mut self, defect: Defect) {
+        if let Some(count) = self.counters.malformed.get_mut(defect.index()) {
+            *count += 1;
+        }
+    }
+
+    /// Answers a bad request as well as its topmost Via allows.
+    fn refuse_malformed(&mut self, flow: &Flow, view: &View<'_>, defect: Defect) {
+        self.count_malformed(defect);
+        let StartLine::Request { method, .. } = view.start else {
+            return;
+        };
+        let via = view.first(HeaderName::Via).and_then(readable_via);
+        let Some(via) = via.filter(|_| method != b"ACK") else {
+            return;
+        };
+        let method = Method::read(method).unwrap_or(Method::Other("?".into()));
+        self.trace(None, false, &Summary::Request(method.clone()), false);
+        let reply = ReplyHead::from_defective(view, &via, flow);
+        let status = defect.status();
+        let phrase = defect.to_string();
+        self.answer_statelessly(&reply, reply_flow(&via, flow), status, &phrase, method);
+    }
+
+    fn on_request(&mut self, flow: &Flow, request: &Request<'_>) {
+        server_key(&request.core, &request.method, &mut self.scratch);
+        let known = self.transactions.find(&self.scratch);
+        match (&request.method, known) {
+            (Method::Ack, _) => self.on_ack(known, request),
+            (_, Some(id)) => self.on_repeated_request(id, request),
+            (Method::Invite, None) if request.core.to_tag().is_empty() => {
+                self.on_new_invite(flow, request);
+            }
+            (method, None) => {
+                let key = self.find_call(&request.core);
+                self.trace(key, false, &Summary::Request(method.clone()), false);
+                if self.is_full() {
+                    return self.refuse_by_limit(flow, request);
+                }
+                self.on_new_request(flow, request, key);
+            }
+        }
+    }
+
+    fn on_new_request(&mut self, flow: &Flow, request: &Request<'_>, key: Option<CallKey>) {
+        let id = self.open_server(flow, request, None);
+        if let Some(transaction) = self.transactions.get_mut(id) {
+            transaction.call = key;
+        }
+        match &request.method {
+            Method::Cancel => self.on_cancel(id, request),
+            Method::Invite => self.on_reinvite(id, request, key),
+            Method::Bye => self.on_bye(id, request, key),
+            Method::Options => self.on_options(id, request, key),
+            method => {
+                self.counters.refused_methods += 1;
+                let status = match method {
+                    Method::Other(_) => StatusCode::NOT_IMPLEMENTED,
+                    _ => StatusCode::METHOD_NOT_ALLOWED,
+                };
+                self.refuse(id, status, &[("Allow", ALLOW)]);
+            }
+        }
+    }
+
+    fn on_options(&mut self, id: TransactionId, request: &Request<'_>, key: Option<CallKey>) {
+        if key.is_none() && !request.core.to_tag().is_empty() {
+            return self.refuse_unknown_dialog(id);
+        }
+        if request.uri.scheme == Scheme::Other {
+            return self.refuse(id, StatusCode::UNSUPPORTED_URI_SCHEME, &[]);
+        }
+        let unsupported = request.unsupported(SUPPORTED);
+        if !unsupported.is_empty() {
+            let list = unsupported.join(", ");
+            return self.refuse(id, StatusCode::BAD_EXTENSION, &[("Unsupported", &list)]);
+        }
+        let supported = SUPPORTED.join(", ");
+        let fields = [
+            ("Allow", ALLOW),
+            ("Accept", "application/sdp"),
+            ("Supported", supported.as_str()),
+        ];
+        self.refuse(id, StatusCode::OK, &fields);
+    }
+
+    /// Opens the server transaction of a request; its answer goes where Via says.
+    pub(super) fn open_server(
+        &mut self,
+        flow: &Flow,
+        request: &Request<'_>,
+        merge_key: Option<Box<[u8]>>,
+    ) -> TransactionId {
+        let reliable = flow.transport.is_reliable();
+        let timers = self.config.timers;
+        let (machine, steps) = if request.method == Method::Invite {
+            let (machine, steps) = ServerInvite::new(reliable, timers);
+            (Machine::ServerInvite(machine), steps)
+        } else {
+            let machine = Server::new(reliable, timers);
+            (Machine::Server(machine), Default::default())
+        };
+        server_key(&request.core, &request.method, &mut self.scratch);
+        let back = reply_flow(&request.core.via, flow);
+        let summary = Summary::Request(request.method.clone());
+        let mut transaction = Transaction::new(&self.scratch, machine, back, summary);
+        transaction.reply = Some(Box::new(ReplyHead::new(&request.core, flow)));
+        transaction.merge_key = merge_key;
+        let id = self.transactions.insert(transaction);
+        self.carry_out(id, &steps, None);
+        id
+    }
+
+    fn on_repeated_request(&mut self, id: TransactionId, request: &Request<'_>) {
+        self.counters.repeated_requests += 1;
+        let Some(transaction) = self.transactions.get_mut(id) else {
+            return;
+        };
+        let key = transaction.call;
+        let steps = match &mut transaction.machine {
+            Machine::ServerInvite(machine) => machine.on_repeat(),
+            Machine::Server(machine) => machine.on_repeat(),
+            Machine::ClientInvite(_) | Machine::Client(_) => return,
+        };
+        self.trace(key, false, &Summary::Request(request.method.clone()), true);
+        self.carry_out(id, &steps, None);
+    }
+
+    fn on_ack(&mut self, known: Option<TransactionId>, request: &Request<'_>) {
+        let key = match known.and_then(|id| self.transactions.get(id)) {
+            Some(transaction) => transaction.call,
+            None => self.find_call(&request.core),
+        };
+        self.trace(key, false, &Summary::Request(Method::Ack), false);
+        if let Some(id) = known
+            && let Some(transaction) = self.transactions.get_mut(id)
+            && let Machine::ServerInvite(machine) = &mut transaction.machine
+        {
+            let steps = machine.on_ack();
+            if !steps.contains(&Step::Deliver) {
+                return self.carry_out(id, &steps, None);
+            }
+        }
+        self.on_dialog_ack(request);
+    }
+
+    /// The call whose dialog a message of the peer belongs to.
+    pub(super) fn find_call(&self, core: &Core<'_>) -> Option<CallKey> {
+        let key = *self.dialogs.get(core.to_tag())?;
+        let call = self.calls.get(&key)?;
+        call.dialog.matches(core).then_some(key)
+    }
+
+    /// A final answer with the given fields and a fresh tag if one is needed.
+    pub(super) fn refuse(
+        &mut self,
+        id: TransactionId,
+        status: StatusCode,
+        fields: &[(&str, &str)],
+    ) {
+        let tag = self.random.tag();
+        self.refuse_tagged(id, status, &tag, fields);
+    }
+
+    pub(super) fn refuse_tagged(
+        &mut self,
+        id: TransactionId,
+        status: StatusCode,
+        tag: &str,
+        fields: &[(&str, &str)],
+    ) {
+        let reply = self
+            .transactions
+            .get(id)
+            .and_then(|found| found.reply.as_deref());
+        let Some(reply) = reply else {
+            return;
+        };
+        let mut writer = reply.start(status, status.phrase(), tag);
+        for (name, value) in fields {
+            writer.field(name, value);
+        }
+        writer.field("Server", &self.config.product);
+        self.answer(id, status, writer.finish());
+    }
+
+    pub(super) fn refuse_unknown_dialog(&mut self, id: TransactionId) {
+        self.counters.unknown_dialog += 1;
+        self.refuse(id, StatusCode::CALL_DOES_NOT_EXIST, &[]);
+    }
+
+    /// Requests inside dialogs get a quarter more room than new calls.
+    fn is_full(&self) -> bool {
+        let max = self.config.max_transactions;
+        self.transactions.len() >= max.saturating_add(max / 4)
+    }
+
+    pub(super) fn refuse_by_limit(&mut self, flow: &Flow, request: &Request<'_>) {
+        self.counters.refused_by_limit += 1;
+        let reply = ReplyHead::new(&request.core, flow);
+        let back = reply_flow(&request.core.via, flow);
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        let method = request.method.clone();
+        self.answer_statelessly(&reply, back, status, status.phrase(), method);
+    }
+}
+
+/// The topmost Via, or only its sent-by when its parameters are beyond reading.
+fn readable_via(value: &[u8]) -> Option<Via<'_>> {
+    let top = text::elements(value).next()?.ok();
+    top.and_then(Via::parse).or_else(|| {
+        let end = value.iter().position(|byte| matches!(byte, b';' | b','));
+        Via::parse_head(value.get(..end.unwrap_or(value.len()))?)
+    })
+}

@@ -1,0 +1,393 @@
+//! SDP offer and answer (RFC 8866, RFC 3264) for one audio stream.
+//!
+//! `sdp-types` reads and writes the lines; what they mean is decided here:
+//! [`offer`] and [`answer`] write ours, [`accept_answer`] reads the peer's
+//! answer, [`SdpSession`] keeps the `o=` version over a call. Media without a
+//! place here (video, SRTP for now) is refused with port 0, never silently
+//! dropped. Called by the daemon; the endpoint only carries the bytes.
+
+mod media;
+mod write;
+
+use core::fmt;
+use core::net::{IpAddr, SocketAddr};
+use std::borrow::Cow;
+
+use sdp_types::Session;
+
+use media::{AudioLine, find_audio};
+
+use crate::message::StatusCode;
+
+/// Most `m=` lines in one description.
+const MEDIA_MAX: usize = 16;
+
+/// Longest description that is read, in bytes.
+const LENGTH_MAX: usize = 32_768;
+
+/// Payload type that we offer for telephone-event; any dynamic one would do.
+const TELEPHONE_EVENT: u8 = 101;
+
+/// Comfort noise has a static payload type (RFC 3389 §4).
+const COMFORT_NOISE: u8 = 13;
+
+/// An audio codec.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Codec {
+    /// G.711 µ-law, 8 kHz.
+    Pcmu,
+    /// G.711 A-law, 8 kHz.
+    Pcma,
+}
+
+impl Codec {
+    /// All codecs.
+    pub const ALL: [Self; 2] = [Self::Pcmu, Self::Pcma];
+
+    /// Encoding name in `a=rtpmap`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pcmu => "PCMU",
+            Self::Pcma => "PCMA",
+        }
+    }
+
+    /// RTP clock in hertz.
+    pub const fn clock_rate(self) -> u32 {
+        match self {
+            Self::Pcmu | Self::Pcma => 8000,
+        }
+    }
+
+    /// The payload type of RFC 3551, table 4.
+    pub const fn static_payload_type(self) -> Option<u8> {
+        match self {
+            Self::Pcmu => Some(0),
+            Self::Pcma => Some(8),
+        }
+    }
+}
+
+/// Who sends audio, from our point of view.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// Both sides.
+    SendRecv,
+    /// Only we send.
+    SendOnly,
+    /// Only the peer sends.
+    RecvOnly,
+    /// Nobody.
+    Inactive,
+}
+
+impl Direction {
+    /// From whether we send and receive.
+    pub const fn new(send: bool, receive: bool) -> Self {
+        match (send, receive) {
+            (true, true) => Self::SendRecv,
+            (true, false) => Self::SendOnly,
+            (false, true) => Self::RecvOnly,
+            (false, false) => Self::Inactive,
+        }
+    }
+
+    /// Whether we send.
+    pub const fn sends(self) -> bool {
+        matches!(self, Self::SendRecv | Self::SendOnly)
+    }
+
+    /// Whether the peer sends.
+    pub const fn receives(self) -> bool {
+        matches!(self, Self::SendRecv | Self::RecvOnly)
+    }
+
+    /// The same stream from the other side.
+    pub const fn reversed(self) -> Self {
+        Self::new(self.receives(), self.sends())
+    }
+
+    /// The attribute.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::SendRecv => "sendrecv",
+            Self::SendOnly => "sendonly",
+            Self::RecvOnly => "recvonly",
+            Self::Inactive => "inactive",
+        }
+    }
+}
+
+/// What we put into offers and answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocalMedia {
+    /// `o=` session id; one number for the life of a call.
+    pub session_id: u64,
+    /// `o=` version; [`SdpSession`] counts it up.
+    pub version: u64,
+    /// Where the peer sends RTP to.
+    pub address: IpAddr,
+    /// Our RTP port; RTCP is one above.
+    pub port: u16,
+    /// Codecs, best first.
+    pub codecs: Vec<Codec>,
+    /// Whether DTMF goes as telephone-event (RFC 4733).
+    pub telephone_event: bool,
+    /// Whether comfort noise packets (RFC 3389) are understood and sent.
+    pub comfort_noise: bool,
+    /// Packet length we like, in milliseconds.
+    pub ptime_ms: u8,
+}
+
+/// One payload type that the peer may send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ReceivePayload {
+    /// RTP payload type.
+    pub payload_type: u8,
+    /// What it carries.
+    pub codec: Codec,
+}
+
+/// Payload types of telephone-event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TelephoneEvent {
+    /// In packets that we send.
+    pub send: u8,
+    /// In packets that we receive.
+    pub receive: u8,
+}
+
+/// What both sides agreed on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Negotiated {
+    /// Where RTP goes.
+    pub remote_rtp: SocketAddr,
+    /// Where RTCP goes.
+    pub remote_rtcp: SocketAddr,
+    /// What we send.
+    pub codec: Codec,
+    /// Payload type of what we send.
+    pub send_payload_type: u8,
+    /// What the peer may send.
+    pub receive: Vec<ReceivePayload>,
+    /// DTMF payload types, if both sides have them.
+    pub telephone_event: Option<TelephoneEvent>,
+    /// Length of the packets that we send, in milliseconds.
+    pub ptime_ms: u8,
+    /// Who sends.
+    pub direction: Direction,
+    /// Comfort noise may be sent (payload type 13).
+    pub comfort_noise: bool,
+}
+
+/// Why a description leads to no call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SdpFault {
+    /// Not SDP; what the parser said.
+    Syntax(String),
+    /// Longer than 32 kB or more than 16 media lines.
+    TooLong,
+    /// No audio stream in RTP/AVP with a port.
+    NoAudio,
+    /// No codec that both sides have.
+    NoCommonCodec,
+    /// No unicast address literal of our family to send to.
+    Address,
+    /// The answer has another number of media lines than the offer.
+    MediaCount,
+    /// The answer refuses our stream (port 0).
+    Refused,
+}
+
+impl SdpFault {
+    /// The refusal that an offer with this fault gets.
+    pub const fn status(&self) -> StatusCode {
+        match self {
+            Self::Syntax(_) => StatusCode::BAD_REQUEST,
+            Self::TooLong
+            | Self::NoAudio
+            | Self::NoCommonCodec
+            | Self::Address
+            | Self::MediaCount
+            | Self::Refused => StatusCode::NOT_ACCEPTABLE_HERE,
+        }
+    }
+}
+
+impl fmt::Display for SdpFault {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Syntax(what) => write!(formatter, "SDP cannot be read: {what}"),
+            Self::TooLong => formatter.write_str("SDP is too long"),
+            Self::NoAudio => formatter.write_str("SDP has no audio stream in RTP/AVP"),
+            Self::NoCommonCodec => formatter.write_str("SDP has no codec of ours"),
+            Self::Address => formatter.write_str("SDP has no address that we can send to"),
+            Self::MediaCount => formatter.write_str("SDP answer has another number of streams"),
+            Self::Refused => formatter.write_str("SDP answer refuses the audio stream"),
+        }
+    }
+}
+
+impl core::error::Error for SdpFault {}
+
+/// Reads a description. Text that is not UTF-8 is taken as Latin-1.
+///
+/// # Errors
+/// [`SdpFault::Syntax`] or [`SdpFault::TooLong`].
+pub fn parse(bytes: &[u8]) -> Result<Session, SdpFault> {
+    if bytes.len() > LENGTH_MAX {
+        return Err(SdpFault::TooLong);
+    }
+    let text = match crate::text::decode(bytes) {
+        Cow::Borrowed(_) => Session::parse(bytes),
+        Cow::Owned(text) => Session::parse(text.as_bytes()),
+    };
+    let session = text.map_err(|error| SdpFault::Syntax(error.to_string()))?;
+    if session.medias.len() > MEDIA_MAX {
+        return Err(SdpFault::TooLong);
+    }
+    Ok(session)
+}
+
+/// Our offer.
+pub fn offer(local: &LocalMedia) -> Vec<u8> {
+    write::offer(local)
+}
+
+/// Our answer to an offer, and what it means.
+///
+/// The first audio stream that we can serve is taken, every other one refused
+/// with port 0. Common codecs are listed in the offer's order with the offer's
+/// payload types, and we send the first (RFC 3264 §6.1).
+///
+/// # Errors
+/// A fault for which the offer is to be refused with [`SdpFault::status`].
+pub fn answer(offer: &[u8], local: &LocalMedia) -> Result<(Vec<u8>, Negotiated), SdpFault> {
+    let session = parse(offer)?;
+    let (index, audio) = find_audio(&session, local)?;
+    let negotiated = negotiate(&audio, local);
+    let bytes = write::answer(&session, index, &audio, &negotiated, local);
+    Ok((bytes, negotiated))
+}
+
+/// What the peer's answer to [`offer`] means.
+///
+/// # Errors
+/// A fault with which the call cannot go on.
+pub fn accept_answer(answer: &[u8], local: &LocalMedia) -> Result<Negotiated, SdpFault> {
+    let session = parse(answer)?;
+    if session.medias.len() != 1 {
+        return Err(SdpFault::MediaCount);
+    }
+    if session.medias.first().is_some_and(|media| media.port == 0) {
+        return Err(SdpFault::Refused);
+    }
+    let (_, audio) = find_audio(&session, local)?;
+    let mut negotiated = negotiate(&audio, local);
+    // What the peer sends carries the payload types of our offer.
+    negotiated.receive = own_payloads(local);
+    if let Some(event) = &mut negotiated.telephone_event {
+        event.receive = TELEPHONE_EVENT;
+    }
+    Ok(negotiated)
+}
+
+fn own_payloads(local: &LocalMedia) -> Vec<ReceivePayload> {
+    let codecs = local.codecs.iter();
+    codecs
+        .filter_map(|codec| {
+            Some(ReceivePayload {
+                payload_type: codec.static_payload_type()?,
+                codec: *codec,
+            })
+        })
+        .collect()
+}
+
+fn negotiate(audio: &AudioLine, local: &LocalMedia) -> Negotiated {
+    let first = audio.first;
+    let event = audio.telephone_event.filter(|_| local.telephone_event);
+    Negotiated {
+        remote_rtp: audio.rtp,
+        remote_rtcp: audio.rtcp,
+        codec: first.codec,
+        send_payload_type: first.payload_type,
+        receive: audio.payloads.clone(),
+        telephone_event: event.map(|payload_type| TelephoneEvent {
+            send: payload_type,
+            receive: payload_type,
+        }),
+        ptime_ms: audio.ptime_ms.unwrap_or(local.ptime_ms),
+        direction: audio.direction.reversed(),
+        comfort_noise: audio.comfort_noise && local.comfort_noise,
+    }
+}
+
+/// The descriptions of one call: same session id throughout, a version that
+/// goes up exactly when the text changes (RFC 3264 §8).
+#[derive(Clone, Debug)]
+pub struct SdpSession {
+    /// What we send; change it before an offer or answer that should differ.
+    pub local: LocalMedia,
+    last: Option<Vec<u8>>,
+}
+
+impl SdpSession {
+    /// A call that has sent nothing yet.
+    pub fn new(local: LocalMedia) -> Self {
+        Self { local, last: None }
+    }
+
+    /// As [`offer`].
+    pub fn offer(&mut self) -> Vec<u8> {
+        let local = self.local.clone();
+        self.settle(|version| {
+            offer(&LocalMedia {
+                version,
+                ..local.clone()
+            })
+        })
+    }
+
+    /// As [`answer`].
+    ///
+    /// # Errors
+    /// As [`answer`]; nothing changes then.
+    pub fn answer(&mut self, offer: &[u8]) -> Result<(Vec<u8>, Negotiated), SdpFault> {
+        let session = parse(offer)?;
+        let local = self.local.clone();
+        let (index, audio) = find_audio(&session, &local)?;
+        let negotiated = negotiate(&audio, &local);
+        let bytes = self.settle(|version| {
+            let local = LocalMedia {
+                version,
+                ..local.clone()
+            };
+            write::answer(&session, index, &audio, &negotiated, &local)
+        });
+        Ok((bytes, negotiated))
+    }
+
+    /// As [`accept_answer`].
+    ///
+    /// # Errors
+    /// As [`accept_answer`].
+    pub fn accept_answer(&self, answer: &[u8]) -> Result<Negotiated, SdpFault> {
+        accept_answer(answer, &self.local)
+    }
+
+    /// Writes with the current version and, if that differs from the last
+    /// text, with the next one.
+    fn settle(&mut self, write: impl Fn(u64) -> Vec<u8>) -> Vec<u8> {
+        let mut bytes = write(self.local.version);
+        if self.last.as_ref().is_some_and(|last| *last != bytes) {
+            self.local.version = self.local.version.wrapping_add(1);
+            bytes = write(self.local.version);
+        }
+        self.last = Some(bytes.clone());
+        bytes
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,228 @@
+//! Offers and answers as tables.
+
+use super::*;
+
+fn local() -> LocalMedia {
+    LocalMedia {
+        session_id: 7,
+        version: 1,
+        address: "192.0.2.1".parse().expect("address"),
+        port: 20_000,
+        codecs: vec![Codec::Pcmu, Codec::Pcma],
+        telephone_event: true,
+        comfort_noise: true,
+        ptime_ms: 20,
+    }
+}
+
+/// An offer from its `c=` address and media lines.
+fn offer_of(address: &str, media: &str) -> Vec<u8> {
+    format!(
+        "v=0\r\no=- 1 1 IN IP4 198.51.100.1\r\ns=-\r\nc=IN IP4 {address}\r\nt=0 0\r\n{}\r\n",
+        media.replace('|', "\r\n")
+    )
+    .into_bytes()
+}
+
+fn lines(bytes: &[u8], prefix: &str) -> Vec<String> {
+    let text = String::from_utf8(bytes.to_vec()).expect("ascii");
+    let found = text.lines().filter(|line| line.starts_with(prefix));
+    found.map(str::to_owned).collect()
+}
+
+#[test]
+fn our_offer_is_answered_by_ourselves() {
+    let peer = LocalMedia {
+        address: "192.0.2.9".parse().expect("address"),
+        port: 30_000,
+        codecs: vec![Codec::Pcma],
+        ..local()
+    };
+    let (answer, theirs) = answer(&offer(&local()), &peer).expect("common codec");
+    let ours = accept_answer(&answer, &local()).expect("answer");
+    assert_eq!((ours.codec, ours.send_payload_type), (Codec::Pcma, 8));
+    assert_eq!(ours.remote_rtp, "192.0.2.9:30000".parse().expect("address"));
+    assert_eq!(
+        theirs.remote_rtcp,
+        "192.0.2.1:20001".parse().expect("address")
+    );
+    assert_eq!(
+        ours.telephone_event,
+        Some(TelephoneEvent {
+            send: 101,
+            receive: 101
+        })
+    );
+    assert!(ours.comfort_noise && theirs.comfort_noise);
+    assert_eq!(ours.receive.len(), 2);
+}
+
+#[test]
+fn holds_are_answered_as_rfc_3264_says() {
+    let table = [
+        ("198.51.100.1", "", "sendrecv", Direction::SendRecv),
+        (
+            "198.51.100.1",
+            "|a=sendonly",
+            "recvonly",
+            Direction::RecvOnly,
+        ),
+        (
+            "198.51.100.1",
+            "|a=recvonly",
+            "sendonly",
+            Direction::SendOnly,
+        ),
+        (
+            "198.51.100.1",
+            "|a=inactive",
+            "inactive",
+            Direction::Inactive,
+        ),
+        ("0.0.0.0", "", "recvonly", Direction::RecvOnly),
+        ("0.0.0.0", "|a=sendonly", "recvonly", Direction::RecvOnly),
+        ("0.0.0.0", "|a=recvonly", "inactive", Direction::Inactive),
+    ];
+    for (address, attribute, written, direction) in table {
+        let media = format!("m=audio 4000 RTP/AVP 0{attribute}");
+        let (bytes, negotiated) =
+            answer(&offer_of(address, &media), &local()).expect("can be answered");
+        assert_eq!(negotiated.direction, direction, "{address} {attribute}");
+        assert_eq!(
+            lines(&bytes, &format!("a={written}")).len(),
+            1,
+            "{attribute}"
+        );
+    }
+}
+
+#[test]
+fn a_direction_of_the_session_holds_for_media_without_one() {
+    let offer = String::from_utf8(offer_of("198.51.100.1", "m=audio 4000 RTP/AVP 0"))
+        .expect("ascii")
+        .replace("t=0 0\r\n", "t=0 0\r\na=sendonly\r\n");
+    let (_, negotiated) = answer(offer.as_bytes(), &local()).expect("can be answered");
+    assert_eq!(negotiated.direction, Direction::RecvOnly);
+}
+
+#[test]
+fn every_media_line_is_answered_in_its_place() {
+    let offer = offer_of(
+        "198.51.100.1",
+        "m=video 5000 RTP/AVP 31|a=rtpmap:31 H261/90000|m=audio 4000 RTP/AVP 8 0|\
+         m=audio 4002 RTP/AVP 0|m=application 6000 udp wb",
+    );
+    let (bytes, negotiated) = answer(&offer, &local()).expect("has audio");
+    assert_eq!(
+        lines(&bytes, "m="),
+        [
+            "m=video 0 RTP/AVP 31",
+            "m=audio 20000 RTP/AVP 8 0",
+            "m=audio 0 RTP/AVP 0",
+            "m=application 0 udp wb",
+        ]
+    );
+    assert_eq!(negotiated.codec, Codec::Pcma);
+}
+
+#[test]
+fn dynamic_payload_types_and_rtcp_addresses_are_followed() {
+    let offer = offer_of(
+        "198.51.100.1",
+        "m=audio 4000 RTP/AVP 97 98 99|a=rtpmap:97 opus/48000/2|a=rtpmap:98 pcma/8000|\
+         a=rtpmap:99 telephone-event/8000|a=rtcp:4100 IN IP4 198.51.100.2|a=ptime:30",
+    );
+    let (bytes, negotiated) = answer(&offer, &local()).expect("has PCMA");
+    assert_eq!(
+        (negotiated.codec, negotiated.send_payload_type),
+        (Codec::Pcma, 98)
+    );
+    let event = negotiated.telephone_event.expect("offered");
+    assert_eq!((event.send, event.receive), (99, 99));
+    assert_eq!(
+        negotiated.remote_rtcp,
+        "198.51.100.2:4100".parse().expect("address")
+    );
+    assert_eq!(negotiated.ptime_ms, 30);
+    assert_eq!(lines(&bytes, "m="), ["m=audio 20000 RTP/AVP 98 99"]);
+    assert!(!negotiated.comfort_noise);
+}
+
+#[test]
+fn offers_that_lead_nowhere_are_refused_by_name() {
+    let table = [
+        (
+            "198.51.100.1",
+            "m=audio 4000 RTP/AVP 97|a=rtpmap:97 opus/48000/2",
+            SdpFault::NoCommonCodec,
+        ),
+        ("198.51.100.1", "m=audio 4000 RTP/SAVP 0", SdpFault::NoAudio),
+        ("198.51.100.1", "m=audio 0 RTP/AVP 0", SdpFault::NoAudio),
+        (
+            "198.51.100.1",
+            "m=audio 4000 RTP/AVP 0|c=IN IP6 2001:db8::1",
+            SdpFault::Address,
+        ),
+        ("host.example", "m=audio 4000 RTP/AVP 0", SdpFault::Address),
+        ("224.2.1.1/127", "m=audio 4000 RTP/AVP 0", SdpFault::Address),
+    ];
+    for (address, media, fault) in table {
+        let found = answer(&offer_of(address, media), &local());
+        assert_eq!(found.err(), Some(fault), "{media}");
+    }
+    assert!(matches!(
+        answer(b"hello", &local()),
+        Err(SdpFault::Syntax(_))
+    ));
+}
+
+#[test]
+fn addresses_of_ipv6_are_read_and_written() {
+    let local = LocalMedia {
+        address: "2001:db8::1".parse().expect("address"),
+        ..local()
+    };
+    let offer = b"v=0\r\no=- 1 1 IN IP6 2001:db8::2\r\ns=-\r\nc=IN IP6 2001:db8::2\r\nt=0 0\r\n\
+                  m=audio 4000 RTP/AVP 0\r\n";
+    let (bytes, negotiated) = answer(offer, &local).expect("can be answered");
+    assert_eq!(lines(&bytes, "c="), ["c=IN IP6 2001:db8::1"]);
+    assert_eq!(
+        negotiated.remote_rtp,
+        "[2001:db8::2]:4000".parse().expect("address")
+    );
+}
+
+#[test]
+fn the_version_goes_up_exactly_when_the_text_changes() {
+    let mut session = SdpSession::new(local());
+    let talk = offer_of("198.51.100.1", "m=audio 4000 RTP/AVP 0");
+    let hold = offer_of("198.51.100.1", "m=audio 4000 RTP/AVP 0|a=sendonly");
+    let versions: Vec<_> = [&talk, &talk, &hold, &hold, &talk]
+        .into_iter()
+        .map(|offer| {
+            let (bytes, _) = session.answer(offer).expect("can be answered");
+            lines(&bytes, "o=").concat()
+        })
+        .collect();
+    let expected = [1, 1, 2, 2, 3].map(|version| format!("o=- 7 {version} IN IP4 192.0.2.1"));
+    assert_eq!(versions, expected);
+}
+
+#[test]
+fn an_answer_with_port_0_or_another_number_of_streams_is_refused() {
+    let refused = offer_of("198.51.100.1", "m=audio 0 RTP/AVP 0");
+    let two = offer_of("198.51.100.1", "m=audio 1 RTP/AVP 0|m=audio 1 RTP/AVP 0");
+    assert_eq!(accept_answer(&refused, &local()), Err(SdpFault::Refused));
+    assert_eq!(accept_answer(&two, &local()), Err(SdpFault::MediaCount));
+}
+
+#[test]
+fn latin_1_in_a_session_name_is_tolerated() {
+    let mut offer = offer_of("198.51.100.1", "m=audio 4000 RTP/AVP 0");
+    let at = offer
+        .windows(3)
+        .position(|window| window == b"s=-")
+        .expect("has one");
+    offer.splice(at + 2..at + 3, *b"\xe9");
+    assert!(answer(&offer, &local()).is_ok());
+}

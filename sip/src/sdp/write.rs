@@ -1,0 +1,167 @@
+//! Writes our offers and answers.
+
+use sdp_types::{Attribute, Connection, Media, Origin, Session, Time};
+
+use super::media::AudioLine;
+use super::{
+    COMFORT_NOISE, Codec, Direction, LocalMedia, Negotiated, ReceivePayload, TELEPHONE_EVENT,
+    own_payloads,
+};
+
+/// Digits, `*`, `#` and A–D (RFC 4733 §3.2).
+const DTMF_EVENTS: &str = "0-15";
+
+pub(super) fn offer(local: &LocalMedia) -> Vec<u8> {
+    let event = local.telephone_event.then_some(TELEPHONE_EVENT);
+    let payloads = own_payloads(local);
+    let direction = Direction::SendRecv;
+    let stream = Stream {
+        proto: "RTP/AVP",
+        payloads: &payloads,
+        event,
+        comfort_noise: local.comfort_noise,
+        ptime_ms: local.ptime_ms,
+        direction,
+    };
+    to_bytes(local, vec![stream.to_media(local)])
+}
+
+pub(super) fn answer(
+    offer: &Session,
+    index: usize,
+    audio: &AudioLine,
+    negotiated: &Negotiated,
+    local: &LocalMedia,
+) -> Vec<u8> {
+    let medias = offer.medias.iter().enumerate().map(|(position, media)| {
+        if position != index {
+            return refused(media);
+        }
+        let stream = Stream {
+            proto: &media.proto,
+            payloads: &audio.payloads,
+            event: negotiated.telephone_event.map(|event| event.receive),
+            comfort_noise: negotiated.comfort_noise,
+            ptime_ms: negotiated.ptime_ms,
+            direction: negotiated.direction,
+        };
+        stream.to_media(local)
+    });
+    to_bytes(local, medias.collect())
+}
+
+/// The same line with port 0 (RFC 3264 §6).
+fn refused(media: &Media) -> Media {
+    Media {
+        port: 0,
+        num_ports: None,
+        media_title: None,
+        connections: Vec::new(),
+        bandwidths: Vec::new(),
+        key: None,
+        attributes: Vec::new(),
+        ..media.clone()
+    }
+}
+
+struct Stream<'a> {
+    proto: &'a str,
+    payloads: &'a [ReceivePayload],
+    event: Option<u8>,
+    comfort_noise: bool,
+    ptime_ms: u8,
+    direction: Direction,
+}
+
+impl Stream<'_> {
+    fn to_media(&self, local: &LocalMedia) -> Media {
+        let mut formats = Vec::new();
+        let mut attributes = Vec::new();
+        for payload in self.payloads {
+            formats.push(payload.payload_type.to_string());
+            attributes.push(rtpmap(payload.payload_type, payload.codec));
+        }
+        if self.comfort_noise {
+            formats.push(COMFORT_NOISE.to_string());
+            attributes.push(attribute("rtpmap", format!("{COMFORT_NOISE} CN/8000")));
+        }
+        if let Some(event) = self.event {
+            formats.push(event.to_string());
+            attributes.push(attribute("rtpmap", format!("{event} telephone-event/8000")));
+            attributes.push(attribute("fmtp", format!("{event} {DTMF_EVENTS}")));
+        }
+        attributes.push(attribute("ptime", self.ptime_ms.to_string()));
+        attributes.push(Attribute {
+            attribute: self.direction.as_str().to_owned(),
+            value: None,
+        });
+        Media {
+            media: "audio".to_owned(),
+            port: local.port,
+            num_ports: None,
+            proto: self.proto.to_owned(),
+            fmt: formats.join(" "),
+            media_title: None,
+            connections: Vec::new(),
+            bandwidths: Vec::new(),
+            key: None,
+            attributes,
+        }
+    }
+}
+
+fn rtpmap(payload_type: u8, codec: Codec) -> Attribute {
+    let (name, rate) = (codec.name(), codec.clock_rate());
+    attribute("rtpmap", format!("{payload_type} {name}/{rate}"))
+}
+
+fn attribute(name: &str, value: String) -> Attribute {
+    Attribute {
+        attribute: name.to_owned(),
+        value: Some(value),
+    }
+}
+
+fn to_bytes(local: &LocalMedia, medias: Vec<Media>) -> Vec<u8> {
+    let kind = if local.address.is_ipv4() {
+        "IP4"
+    } else {
+        "IP6"
+    };
+    let address = local.address.to_string();
+    let session = Session {
+        origin: Origin {
+            username: None,
+            sess_id: local.session_id.to_string(),
+            sess_version: local.version,
+            nettype: "IN".to_owned(),
+            addrtype: kind.to_owned(),
+            unicast_address: address.clone(),
+        },
+        session_name: "-".to_owned(),
+        session_description: None,
+        uri: None,
+        emails: Vec::new(),
+        phones: Vec::new(),
+        connection: Some(Connection {
+            nettype: "IN".to_owned(),
+            addrtype: kind.to_owned(),
+            connection_address: address,
+        }),
+        bandwidths: Vec::new(),
+        times: vec![Time {
+            start_time: 0,
+            stop_time: 0,
+            repeats: Vec::new(),
+        }],
+        time_zones: Vec::new(),
+        key: None,
+        attributes: Vec::new(),
+        medias,
+    };
+    let mut bytes = Vec::with_capacity(512);
+    session
+        .write(&mut bytes)
+        .expect("writing into memory cannot fail");
+    bytes
+}

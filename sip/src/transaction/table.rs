@@ -1,0 +1,161 @@
+//! All live transactions: found by wire key or by id, bounded by the endpoint.
+
+use std::collections::HashMap;
+
+use super::Machine;
+use crate::call::CallKey;
+use crate::event::Summary;
+use crate::message::{Core, Method};
+use crate::timers::Alarms;
+use crate::transport::Flow;
+use crate::write::ReplyHead;
+
+/// Names one transaction; never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct TransactionId(u64);
+
+/// One transaction.
+#[derive(Debug)]
+pub(crate) struct Transaction {
+    pub(crate) machine: Machine,
+    /// Where its messages go.
+    pub(crate) flow: Flow,
+    /// The call it works for.
+    pub(crate) call: Option<CallKey>,
+    /// The message that is repeated: our request, or our last answer.
+    pub(crate) message: Box<[u8]>,
+    /// What that message is (of a server before its first answer: what it is to answer).
+    pub(crate) summary: Summary,
+    /// The message went out at least once.
+    pub(crate) was_sent: bool,
+    /// A client whose call is not released before it is done.
+    pub(crate) holds_call: bool,
+    /// What answers repeat of the request, while answers are still to come.
+    pub(crate) reply: Option<Box<ReplyHead>>,
+    /// For an INVITE server: names the request over all its paths (RFC 3261 §8.2.2.2).
+    pub(crate) merge_key: Option<Box<[u8]>>,
+    pub(crate) alarms: Alarms,
+    key: Box<[u8]>,
+}
+
+impl Transaction {
+    pub(crate) fn new(key: &[u8], machine: Machine, flow: Flow, summary: Summary) -> Self {
+        Self {
+            machine,
+            flow,
+            call: None,
+            message: Box::default(),
+            summary,
+            was_sent: false,
+            holds_call: false,
+            reply: None,
+            merge_key: None,
+            alarms: Alarms::default(),
+            key: key.into(),
+        }
+    }
+
+    /// Replaces the message that is repeated.
+    pub(crate) fn store(&mut self, message: Vec<u8>, summary: Summary) {
+        self.message = message.into_boxed_slice();
+        self.summary = summary;
+        self.was_sent = false;
+    }
+}
+
+/// The table. Keys come from the wire, so the maps use the standard library's
+/// randomly keyed hash; their order is never looked at.
+#[derive(Debug, Default)]
+pub(crate) struct Table {
+    by_id: HashMap<TransactionId, Transaction>,
+    by_key: HashMap<Box<[u8]>, TransactionId>,
+    merges: HashMap<Box<[u8]>, TransactionId>,
+    last_id: u64,
+}
+
+impl Table {
+    pub(crate) fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    pub(crate) fn insert(&mut self, transaction: Transaction) -> TransactionId {
+        self.last_id += 1;
+        let id = TransactionId(self.last_id);
+        self.by_key.insert(transaction.key.clone(), id);
+        if let Some(merge_key) = &transaction.merge_key {
+            self.merges.insert(merge_key.clone(), id);
+        }
+        self.by_id.insert(id, transaction);
+        id
+    }
+
+    pub(crate) fn find(&self, key: &[u8]) -> Option<TransactionId> {
+        self.by_key.get(key).copied()
+    }
+
+    pub(crate) fn is_merged(&self, merge_key: &[u8]) -> bool {
+        self.merges.contains_key(merge_key)
+    }
+
+    pub(crate) fn get(&self, id: TransactionId) -> Option<&Transaction> {
+        self.by_id.get(&id)
+    }
+
+    pub(crate) fn get_mut(&mut self, id: TransactionId) -> Option<&mut Transaction> {
+        self.by_id.get_mut(&id)
+    }
+
+    pub(crate) fn remove(&mut self, id: TransactionId) -> Option<Transaction> {
+        let transaction = self.by_id.remove(&id)?;
+        self.by_key.remove(&transaction.key);
+        if let Some(merge_key) = &transaction.merge_key {
+            self.merges.remove(merge_key);
+        }
+        Some(transaction)
+    }
+}
+
+/// Key of a server transaction: branch and sent-by of the topmost Via plus the
+/// method, where ACK counts as INVITE (RFC 3261 §17.2.3). Without a proper
+/// branch the values of RFC 2543 are taken; the To tag is left out of them
+/// because the ACK has one and the INVITE has none.
+pub(crate) fn server_key(core: &Core<'_>, method: &Method, key: &mut Vec<u8>) {
+    let method = match method {
+        Method::Ack => &Method::Invite,
+        other => other,
+    };
+    key.clear();
+    key.push(b'S');
+    push(key, method.as_str().as_bytes());
+    push(key, core.via.host);
+    key.extend_from_slice(&core.via.port.unwrap_or(0).to_be_bytes());
+    push(key, core.via.branch().unwrap_or_default());
+    if !core.via.has_rfc3261_branch() {
+        push(key, core.call_id.as_bytes());
+        push(key, core.from_tag().as_bytes());
+        key.extend_from_slice(&core.cseq.number.to_be_bytes());
+    }
+}
+
+/// Key of a client transaction: our branch and the CSeq method.
+pub(crate) fn client_key(branch: &[u8], method: &Method, key: &mut Vec<u8>) {
+    key.clear();
+    key.push(b'C');
+    push(key, method.as_str().as_bytes());
+    push(key, branch);
+}
+
+/// A field and a byte that cannot be in it.
+fn push(key: &mut Vec<u8>, field: &[u8]) {
+    key.extend_from_slice(field);
+    key.push(0);
+}
+
+/// Key over all paths of one INVITE: From tag, Call-ID, CSeq.
+pub(crate) fn merge_key(core: &Core<'_>) -> Box<[u8]> {
+    let mut key = Vec::with_capacity(96);
+    push(&mut key, core.from_tag().as_bytes());
+    push(&mut key, core.call_id.as_bytes());
+    key.extend_from_slice(&core.cseq.number.to_be_bytes());
+    key.into_boxed_slice()
+}

@@ -1,0 +1,71 @@
+//! Where a message came from and where one goes: transport and two addresses.
+
+use core::fmt;
+use core::net::SocketAddr;
+
+/// How messages are carried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Transport {
+    /// Datagrams; everything is repeated until answered.
+    Udp,
+    /// A stream.
+    Tcp,
+    /// A stream under TLS.
+    Tls,
+}
+
+impl Transport {
+    /// Whether the transport itself repeats what is lost.
+    pub const fn is_reliable(self) -> bool {
+        match self {
+            Self::Udp => false,
+            Self::Tcp | Self::Tls => true,
+        }
+    }
+
+    /// Name in Via.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Udp => "UDP",
+            Self::Tcp => "TCP",
+            Self::Tls => "TLS",
+        }
+    }
+
+    /// Name in configuration and in `;transport=`.
+    pub const fn parameter(self) -> &'static str {
+        match self {
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+            Self::Tls => "tls",
+        }
+    }
+
+    /// Port that an address without one means (RFC 3261 §18.1.1).
+    pub const fn default_port(self) -> u16 {
+        match self {
+            Self::Udp | Self::Tcp => 5060,
+            Self::Tls => 5061,
+        }
+    }
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
+
+/// A path between one of our sockets and a peer.
+///
+/// `local` must be a concrete address: it is written into Via and Contact
+/// unless the configuration advertises another for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Flow {
+    /// How.
+    pub transport: Transport,
+    /// Our side.
+    pub local: SocketAddr,
+    /// The peer's side.
+    pub remote: SocketAddr,
+}

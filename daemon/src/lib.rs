@@ -2,5 +2,9 @@
 //! the only place with I/O, threads and a clock.
 
 pub mod bell;
+pub mod cli;
 pub mod clock;
+pub mod resample;
 pub mod settings;
+pub mod voice;
+pub mod wav;

@@ -1,0 +1,3 @@
+//! The verbs of `offhook`, one file each.
+
+pub mod analyze;

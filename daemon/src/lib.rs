@@ -4,6 +4,7 @@
 pub mod bell;
 pub mod cli;
 pub mod clock;
+pub mod control;
 pub mod resample;
 pub mod settings;
 pub mod voice;

@@ -1,0 +1,60 @@
+//! The control socket: HTTP and JSON over a unix socket, for the `offhook`
+//! command and for `curl --unix-socket`.
+//!
+//! It shows and passes orders on; it decides nothing and keeps nothing. What
+//! lives is asked of the decision thread ([`Request`]), what is kept is read
+//! from the store beside it.
+
+mod words;
+
+use tokio::sync::{broadcast, oneshot};
+
+use offhook_core::ConversationId;
+
+pub use words::{
+    CallCounts, CallDetail, CallRow, CallState, Decision, Direction, Explanation, Failure, Lane,
+    LiveCall, MediaCounts, Order, OutboxStatus, Placed, Rule, SipListener, Status, StoreStatus,
+    TapeInfo, TimelineEntry, Told,
+};
+
+/// What is asked of the decision thread. A reply that nobody waits for any
+/// more is no error.
+#[derive(Debug)]
+pub enum Request {
+    /// What lives now.
+    Live(oneshot::Sender<Live>),
+    /// Place a call: the conversation exists before anything is sent.
+    Originate(Order, oneshot::Sender<Result<ConversationId, Failure>>),
+    /// End a call; `false`: it does not live.
+    HangUp(ConversationId, oneshot::Sender<bool>),
+}
+
+/// What only the decision thread knows.
+#[derive(Clone, Debug, Default)]
+pub struct Live {
+    /// Calls, the oldest first.
+    pub calls: Vec<LiveCall>,
+    /// Slots of the media threads.
+    pub media: MediaCounts,
+    /// Counters by name, as in `offhook status`.
+    pub counters: std::collections::BTreeMap<String, u64>,
+}
+
+/// The daemon as the control socket sees it.
+pub trait Desk: Send + Sync + 'static {
+    /// Hands a request to the decision thread, or back when its queue is full.
+    ///
+    /// # Errors
+    /// The queue is full or the thread has ended.
+    fn ask(&self, request: Request) -> Result<(), Request>;
+    /// What happens from now on, of all calls.
+    fn events(&self) -> broadcast::Receiver<std::sync::Arc<Told>>;
+    /// The SIP sockets with their real ports.
+    fn listeners(&self) -> Vec<SipListener>;
+    /// How the store does.
+    fn store(&self) -> StoreStatus;
+    /// The store's file, for reading.
+    fn store_path(&self) -> &std::path::Path;
+    /// Where calls are recorded, if they are.
+    fn recordings(&self) -> Option<&std::path::Path>;
+}

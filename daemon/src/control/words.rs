@@ -1,0 +1,352 @@
+//! The JSON of the control socket, both ways. A field may be added; none may
+//! change its meaning.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// `GET /v1/status`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Version of the daemon.
+    pub version: String,
+    /// Its process.
+    pub pid: u32,
+    /// Since its start.
+    pub uptime_ms: u64,
+    /// Signalling.
+    pub sip: Vec<SipListener>,
+    /// Calls.
+    pub calls: CallCounts,
+    /// Slots of the media threads.
+    pub media: MediaCounts,
+    /// The database.
+    pub store: StoreStatus,
+    /// What waits for the upstream.
+    pub outbox: OutboxStatus,
+    /// Counters by name.
+    pub counters: BTreeMap<String, u64>,
+}
+
+/// A SIP socket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SipListener {
+    /// `udp`.
+    pub transport: String,
+    /// Address with the real port.
+    pub address: String,
+    /// The port alone, for scripts.
+    pub port: u16,
+    /// As in the config file: `udp:127.0.0.1:5060`.
+    pub listen: String,
+}
+
+/// How many calls there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallCounts {
+    /// All that live.
+    pub active: u64,
+    /// Not answered yet.
+    pub ringing: u64,
+    /// Answered.
+    pub talking: u64,
+}
+
+/// Slots of the media threads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MediaCounts {
+    /// Taken.
+    pub used: u64,
+    /// All.
+    pub slots: u64,
+    /// Threads.
+    pub threads: u64,
+}
+
+/// The database.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoreStatus {
+    /// The file.
+    pub path: PathBuf,
+    /// Why nothing can be written at the moment; absent when all is well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failing: Option<String>,
+    /// Writes committed.
+    pub writes: u64,
+    /// Writes that were not taken or given up.
+    pub lost: u64,
+    /// The file was damaged at start, and salvaged.
+    pub salvaged: bool,
+}
+
+/// What waits for the upstream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutboxStatus {
+    /// To be sent.
+    pub pending: u64,
+    /// Authorised, not released yet.
+    pub held: u64,
+    /// Denied before their release.
+    pub withdrawn: u64,
+    /// Sent and taken.
+    pub delivered: u64,
+    /// Given up: somebody has to look.
+    pub dead: u64,
+    /// Age of the oldest that is to be sent.
+    pub oldest_ms: u64,
+}
+
+/// Who began a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Direction {
+    /// They called us.
+    Inbound,
+    /// We called them.
+    Outbound,
+}
+
+impl Direction {
+    /// The public name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Inbound => "inbound",
+            Self::Outbound => "outbound",
+        }
+    }
+}
+
+/// How far a call is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CallState {
+    /// Not answered yet.
+    Ringing,
+    /// Answered.
+    Talking,
+    /// Over.
+    Ended,
+}
+
+impl CallState {
+    /// The public name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ringing => "ringing",
+            Self::Talking => "talking",
+            Self::Ended => "ended",
+        }
+    }
+}
+
+/// A call as the decision thread knows it; the rest is in the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LiveCall {
+    /// Its id.
+    pub id: offhook_core::ConversationId,
+    /// It is answered.
+    pub talking: bool,
+    /// Stage of its playbook, where it has one.
+    pub stage: Option<String>,
+    /// Role in it.
+    pub role: Option<String>,
+}
+
+/// One of `GET /v1/calls`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallRow {
+    /// Its id.
+    pub id: String,
+    /// Who began it.
+    pub direction: Direction,
+    /// By which trunk.
+    pub trunk: String,
+    /// Caller; empty when anonymous.
+    pub caller: String,
+    /// Called user.
+    pub called: String,
+    /// Playbook or test.
+    pub playbook: String,
+    /// How far it is.
+    pub state: CallState,
+    /// Wall time of the INVITE, ms since 1970.
+    pub started_ms: u64,
+    /// From the INVITE to the end, or to now.
+    pub duration_ms: u64,
+    /// Stage of its playbook, while it lives.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stage: Option<String>,
+    /// Role in it, while it lives.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
+    /// Why it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
+    /// What it reached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<String>,
+}
+
+/// Which part of the daemon a line of the timeline is from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Lane {
+    /// SIP.
+    Signalling,
+    /// What was heard.
+    Perception,
+    /// What the gate said.
+    Decision,
+    /// What was done.
+    Action,
+    /// Anything else.
+    Note,
+}
+
+impl Lane {
+    /// The public name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Signalling => "signalling",
+            Self::Perception => "perception",
+            Self::Decision => "decision",
+            Self::Action => "action",
+            Self::Note => "note",
+        }
+    }
+}
+
+/// One line of a timeline.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TimelineEntry {
+    /// When it happened, since the INVITE.
+    pub ms: u64,
+    /// What it belongs to.
+    pub lane: Lane,
+    /// Its name: `invite`, `barge_in`, `refused`, …
+    pub event: String,
+    /// The particulars, for people.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub detail: String,
+    /// The particulars, for programs.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub data: BTreeMap<String, serde_json::Value>,
+}
+
+/// A recording and how it lies on the timeline.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TapeInfo {
+    /// The stereo WAV: left what was heard, right what was said.
+    pub file: PathBuf,
+    /// Its first sample, since the INVITE.
+    pub starts_ms: u64,
+}
+
+/// `GET /v1/calls/{id}`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallDetail {
+    /// The call.
+    pub call: CallRow,
+    /// What happened, by time.
+    pub timeline: Vec<TimelineEntry>,
+    /// Its recording, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recording: Option<TapeInfo>,
+}
+
+/// `GET /v1/calls/{id}/explain`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Explanation {
+    /// The call.
+    pub call: CallRow,
+    /// What the gate was asked, by time.
+    pub decisions: Vec<Decision>,
+}
+
+/// One decision of the gate.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decision {
+    /// When, since the INVITE.
+    pub ms: u64,
+    /// Id of the action, as upstream sees it.
+    pub action: String,
+    /// Its type.
+    pub kind: String,
+    /// What in particular.
+    pub object: String,
+    /// Role in which it was proposed.
+    pub role: String,
+    /// Stage in which it was proposed.
+    pub stage: String,
+    /// It leaves the box.
+    pub external: bool,
+    /// `authorised` or `refused`.
+    pub verdict: String,
+    /// The rules that decided.
+    pub rules: Vec<Rule>,
+    /// What they read; `null` is missing, which denies.
+    pub values: BTreeMap<String, Option<i64>>,
+    /// Hash of the policy.
+    pub policy: String,
+    /// Where the action stands: `held`, `pending`, `delivered`, …
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
+}
+
+/// A rule that took part in a decision.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rule {
+    /// Its name in the policy.
+    pub id: String,
+    /// Its reason, in the words of the policy that holds now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+}
+
+/// One line of `GET /v1/events`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Told {
+    /// Which call.
+    pub call: String,
+    /// What happened.
+    #[serde(flatten)]
+    pub entry: TimelineEntry,
+}
+
+/// `POST /v1/calls`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Order {
+    /// Whom to call: number or SIP URI.
+    pub to: String,
+    /// Playbook; the config's when absent.
+    #[serde(default)]
+    pub playbook: Option<String>,
+    /// Trunk; the config's when absent.
+    #[serde(default)]
+    pub trunk: Option<String>,
+}
+
+/// What `POST /v1/calls` answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Placed {
+    /// The new call.
+    pub id: String,
+}
+
+/// What every refusal answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// What is wrong, and what to do.
+    pub error: String,
+}
+
+impl Failure {
+    /// A refusal for that reason.
+    pub fn new(error: impl Into<String>) -> Self {
+        Self {
+            error: error.into(),
+        }
+    }
+}

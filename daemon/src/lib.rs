@@ -7,5 +7,6 @@ pub mod clock;
 pub mod control;
 pub mod resample;
 pub mod settings;
+pub mod store;
 pub mod voice;
 pub mod wav;

@@ -1,0 +1,256 @@
+//! Opening a file that the last process may have left in any state: checked,
+//! salvaged if damaged, and what a crash left unfinished brought to its end:
+//! held rows released, exactly one outcome for every conversation.
+//!
+//! `Store::open` calls it before the writer starts.
+
+use std::path::Path;
+use std::time::Duration;
+
+use offhook_core::input::{Cause, Event, Input, LegEvent};
+use offhook_core::output::Outcome;
+use offhook_core::{ConversationId, Verdict};
+use rusqlite::{Connection, ErrorCode, params};
+
+use super::chain;
+use super::reader::{self, What};
+use super::rows::Rows;
+use super::salvage::{self, Salvage};
+use super::schema::{self, signed, unsigned};
+use super::words::{Direction, Ended, Entry, EntryKind};
+use super::{Options, StoreError, wall_ms};
+
+/// What the last process left behind.
+#[derive(Debug, Default)]
+pub struct Recovery {
+    /// Dialogs whose peers still believe in the call: send BYE, then write
+    /// `DialogOver`, or they come back at the next start.
+    pub dialogs: Vec<OpenDialog>,
+    /// Conversations that were given the outcome `interrupted`.
+    pub interrupted: Vec<ConversationId>,
+    /// The file was damaged: what became of it. Raise an alarm.
+    pub salvage: Option<Salvage>,
+}
+
+/// A dialog that was open when the process died.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenDialog {
+    /// Whose.
+    pub conversation: ConversationId,
+    /// Which leg.
+    pub leg: u8,
+    /// As signalling wrote it.
+    pub text: String,
+}
+
+/// Why a file cannot be used as it is.
+enum Unfit {
+    Damaged(String),
+    Refused(StoreError),
+}
+
+/// Opens, checks, salvages, recovers.
+///
+/// # Errors
+/// See [`StoreError`].
+pub(super) fn open(path: &Path, options: &Options) -> Result<(Rows, Recovery), StoreError> {
+    let (mut rows, salvage) = match examine(path, options) {
+        Ok(rows) => (rows, None),
+        Err(Unfit::Refused(error)) => return Err(error),
+        Err(Unfit::Damaged(reason)) => {
+            tracing::error!(event = "store_damaged", path = %path.display(), reason);
+            let (rows, salvage) = salvage::salvage(path, options, &reason)?;
+            (rows, Some(salvage))
+        }
+    };
+    let failed = |error| StoreError::Database(path.into(), error);
+    let interrupted = interrupt_all(&mut rows).map_err(failed)?;
+    let recovery = Recovery {
+        dialogs: dialogs(rows.db()).map_err(failed)?,
+        interrupted,
+        salvage,
+    };
+    Ok((rows, recovery))
+}
+
+/// Opens the file and convinces itself that it is whole: every page once, and
+/// the chain from where the last start left it.
+fn examine(path: &Path, options: &Options) -> Result<Rows, Unfit> {
+    let unfit = |error| unfit(path, error);
+    let db = schema::open(path, options.max_pages).map_err(unfit)?;
+    let version = schema::version(&db).map_err(unfit)?;
+    if version > schema::VERSION {
+        return Err(Unfit::Refused(StoreError::Newer(path.into(), version)));
+    }
+    match damage(&db) {
+        Ok(None) => {}
+        Ok(Some(reason)) => {
+            salvage::leave_as_it_is(&db);
+            return Err(Unfit::Damaged(reason));
+        }
+        Err(error) => {
+            salvage::leave_as_it_is(&db);
+            return Err(unfit(error));
+        }
+    }
+    Rows::new(db).map_err(unfit)
+}
+
+/// What is wrong with the file, if anything.
+fn damage(db: &Connection) -> rusqlite::Result<Option<String>> {
+    let check: String = db.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    if check != "ok" {
+        return Ok(Some(check));
+    }
+    let verified = match chain::verify(db, chain::verified_head(db)?)? {
+        Ok(verified) => verified.head,
+        Err(fault) => return Ok(Some(fault.to_string())),
+    };
+    db.execute(
+        "UPDATE chain SET verified_seq = ?1, verified_hash = ?2 WHERE id = 1",
+        params![signed(verified.seq), verified.hash],
+    )?;
+    Ok(None)
+}
+
+/// Damage is what salvage can help; a missing directory or a full disk is not.
+fn unfit(path: &Path, error: rusqlite::Error) -> Unfit {
+    match error.sqlite_error_code() {
+        // `Unknown` is SQLite's plain error: a table or column of ours is missing.
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::Unknown) => {
+            Unfit::Damaged(error.to_string())
+        }
+        Some(_) => Unfit::Refused(StoreError::Database(path.into(), error)),
+        // A column with a value of the wrong type or size.
+        None => Unfit::Damaged(error.to_string()),
+    }
+}
+
+/// Conversations brought to their end in one transaction.
+const AT_ONCE: usize = 256;
+
+/// Gives every conversation without an outcome the outcome `interrupted`.
+fn interrupt_all(rows: &mut Rows) -> rusqlite::Result<Vec<ConversationId>> {
+    let open: Vec<ConversationId> = rows
+        .db()
+        .prepare(
+            "SELECT conversation FROM calls WHERE ended_ms IS NULL
+             UNION SELECT conversation FROM outbox WHERE state = 1
+             UNION SELECT conversation FROM dialogs d WHERE NOT EXISTS
+             (SELECT 1 FROM outbox o WHERE o.conversation = d.conversation AND o.number = -1)",
+        )?
+        .query_map([], |row| Ok(ConversationId(unsigned(row.get(0)?))))?
+        .collect::<rusqlite::Result<_>>()?;
+    for some in open.chunks(AT_ONCE) {
+        rows.atomically(wall_ms(), |rows, effects| {
+            some.iter().try_for_each(|id| {
+                let ended = interrupted(rows.db(), *id)?;
+                // The peers have not been told yet: their dialogs stay.
+                rows.ended(&ended, false, effects)
+            })
+        })?;
+    }
+    Ok(open)
+}
+
+/// The outcome of a conversation that nobody saw end, as far as its rows tell.
+fn interrupted(db: &Connection, conversation: ConversationId) -> rusqlite::Result<Ended> {
+    let mut lead = conversation.to_string();
+    let mut outcome = Outcome {
+        cause: Cause::Interrupted,
+        result: "interrupted".into(),
+        role: String::new(),
+        stage: String::new(),
+        answered_by: None,
+        talk: Duration::ZERO,
+        turns: 0,
+        barge_ins: 0,
+        authorised: 0,
+        refused: 0,
+        collected: Vec::new(),
+    };
+    let mut talk = Talk::default();
+    for item in reader::items(db, conversation)? {
+        match item.what {
+            What::Born(birth) => {
+                let number = match birth.direction {
+                    Direction::Inbound => birth.caller,
+                    Direction::Outbound => birth.called,
+                };
+                if !number.is_empty() {
+                    lead = number;
+                }
+            }
+            What::Log(entries) => talk.hear(&entries, &mut outcome),
+            What::Decision(record, _) => {
+                match record.verdict {
+                    Verdict::Authorised => outcome.authorised += 1,
+                    Verdict::Refused => outcome.refused += 1,
+                }
+                outcome.role = record.role;
+                outcome.stage = record.stage;
+            }
+            What::Action(_)
+            | What::Released(_)
+            | What::Withdrawn(_)
+            | What::Answered(..)
+            | What::Outcome(_)
+            | What::Forgotten
+            | What::Unreadable => {}
+        }
+    }
+    outcome.talk = talk.length();
+    Ok(Ended {
+        conversation,
+        lead,
+        outcome,
+        entries: Vec::new(),
+    })
+}
+
+/// From the answer to the last thing that the log knows.
+#[derive(Default)]
+struct Talk {
+    answered_us: Option<u64>,
+    last_us: u64,
+}
+
+impl Talk {
+    fn hear(&mut self, entries: &[Entry], outcome: &mut Outcome) {
+        for entry in entries {
+            self.last_us = self.last_us.max(entry.at_us);
+            if entry.kind != EntryKind::Input {
+                continue;
+            }
+            let Ok(input) = serde_json::from_str::<Input>(entry.body()) else {
+                continue;
+            };
+            match input.event {
+                Event::Leg(_, LegEvent::Answered) => {
+                    self.answered_us.get_or_insert(entry.at_us);
+                }
+                Event::Leg(_, LegEvent::SpeechEnd) => outcome.turns += 1,
+                Event::Leg(_, LegEvent::BargeIn { .. }) => outcome.barge_ins += 1,
+                _ => {}
+            }
+        }
+    }
+
+    fn length(&self) -> Duration {
+        self.answered_us.map_or(Duration::ZERO, |answered| {
+            Duration::from_micros(self.last_us.saturating_sub(answered))
+        })
+    }
+}
+
+fn dialogs(db: &Connection) -> rusqlite::Result<Vec<OpenDialog>> {
+    db.prepare("SELECT conversation, leg, text FROM dialogs ORDER BY conversation, leg")?
+        .query_map([], |row| {
+            Ok(OpenDialog {
+                conversation: ConversationId(unsigned(row.get(0)?)),
+                leg: row.get(1)?,
+                text: row.get(2)?,
+            })
+        })?
+        .collect()
+}

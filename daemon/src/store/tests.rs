@@ -1,0 +1,691 @@
+//! The store as its users see it: writes in, rows and answers out.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use offhook_core::input::{Cause, Event, Input, LegEvent};
+use offhook_core::output::{OutboxRow, Outcome};
+use offhook_core::{ActionId, ConversationId, LegId, Record, Seq, Turn, Verdict};
+use proptest::prelude::*;
+use rusqlite::Connection;
+use tokio::sync::oneshot;
+
+use super::chain::Wrong;
+use super::reader::{FindError, Reader, RowState, What};
+use super::*;
+
+/// A directory of its own, gone at the end.
+struct Place(PathBuf);
+
+impl Place {
+    fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!(
+            "offhook-store-{}-{}",
+            std::process::id(),
+            COUNT.fetch_add(1, Ordering::Relaxed)
+        );
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn file(&self) -> PathBuf {
+        self.0.join("offhook.db")
+    }
+
+    fn open(&self) -> (Store, Recovery, Receiver<Answer>) {
+        self.open_with(&Options::default())
+    }
+
+    fn open_with(&self, options: &Options) -> (Store, Recovery, Receiver<Answer>) {
+        let (sender, answers) = channel();
+        let answer = move |answer| sender.send(answer).unwrap_or_default();
+        let (store, recovery) = Store::open(&self.file(), options, answer).unwrap();
+        (store, recovery, answers)
+    }
+
+    fn reader(&self) -> Reader {
+        Reader::open(&self.file()).unwrap()
+    }
+
+    fn raw(&self) -> Connection {
+        Connection::open(self.file()).unwrap()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        std::fs::remove_dir_all(&self.0).ok();
+    }
+}
+
+const CALL: ConversationId = ConversationId(77);
+const SOON: Duration = Duration::from_secs(20);
+
+fn birth(conversation: ConversationId) -> Write {
+    Write::Born(Birth {
+        conversation,
+        direction: Direction::Inbound,
+        trunk: "demo".into(),
+        caller: "+15550100".into(),
+        called: "100".into(),
+        playbook: "booking".into(),
+        started_ms: 1_700_000_000_000,
+        born: Duration::from_secs(5),
+    })
+}
+
+fn action(conversation: ConversationId, number: u32) -> ActionId {
+    ActionId {
+        conversation,
+        number,
+    }
+}
+
+fn record(id: ActionId, verdict: Verdict) -> Record {
+    Record {
+        at: Duration::from_secs(6),
+        action: id,
+        kind: "schedule".into(),
+        object: "tuesday".into(),
+        role: "agent".into(),
+        stage: "book".into(),
+        turn: Turn(2),
+        external: true,
+        verdict,
+        rules: vec!["consent".into()],
+        values: vec![("intent".into(), Some(900))],
+        policy: "abc".into(),
+    }
+}
+
+fn row(id: ActionId, lead: &str, held: bool) -> OutboxRow {
+    OutboxRow {
+        id,
+        kind: "schedule".into(),
+        lead: lead.into(),
+        dedupe: format!("{lead}/schedule/{}", id.number),
+        held,
+        fields: vec![("slot".into(), "tuesday".into())],
+    }
+}
+
+fn entry(n: u32) -> Entry {
+    let at = Duration::from_millis(5000 + u64::from(n));
+    let input = Input {
+        at,
+        event: Event::Leg(LegId(0), LegEvent::Answered),
+    };
+    Entry::new(n, at, at, EntryKind::Input, &input).unwrap()
+}
+
+fn commit(conversation: ConversationId, number: u32, lead: &str, held: bool) -> Write {
+    let id = action(conversation, number);
+    Write::Commit(Box::new(Commit {
+        conversation,
+        seq: Seq(number),
+        entries: vec![entry(number)],
+        record: record(id, Verdict::Authorised),
+        rows: vec![row(id, lead, held)],
+        facts: Vec::new(),
+    }))
+}
+
+fn outcome() -> Outcome {
+    Outcome {
+        cause: Cause::FarHangup,
+        result: "booked".into(),
+        role: "agent".into(),
+        stage: "close".into(),
+        answered_by: None,
+        talk: Duration::from_secs(3),
+        turns: 2,
+        barge_ins: 1,
+        authorised: 1,
+        refused: 0,
+        collected: Vec::new(),
+    }
+}
+
+fn over(conversation: ConversationId) -> Write {
+    Write::Outcome(Box::new(Ended {
+        conversation,
+        lead: "+15550100".into(),
+        outcome: outcome(),
+        entries: vec![entry(99)],
+    }))
+}
+
+fn write_all(store: &Store, writes: impl IntoIterator<Item = Write>) {
+    for write in writes {
+        store.write(write).unwrap();
+    }
+}
+
+/// A call with one held action, up to its confirmation.
+fn half_a_call(store: &Store, answers: &Receiver<Answer>) {
+    let dialog = Write::Dialog {
+        conversation: CALL,
+        leg: 0,
+        text: "dialog".into(),
+    };
+    write_all(store, [birth(CALL), dialog, commit(CALL, 1, "lead", true)]);
+    assert_eq!(
+        answers.recv_timeout(SOON).unwrap(),
+        Answer {
+            conversation: CALL,
+            seq: Seq(1),
+            durable: true
+        }
+    );
+}
+
+fn states(place: &Place) -> Vec<(String, RowState)> {
+    let lines = place.reader().outbox(None, 1000).unwrap();
+    lines
+        .into_iter()
+        .map(|line| (line.id, line.state))
+        .collect()
+}
+
+fn marked(store: &Store, seq: u64, progress: Progress) {
+    let (kept, told) = oneshot::channel();
+    let mark = Mark {
+        seq,
+        progress,
+        kept,
+    };
+    store.write(Write::Mark(mark)).unwrap();
+    told.blocking_recv().unwrap();
+}
+
+#[test]
+fn a_committed_call_reads_back_as_it_was() {
+    let place = Place::new();
+    let (store, recovery, answers) = place.open();
+    assert!(recovery.dialogs.is_empty() && recovery.salvage.is_none());
+    half_a_call(&store, &answers);
+    let refused = record(action(CALL, 2), Verdict::Refused);
+    let decision = Write::Decision {
+        conversation: CALL,
+        record: Box::new(refused.clone()),
+        facts: Vec::new(),
+        entries: Vec::new(),
+    };
+    write_all(
+        &store,
+        [decision, Write::Release(action(CALL, 1)), over(CALL)],
+    );
+    store.close();
+
+    let reader = place.reader();
+    let call = reader.call(CALL).unwrap().unwrap();
+    assert_eq!(call.cause.as_deref(), Some("far_hangup"));
+    assert_eq!(call.result.as_deref(), Some("booked"));
+    assert!(call.ended_ms.is_some());
+    let kinds: Vec<&str> = reader
+        .items(CALL)
+        .unwrap()
+        .iter()
+        .map(|item| match item.what {
+            What::Born(_) => "born",
+            What::Log(_) => "log",
+            What::Decision(..) => "decision",
+            What::Action(_) => "action",
+            What::Released(_) => "released",
+            What::Outcome(_) => "outcome",
+            _ => "?",
+        })
+        .collect();
+    let expected = "born log decision action decision released log outcome";
+    assert_eq!(kinds.join(" "), expected);
+    assert_eq!(reader.decisions(CALL).unwrap()[1], refused);
+    let counts = reader.counts().unwrap();
+    assert_eq!((counts.pending, counts.held), (2, 0));
+    assert!(reader.verify().unwrap().is_ok());
+    let text = CALL.to_string();
+    for name in [text.as_str(), "last", "02d", "000000"] {
+        assert_eq!(reader.find(name).unwrap(), CALL, "{name}");
+    }
+    assert!(matches!(reader.find("9zz"), Err(FindError::None)));
+}
+
+#[test]
+fn a_crash_ends_each_open_call_once_and_releases_what_was_held() {
+    let place = Place::new();
+    {
+        let (store, _, answers) = place.open();
+        half_a_call(&store, &answers);
+        store.close(); // nobody wrote an outcome: a crash as far as the rows tell
+    }
+    for _ in 0..2 {
+        let (store, recovery, _answers) = place.open();
+        assert_eq!(recovery.dialogs[0].text, "dialog");
+        store.close();
+    }
+    let (store, recovery, _answers) = place.open();
+    assert!(recovery.interrupted.is_empty());
+    let over = Write::DialogOver {
+        conversation: CALL,
+        leg: 0,
+    };
+    store.write(over).unwrap();
+    store.close();
+    assert_eq!(
+        states(&place),
+        [
+            (format!("{CALL}-1"), RowState::Pending),
+            (format!("{CALL}-outcome"), RowState::Pending)
+        ]
+    );
+    let items = place.reader().items(CALL).unwrap();
+    let outcomes: Vec<_> = items
+        .iter()
+        .filter_map(|item| match &item.what {
+            What::Outcome(outcome) => Some(outcome),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(outcomes.len(), 1);
+    assert_eq!(outcomes[0].cause, Cause::Interrupted);
+    assert_eq!((outcomes[0].authorised, &*outcomes[0].stage), (1, "book"));
+    let lines = place.reader().outbox(None, 9).unwrap();
+    assert_eq!(lines[1].lead, "lead", "the outcome follows its actions");
+    assert!(place.open().1.dialogs.is_empty());
+}
+
+#[test]
+fn a_second_outcome_is_counted_and_ignored() {
+    let place = Place::new();
+    let (store, _, _answers) = place.open();
+    write_all(&store, [birth(CALL), over(CALL), over(CALL)]);
+    store.close();
+    assert_eq!(store.health().second_outcomes, 1);
+    assert_eq!(states(&place).len(), 1);
+}
+
+#[test]
+fn a_withdrawn_action_is_kept_and_never_due() {
+    let place = Place::new();
+    let (store, _, answers) = place.open();
+    half_a_call(&store, &answers);
+    let id = action(CALL, 1);
+    write_all(
+        &store,
+        [Write::Withdraw(id), Write::Release(id), over(CALL)],
+    );
+    store.close();
+    assert_eq!(states(&place)[0].1, RowState::Withdrawn);
+    let due = place.reader().heads_of_line(9).unwrap();
+    assert_eq!(due.len(), 1);
+    assert_eq!(due[0].kind, "outcome");
+}
+
+#[test]
+fn only_the_oldest_open_row_of_a_lead_is_due() {
+    let place = Place::new();
+    let (store, _, _answers) = place.open();
+    write_all(
+        &store,
+        [
+            commit(CALL, 1, "a", true),
+            commit(CALL, 2, "a", false),
+            commit(CALL, 3, "b", false),
+            commit(CALL, 4, "b", false),
+            Write::Hasten,
+        ],
+    );
+    let due = |expected: &[u32]| {
+        let heads = place.reader().heads_of_line(9).unwrap();
+        let numbers: Vec<u32> = heads.iter().map(|due| due.action.unwrap().number).collect();
+        assert_eq!(numbers, expected);
+        heads.last().unwrap().seq
+    };
+    let (done, told) = oneshot::channel();
+    let forget = Write::Forget {
+        conversation: CALL,
+        done,
+    };
+    store.write(forget).unwrap();
+    assert_eq!(told.blocking_recv().unwrap(), Forgotten::Open(4));
+    let third = due(&[3]);
+    marked(&store, third, Progress::Delivered);
+    store.write(Write::Release(action(CALL, 1))).unwrap();
+    let dead = Progress::Dead {
+        error: "422".into(),
+    };
+    marked(&store, third, dead); // it is delivered: nothing changes
+    let fourth = due(&[1, 4]);
+    let retry = Progress::Retry {
+        next_ms: u64::MAX / 4,
+        strike: true,
+        error: "503".into(),
+    };
+    marked(&store, fourth, retry);
+    let heads = place.reader().heads_of_line(9).unwrap();
+    assert_eq!((heads[1].strikes, heads[1].next_ms), (1, u64::MAX / 4));
+    store.write(Write::Hasten).unwrap();
+    store.close();
+    assert_eq!(place.reader().heads_of_line(9).unwrap()[1].next_ms, 0);
+}
+
+#[test]
+fn the_same_commit_again_is_durable_and_one_row() {
+    let place = Place::new();
+    let (store, _, answers) = place.open();
+    write_all(
+        &store,
+        [commit(CALL, 1, "a", false), commit(CALL, 1, "a", false)],
+    );
+    assert!(answers.recv_timeout(SOON).unwrap().durable);
+    assert!(answers.recv_timeout(SOON).unwrap().durable);
+    store.close();
+    assert_eq!(states(&place).len(), 1);
+}
+
+#[test]
+fn a_full_disk_is_answered_not_durable_and_what_may_wait_comes_later() {
+    let place = Place::new();
+    let options = Options {
+        max_pages: Some(60),
+        ..Options::default()
+    };
+    let (store, _, answers) = place.open_with(&options);
+    write_all(&store, [birth(CALL)]);
+    let mut number = 0;
+    let refused = loop {
+        number += 1;
+        store.write(commit(CALL, number, "a", false)).unwrap();
+        if !answers.recv_timeout(SOON).unwrap().durable {
+            break number;
+        }
+    };
+    assert!(refused > 10);
+    assert!(store.health().failing.unwrap().contains("full"));
+    store.write(commit(CALL, refused + 1, "a", false)).unwrap();
+    assert!(!answers.recv_timeout(SOON).unwrap().durable);
+    store.write(over(CALL)).unwrap();
+    // Room again: give the old rows away from outside.
+    let raw = place.raw();
+    raw.busy_timeout(SOON).unwrap();
+    raw.execute_batch("DELETE FROM outbox WHERE number > 3; PRAGMA incremental_vacuum;")
+        .unwrap();
+    while store.health().failing.is_some() {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    store.close();
+    let reader = place.reader();
+    let outcomes = reader.outbox_of(CALL).unwrap();
+    assert_eq!(
+        outcomes.iter().filter(|row| row.kind == "outcome").count(),
+        1
+    );
+    let refused_id = action(CALL, refused).to_string();
+    assert!(outcomes.iter().all(|row| row.id != refused_id));
+    let decided = reader.decisions(CALL).unwrap();
+    assert!(decided.iter().any(|record| record.action.number == refused));
+    assert!(reader.verify().unwrap().is_ok());
+}
+
+#[test]
+fn a_full_queue_hands_the_write_back_and_counts_it() {
+    let place = Place::new();
+    let (blocked, gate) = (channel::<()>(), channel::<()>());
+    let answer = move |_| {
+        blocked.0.send(()).unwrap_or_default();
+        gate.1.recv().unwrap_or_default();
+    };
+    let options = Options {
+        queue: 2,
+        ..Options::default()
+    };
+    let (store, _) = Store::open(&place.file(), &options, answer).unwrap();
+    store.write(commit(CALL, 1, "a", false)).unwrap();
+    blocked.1.recv_timeout(SOON).unwrap();
+    write_all(&store, [birth(CALL), birth(CALL)]);
+    assert!(matches!(store.write(birth(CALL)), Err(NotTaken::Full(_))));
+    assert_eq!(store.health().refused, 1);
+    drop(gate.0);
+    store.close();
+    assert!(matches!(store.write(birth(CALL)), Err(NotTaken::Closed(_))));
+}
+
+#[test]
+fn two_daemons_cannot_share_a_file() {
+    let place = Place::new();
+    let (store, _, _answers) = place.open();
+    let second = Store::open(&place.file(), &Options::default(), |_| {});
+    assert!(matches!(second, Err(StoreError::InUse(_))));
+    store.close();
+    place.open();
+}
+
+#[test]
+fn a_file_of_a_newer_release_is_left_alone() {
+    let place = Place::new();
+    place.open().0.close();
+    place.raw().execute_batch("PRAGMA user_version=9").unwrap();
+    let opened = Store::open(&place.file(), &Options::default(), |_| {});
+    assert!(matches!(opened, Err(StoreError::Newer(_, 9))));
+}
+
+#[test]
+fn forgetting_deletes_words_and_numbers_and_keeps_the_chain_whole() {
+    let place = Place::new();
+    let (store, _, answers) = place.open();
+    half_a_call(&store, &answers);
+    write_all(&store, [birth(ConversationId(78)), over(CALL)]);
+    store.write(Write::Hasten).unwrap();
+    let (sync, synced) = oneshot::channel();
+    store
+        .write(Write::Forget {
+            conversation: ConversationId(78),
+            done: sync,
+        })
+        .unwrap();
+    assert_eq!(synced.blocking_recv().unwrap(), Forgotten::Open(0));
+    for _ in 0..2 {
+        let head = place.reader().heads_of_line(9).unwrap()[0].seq;
+        marked(&store, head, Progress::Delivered);
+    }
+    let (done, told) = oneshot::channel();
+    let forget = Write::Forget {
+        conversation: CALL,
+        done,
+    };
+    store.write(forget).unwrap();
+    assert_eq!(told.blocking_recv().unwrap(), Forgotten::Done);
+    // What comes late for a forgotten conversation is chained and not kept.
+    let late = Write::Log {
+        conversation: CALL,
+        entries: vec![entry(100)],
+    };
+    store.write(late).unwrap();
+    store.close();
+    let reader = place.reader();
+    let verified = reader.verify().unwrap().unwrap();
+    assert_eq!(verified.forgotten, 8 + 1);
+    let items = reader.items(CALL).unwrap();
+    assert!(
+        items
+            .iter()
+            .all(|item| matches!(item.what, What::Forgotten))
+    );
+    let call = reader.call(CALL).unwrap().unwrap();
+    assert!(call.caller.is_empty());
+    let bytes = std::fs::read(place.file()).unwrap();
+    let holds = |text: &str| {
+        bytes
+            .windows(text.len())
+            .any(|part| part == text.as_bytes())
+    };
+    assert!(!holds("lead/schedule") && !holds("tuesday"));
+    assert!(holds("+15550100"), "the other call is still there");
+}
+
+/// Three calls with everything in them, closed.
+fn three_calls() -> Place {
+    let place = Place::new();
+    let (store, _, _answers) = place.open();
+    for id in 1..=3 {
+        let conversation = ConversationId(id);
+        write_all(
+            &store,
+            [
+                birth(conversation),
+                commit(conversation, 1, "a", false),
+                over(conversation),
+            ],
+        );
+    }
+    store.close();
+    place
+}
+
+fn fault(place: &Place) -> Option<chain::Fault> {
+    place.reader().verify().unwrap().err()
+}
+
+#[test]
+fn a_row_that_is_deleted_or_moved_breaks_the_chain_where_it_was() {
+    let place = three_calls();
+    assert_eq!(fault(&place), None);
+    let raw = place.raw();
+    let undone = |sql: &str| {
+        raw.execute_batch("SAVEPOINT tamper").unwrap();
+        raw.execute_batch(sql).unwrap();
+        let fault = chain::verify(&raw, chain::Head::default()).unwrap().err();
+        raw.execute_batch("ROLLBACK TO tamper; RELEASE tamper")
+            .unwrap();
+        fault.map(|fault| (fault.seq, fault.wrong))
+    };
+    assert_eq!(
+        undone("DELETE FROM audit WHERE seq = 5"),
+        Some((6, Wrong::Hash))
+    );
+    let last = "DELETE FROM audit WHERE seq = (SELECT max(seq) FROM audit)";
+    assert_eq!(undone(last).map(|fault| fault.1), Some(Wrong::End));
+    let swap = "UPDATE audit SET seq = -5 WHERE seq = 5; UPDATE audit SET seq = 5 WHERE seq = 6;
+                UPDATE audit SET seq = 6 WHERE seq = -5";
+    assert_eq!(undone(swap).map(|fault| fault.0), Some(5));
+    let wipe = "UPDATE audit SET payload = NULL WHERE seq = 3";
+    assert_eq!(undone(wipe), Some((3, Wrong::HalfForgotten)));
+    assert_eq!(undone("SELECT 1"), None);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_changed_byte_of_a_row_is_found_at_that_row(
+        seq in 1i64..=18, column in 0usize..5, place_in in any::<prop::sample::Index>(), flip in 1u8..=255,
+    ) {
+        thread_local!(static CALLS: Place = three_calls());
+        CALLS.with(|place| {
+            let raw = place.raw();
+            raw.execute_batch("SAVEPOINT tamper").unwrap();
+            let (get, set) = [
+                ("SELECT payload FROM audit WHERE seq = ?1", "UPDATE audit SET payload = ?2 WHERE seq = ?1"),
+                ("SELECT digest FROM audit WHERE seq = ?1", "UPDATE audit SET digest = ?2 WHERE seq = ?1"),
+                ("SELECT hash FROM audit WHERE seq = ?1", "UPDATE audit SET hash = ?2 WHERE seq = ?1"),
+                ("SELECT CAST(kind AS BLOB) FROM audit WHERE seq = ?1", "UPDATE audit SET kind = CAST(?2 AS TEXT) WHERE seq = ?1"),
+                ("SELECT salt FROM salts WHERE conversation = (SELECT conversation FROM audit WHERE seq = ?1)",
+                 "UPDATE salts SET salt = ?2 WHERE conversation = (SELECT conversation FROM audit WHERE seq = ?1)"),
+            ][column];
+            let mut bytes: Vec<u8> = raw.query_row(get, [seq], |row| row.get(0)).unwrap();
+            let at = place_in.index(bytes.len());
+            bytes[at] ^= flip;
+            raw.execute(set, rusqlite::params![seq, bytes]).unwrap();
+            let found = chain::verify(&raw, chain::Head::default()).unwrap().err();
+            raw.execute_batch("ROLLBACK TO tamper; RELEASE tamper").unwrap();
+            let found = found.expect("the change is found");
+            // A salt belongs to all rows of its call: the first of them shows it.
+            prop_assert!(found.seq == u64::try_from(seq).unwrap() || column == 4);
+            Ok(())
+        })?;
+    }
+}
+
+/// Overwrites the file at a page.
+fn scribble(place: &Place, page: u64, pages: u64) {
+    use std::os::unix::fs::FileExt;
+    let file = std::fs::OpenOptions::new()
+        .write(true)
+        .open(place.file())
+        .unwrap();
+    let zeroes = vec![0u8; usize::try_from(pages * 4096).unwrap()];
+    file.write_all_at(&zeroes, page * 4096).unwrap();
+}
+
+#[test]
+fn a_file_without_its_header_is_set_aside_and_a_new_one_begun() {
+    let place = three_calls();
+    scribble(&place, 0, 1);
+    let (store, recovery, answers) = place.open();
+    let salvage = recovery.salvage.unwrap();
+    assert_eq!(salvage.rows, 0);
+    assert!(salvage.aside.exists(), "never deleted");
+    assert!(store.health().salvaged);
+    half_a_call(&store, &answers);
+    store.close();
+    assert_eq!(fault(&place), None);
+}
+
+#[test]
+fn a_damaged_page_costs_its_rows_and_nothing_else() {
+    let place = Place::new();
+    let (store, _, _answers) = place.open();
+    for id in 1..=400 {
+        let conversation = ConversationId(id);
+        let lead = format!("lead {id}");
+        write_all(
+            &store,
+            [
+                birth(conversation),
+                commit(conversation, 1, &lead, id % 2 == 0),
+                over(conversation),
+            ],
+        );
+    }
+    store.close();
+    let leaf: u32 = place
+        .raw()
+        .query_row(
+            "SELECT pageno FROM dbstat WHERE name = 'audit' AND pagetype = 'leaf' LIMIT 1 OFFSET 20",
+            [],
+            |row| row.get(0),
+        )
+        .unwrap_or(60);
+    scribble(&place, u64::from(leaf) - 1, 1);
+    let (store, recovery, _answers) = place.open();
+    store.close();
+    let salvage = recovery.salvage.unwrap();
+    assert!(salvage.rows > 2300 && salvage.gaps >= 1, "{salvage:?}");
+    assert_eq!(salvage.damaged, 0, "{salvage:?}");
+    assert_eq!(fault(&place), None);
+    let counts = place.reader().counts().unwrap();
+    assert_eq!(counts.pending + counts.dead, 800, "{counts:?}");
+    assert!((1..20).contains(&counts.dead), "{counts:?}");
+    // Nothing more to salvage at the next start.
+    assert!(place.open().1.salvage.is_none());
+}
+
+#[test]
+fn an_action_whose_bytes_changed_is_never_sent() {
+    let place = three_calls();
+    let change = "UPDATE audit SET payload = CAST(replace(CAST(payload AS TEXT), 'tuesday', 'tuesdax') AS BLOB)
+                  WHERE kind = 'action' AND conversation = 2";
+    assert_eq!(place.raw().execute(change, []).unwrap(), 1);
+    let reader = place.reader();
+    let due = reader.heads_of_line(9).unwrap();
+    assert!(due[0].payload.is_some());
+    let (store, recovery, _answers) = place.open();
+    store.close();
+    assert_eq!(recovery.salvage.unwrap().damaged, 1);
+    let counts = place.reader().counts().unwrap();
+    assert_eq!((counts.dead, counts.pending), (1, 5));
+    assert_eq!(fault(&place), None);
+}

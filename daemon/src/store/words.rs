@@ -1,0 +1,277 @@
+//! What the store is told and what it answers. Plain values, no behaviour but
+//! their own making; the decision thread and the forwarder build them.
+
+use std::time::Duration;
+
+use offhook_core::input::Fact;
+use offhook_core::output::{OutboxRow, Outcome};
+use offhook_core::{ActionId, ConversationId, Record, Seq};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use tokio::sync::oneshot;
+
+/// Who began the conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Direction {
+    /// They called us.
+    Inbound,
+    /// We called them.
+    Outbound,
+}
+
+impl Direction {
+    /// The public name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Inbound => "inbound",
+            Self::Outbound => "outbound",
+        }
+    }
+}
+
+/// A conversation began.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Birth {
+    /// Which.
+    pub conversation: ConversationId,
+    /// Who began it.
+    pub direction: Direction,
+    /// By which trunk.
+    pub trunk: String,
+    /// The caller's number as given; empty when anonymous.
+    pub caller: String,
+    /// Whom they wanted.
+    pub called: String,
+    /// Playbook, or the test destination.
+    pub playbook: String,
+    /// Wall time, ms since 1970.
+    pub started_ms: u64,
+    /// Time since daemon start at the INVITE: what the log's times count from.
+    pub born: Duration,
+}
+
+/// What a log entry is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EntryKind {
+    /// An input of the core; all of them in order replay the conversation.
+    Input,
+    /// Something worth a line in the timeline that the core does not see.
+    Note,
+    /// A decision about a local action.
+    Decision,
+}
+
+/// One line of a conversation's log.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Entry {
+    /// Counts the lines of the conversation.
+    pub n: u32,
+    /// When it happened, µs since daemon start.
+    #[serde(rename = "at")]
+    pub at_us: u64,
+    /// When it was handled, µs since daemon start.
+    #[serde(rename = "now")]
+    pub now_us: u64,
+    /// What it is.
+    pub kind: EntryKind,
+    body: Box<RawValue>,
+}
+
+impl Entry {
+    /// A line whose body is `value` as JSON.
+    ///
+    /// # Errors
+    /// `value` has no JSON form (a map with keys that are not strings).
+    pub fn new(
+        n: u32,
+        at: Duration,
+        now: Duration,
+        kind: EntryKind,
+        value: &impl Serialize,
+    ) -> Result<Self, serde_json::Error> {
+        Ok(Self {
+            n,
+            at_us: micros(at),
+            now_us: micros(now),
+            kind,
+            body: serde_json::value::to_raw_value(value)?,
+        })
+    }
+
+    /// The body, JSON.
+    pub fn body(&self) -> &str {
+        self.body.get()
+    }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// Authorised actions and all that led to them: kept together or not at all.
+#[derive(Clone, Debug)]
+pub struct Commit {
+    /// Whose.
+    pub conversation: ConversationId,
+    /// Comes back in [`Answer`].
+    pub seq: Seq,
+    /// The log up to the deciding input, as far as it was not flushed before.
+    pub entries: Vec<Entry>,
+    /// The decision.
+    pub record: Record,
+    /// The actions.
+    pub rows: Vec<OutboxRow>,
+    /// The facts it was taken on.
+    pub facts: Vec<Fact>,
+}
+
+/// A conversation is over.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// Which.
+    pub conversation: ConversationId,
+    /// In whose order the outcome is delivered, where no action says so: the
+    /// lead's number, or the conversation when unknown.
+    pub lead: String,
+    /// How.
+    pub outcome: Outcome,
+    /// The rest of the log.
+    pub entries: Vec<Entry>,
+}
+
+/// What becomes of a row after an attempt to send it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// The receiver has it.
+    Delivered,
+    /// Try again.
+    Retry {
+        /// Not before this wall time, ms since 1970.
+        next_ms: u64,
+        /// Counts towards giving up.
+        strike: bool,
+        /// Why it failed.
+        error: String,
+    },
+    /// Given up, or refused by the receiver: an operator has to look.
+    Dead {
+        /// Why.
+        error: String,
+    },
+}
+
+/// The forwarder's word on one row.
+#[derive(Debug)]
+pub struct Mark {
+    /// The row.
+    pub seq: u64,
+    /// What becomes of it.
+    pub progress: Progress,
+    /// Told when it is durable.
+    pub kept: oneshot::Sender<()>,
+}
+
+/// What came of a wish to forget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forgotten {
+    /// Payloads and salt are gone; the chain is whole.
+    Done,
+    /// Not now: this many of its actions are still on their way, or it is not over.
+    Open(u64),
+    /// The database could not.
+    Failed,
+}
+
+/// Something to be kept.
+#[derive(Debug)]
+pub enum Write {
+    /// A conversation began.
+    Born(Birth),
+    /// A dialog was established; `text` is what it takes to end it after a crash.
+    Dialog {
+        /// Whose.
+        conversation: ConversationId,
+        /// Which leg.
+        leg: u8,
+        /// As signalling wrote it.
+        text: String,
+    },
+    /// A dialog is over.
+    DialogOver {
+        /// Whose.
+        conversation: ConversationId,
+        /// Which leg.
+        leg: u8,
+    },
+    /// Lines of the log.
+    Log {
+        /// Whose.
+        conversation: ConversationId,
+        /// In order.
+        entries: Vec<Entry>,
+    },
+    /// Authorised actions.
+    Commit(Box<Commit>),
+    /// A decision on an external action that sends nothing: a refusal.
+    Decision {
+        /// Whose.
+        conversation: ConversationId,
+        /// The decision.
+        record: Box<Record>,
+        /// The facts it was taken on.
+        facts: Vec<Fact>,
+        /// The log up to the deciding input.
+        entries: Vec<Entry>,
+    },
+    /// A held action may go.
+    Release(ActionId),
+    /// A held action never goes.
+    Withdraw(ActionId),
+    /// A conversation is over.
+    Outcome(Box<Ended>),
+    /// The forwarder's word on one row.
+    Mark(Mark),
+    /// The receiver is back: whatever waits for a later attempt is due now.
+    Hasten,
+    /// Delete what was said and who said it.
+    Forget {
+        /// Whose.
+        conversation: ConversationId,
+        /// Told what came of it.
+        done: oneshot::Sender<Forgotten>,
+    },
+    /// Commit what waits and end.
+    Close,
+}
+
+impl Write {
+    /// Somebody waits for it: it does not linger for company.
+    pub(super) const fn is_urgent(&self) -> bool {
+        match self {
+            Self::Commit(_) | Self::Forget { .. } | Self::Close => true,
+            Self::Born(_)
+            | Self::Dialog { .. }
+            | Self::DialogOver { .. }
+            | Self::Log { .. }
+            | Self::Decision { .. }
+            | Self::Release(_)
+            | Self::Withdraw(_)
+            | Self::Outcome(_)
+            | Self::Mark(_)
+            | Self::Hasten => false,
+        }
+    }
+}
+
+/// The answer to a [`Commit`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// Whose.
+    pub conversation: ConversationId,
+    /// Which request.
+    pub seq: Seq,
+    /// It is on disk; or it could not be kept and never will be.
+    pub durable: bool,
+}

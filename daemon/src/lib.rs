@@ -9,6 +9,8 @@ pub mod logging;
 pub mod resample;
 pub mod settings;
 pub mod store;
+pub mod timeline;
+pub mod translate;
 pub mod voice;
 pub mod watchdog;
 pub mod wav;

@@ -20,7 +20,9 @@ pub fn start(level: LevelFilter) -> io::Result<()> {
         let journald = tracing_journald::layer()?.with_field_prefix(None);
         registry.with(journald).init();
     } else {
-        let stderr = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_target(false);
+        let stderr = tracing_subscriber::fmt::layer()
+            .with_writer(io::stderr)
+            .with_target(false);
         registry.with(stderr).init();
     }
     Ok(())
@@ -41,7 +43,10 @@ impl fmt::Display for Redacted<'_> {
         // Of a short text two characters would be most of it.
         let shown = if length > 4 { 2 } else { 0 };
         f.write_str("…")?;
-        self.0.chars().skip(length - shown).try_for_each(|letter| write!(f, "{letter}"))
+        self.0
+            .chars()
+            .skip(length - shown)
+            .try_for_each(|letter| write!(f, "{letter}"))
     }
 }
 
@@ -51,7 +56,12 @@ mod tests {
 
     #[test]
     fn a_number_shows_its_last_two_digits_only() {
-        for (full, shown) in [("+4930123456", "…56"), ("1234", "…"), ("", "…"), ("alice", "…ce")] {
+        for (full, shown) in [
+            ("+4930123456", "…56"),
+            ("1234", "…"),
+            ("", "…"),
+            ("alice", "…ce"),
+        ] {
             assert_eq!(Redacted(full).to_string(), shown);
         }
     }

@@ -40,7 +40,10 @@ impl Watchdog {
             // Half of what systemd allows (sd_watchdog_enabled(3)).
             Ok(micros) => Some(Duration::from_micros(micros) / 2),
         };
-        let pulses = pulses.into_iter().map(|(name, pulse)| (name, pulse, 0)).collect();
+        let pulses = pulses
+            .into_iter()
+            .map(|(name, pulse)| (name, pulse, 0))
+            .collect();
         Self { pulses, interval }
     }
 

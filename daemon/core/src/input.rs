@@ -255,6 +255,25 @@ pub enum AnswerClass {
     Unsure,
 }
 
+impl AnswerClass {
+    /// The public name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Human => "human",
+            Self::Machine => "machine",
+            Self::Screening => "screening",
+            Self::Ivr => "ivr",
+            Self::Fax => "fax",
+            Self::Sit => "sit",
+            Self::Busy => "busy",
+            Self::Reorder => "reorder",
+            Self::Ringback => "ringback",
+            Self::Silence => "silence",
+            Self::Unsure => "unsure",
+        }
+    }
+}
+
 /// Why nobody speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -1,0 +1,122 @@
+//! Between the words of SIP and of the ear, and the core's. No state, no rules:
+//! one closed enum to another, so that a new variant must be thought about here.
+
+use offhook_core::input::{AnswerClass, Cause, Digit, LegEvent, SilenceCause};
+use offhook_dsp as dsp;
+use offhook_sip::{EndCause, Failure, StatusCode};
+
+/// What the ear heard, where the core wants to know it. Keys are reported by
+/// the media edge, which knows of telephone-events too and masks secret ones;
+/// so does it report a barge-in, with the new turn.
+pub fn heard(kind: &dsp::EventKind) -> Option<LegEvent> {
+    use dsp::EventKind as Heard;
+    Some(match *kind {
+        Heard::SpeechStart { .. } => LegEvent::SpeechStart,
+        Heard::SpeechPause { .. } => LegEvent::SpeechPause,
+        Heard::SpeechEnd { .. } => LegEvent::SpeechEnd,
+        Heard::BargeInRetracted => LegEvent::BargeInRetracted,
+        Heard::Answer { class, confidence } => LegEvent::Answer {
+            class: answer_class(class),
+            confidence,
+            corrected: false,
+        },
+        Heard::AnswerCorrected {
+            class, confidence, ..
+        } => LegEvent::Answer {
+            class: answer_class(class),
+            confidence,
+            corrected: true,
+        },
+        Heard::Beep { .. } => LegEvent::Beep,
+        Heard::Tone { kind, .. } => LegEvent::Tone(kind.name().to_owned()),
+        Heard::Silence { cause, .. } => LegEvent::Silence(silence_cause(cause)),
+        Heard::BargeIn { .. } | Heard::Dtmf { .. } => return None,
+    })
+}
+
+/// The sample at which the thing began, for events that look back.
+pub fn began(event: &dsp::Event) -> u64 {
+    use dsp::EventKind as Heard;
+    match event.kind {
+        Heard::SpeechStart { start }
+        | Heard::SpeechPause { start }
+        | Heard::BargeIn { start }
+        | Heard::Tone { start, .. }
+        | Heard::Dtmf { start, .. } => start,
+        Heard::SpeechEnd { end } | Heard::Beep { end, .. } => end,
+        Heard::Silence { since, .. } => since,
+        Heard::BargeInRetracted | Heard::Answer { .. } | Heard::AnswerCorrected { .. } => event.at,
+    }
+}
+
+fn answer_class(class: dsp::AnswerClass) -> AnswerClass {
+    match class {
+        dsp::AnswerClass::Human => AnswerClass::Human,
+        dsp::AnswerClass::Machine => AnswerClass::Machine,
+        dsp::AnswerClass::Screening => AnswerClass::Screening,
+        dsp::AnswerClass::Ivr => AnswerClass::Ivr,
+        dsp::AnswerClass::Fax => AnswerClass::Fax,
+        dsp::AnswerClass::Sit => AnswerClass::Sit,
+        dsp::AnswerClass::Busy => AnswerClass::Busy,
+        dsp::AnswerClass::Reorder => AnswerClass::Reorder,
+        dsp::AnswerClass::Ringback => AnswerClass::Ringback,
+        dsp::AnswerClass::Silence => AnswerClass::Silence,
+        dsp::AnswerClass::Unsure => AnswerClass::Unsure,
+    }
+}
+
+fn silence_cause(cause: dsp::SilenceCause) -> SilenceCause {
+    match cause {
+        dsp::SilenceCause::NoRtp => SilenceCause::NoRtp,
+        dsp::SilenceCause::ComfortNoise => SilenceCause::ComfortNoise,
+        dsp::SilenceCause::HoldMusic => SilenceCause::HoldMusic,
+        dsp::SilenceCause::Quiet => SilenceCause::Quiet,
+    }
+}
+
+/// A key as the media edge reports it; anything else is no key.
+pub fn key(ascii: u8) -> Option<Digit> {
+    matches!(ascii, b'0'..=b'9' | b'*' | b'#' | b'A'..=b'D').then(|| Digit::Key(char::from(ascii)))
+}
+
+/// Why an outgoing call failed (RFC 3261 §21, RFC 3398 §8.2.6.1).
+pub fn failure(failure: &Failure) -> Cause {
+    match failure.status.code() {
+        _ if failure.local => Cause::TrunkDown,
+        486 | 600 => Cause::Busy,
+        408 | 480 | 487 => Cause::NoAnswer,
+        603 | 607 | 608 => Cause::Declined,
+        404 | 410 | 484 | 485 | 604 => Cause::Unallocated,
+        401 | 403 | 407 => Cause::Forbidden,
+        488 | 415 | 606 => Cause::NoCommonCodec,
+        503 | 500 | 502 | 504 => Cause::Congestion,
+        300..=399 => Cause::Unallocated,
+        _ => Cause::TrunkDown,
+    }
+}
+
+/// Why a call that was up is over.
+pub fn ending(cause: &EndCause) -> Cause {
+    match cause {
+        EndCause::RemoteBye { .. } => Cause::FarHangup,
+        EndCause::LocalBye => Cause::NearHangup,
+        EndCause::LocalCancel => Cause::NoAnswer,
+        EndCause::AckTimeout => Cause::TrunkDown,
+    }
+}
+
+/// The status that tells a caller why the call is refused.
+pub fn refusal(cause: Cause) -> StatusCode {
+    StatusCode::new(match cause {
+        Cause::Busy => 486,
+        Cause::NoAnswer => 480,
+        Cause::Declined => 603,
+        Cause::Unallocated | Cause::NoRoute => 404,
+        Cause::NoCommonCodec => 488,
+        Cause::Forbidden => 403,
+        Cause::Overload | Cause::Congestion | Cause::TrunkDown => 503,
+        Cause::InternalError | Cause::Interrupted => 500,
+        Cause::FarHangup | Cause::NearHangup | Cause::Cancelled | Cause::MediaTimeout => 480,
+    })
+    .expect("each is a status between 100 and 699")
+}

@@ -7,6 +7,7 @@ mod compile;
 mod raw;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::condition::Operator;
 use crate::facts::{FactId, Facts};
@@ -16,7 +17,8 @@ use crate::signal::Trigger;
 pub use raw::{RawCollect, RawHandler, RawLimits, RawPhrases, RawPlaybook, RawPropose, RawStage};
 
 /// Names every template may use, beside what the playbook sets and collects.
-pub const CALL_NAMES: [&str; 3] = ["called", "caller", "trunk"];
+/// `party` is the other side's number, whoever called.
+pub const CALL_NAMES: [&str; 4] = ["called", "caller", "party", "trunk"];
 
 /// A compiled playbook. Every name in it has been looked up.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,7 +32,7 @@ pub struct Playbook {
     /// What is said, by key.
     pub prompts: BTreeMap<String, String>,
     /// Said while an action takes long to become durable.
-    pub bridge: Vec<String>,
+    pub bridge: Vec<Template>,
     /// How words become signals.
     pub lexicon: Lexicon,
     /// Where it starts.
@@ -131,7 +133,7 @@ pub struct Handler {
     /// What is said first.
     pub say: Vec<Template>,
     /// The action that is proposed.
-    pub propose: Option<Propose>,
+    pub propose: Option<Arc<Propose>>,
     /// Where it goes on.
     pub go: Option<StageId>,
     /// The call ends after what is said.

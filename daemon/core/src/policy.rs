@@ -263,7 +263,7 @@ impl Policy {
 }
 
 fn apply(rule: &Rule, facts: &Facts, ruling: &mut Ruling) {
-    let mut denies = false;
+    let (mut denies, mut unknown) = (false, false);
     let wanted = rule.deny_any.iter().map(|test| (test, false));
     let required = rule.require.iter().map(|test| (test, true));
     for (test, must_hold) in wanted.chain(required) {
@@ -271,14 +271,17 @@ fn apply(rule: &Rule, facts: &Facts, ruling: &mut Ruling) {
         ruling.values.insert(test.fact.name(), value);
         match value {
             Some(value) => denies |= test.operator.holds(&value, &test.value) != must_hold,
-            None => missing(test.fact, ruling),
+            None => {
+                unknown = true;
+                missing(test.fact, ruling);
+            }
         }
     }
-    let list = match denies {
-        true => &mut ruling.denied,
-        false => &mut ruling.passed,
-    };
-    list.push(rule.id.clone());
+    match (denies, unknown) {
+        (true, _) => ruling.denied.push(rule.id.clone()),
+        (false, true) => {}
+        (false, false) => ruling.passed.push(rule.id.clone()),
+    }
 }
 
 fn missing(fact: FactId, ruling: &mut Ruling) {

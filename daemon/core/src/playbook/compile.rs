@@ -2,6 +2,7 @@
 //! reachable, no stage from which a call cannot end. All faults at once.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::raw::{RawCollect, RawHandler, RawLimits, RawPlaybook, RawPropose, RawStage};
 use super::{
@@ -97,7 +98,7 @@ impl<'a> Compiler<'a> {
             bridge: raw
                 .bridge
                 .iter()
-                .map(|key| self.prompt(key, "bridge").fill(&BTreeMap::new()))
+                .map(|key| self.prompt(key, "bridge"))
                 .collect(),
             lexicon: self.lexicon(),
             start: self.stage_id(&raw.start, "start").unwrap_or(StageId(0)),
@@ -280,7 +281,7 @@ impl<'a> Compiler<'a> {
             propose: raw
                 .propose
                 .as_ref()
-                .map(|propose| self.propose(propose, &at("propose"))),
+                .map(|propose| Arc::new(self.propose(propose, &at("propose")))),
             go: go.and_then(|go| self.stage_id(go, &at("go"))),
             hang_up: raw.hang_up,
             when,

@@ -1,0 +1,432 @@
+//! A conversation: fed inputs, drained of outputs, ends with exactly one outcome.
+//!
+//! It routes: the call's state is brought up to date first, then the program
+//! (dialogue or test line) draws its conclusions, then proposals go through the
+//! gate at the `desk`. The daemon's decision thread owns it.
+
+use core::time::Duration;
+use std::sync::Arc;
+
+use crate::action::builtin;
+use crate::book::{Book, Program, TestLine};
+use crate::call::{Call, Phase};
+use crate::desk::{CALLER, Desk, Scene};
+use crate::dialogue::{Dialogue, Parties};
+use crate::facts::FactId;
+use crate::id::{ConversationId, LegId};
+use crate::input::{AnswerClass, Cause, Event, Fact, Input, LegEvent, Offered, Originate};
+use crate::mouth::Heard;
+use crate::output::{Command, Outcome, Output};
+use crate::playbook::Limits;
+use crate::timers::Timer;
+
+/// Wakeups carried out in one go; what is due beyond that comes with the next.
+const WAKEUPS_MAX: usize = 64;
+/// An ended call waits this long for the store before it gives up on it.
+const STORE_SILENT_MS: u64 = 30_000;
+
+/// One conversation. Pure: same inputs, same outputs.
+#[derive(Debug)]
+pub struct Conversation {
+    desk: Desk,
+    call: Call,
+    talk: Talk,
+    has_ended: bool,
+}
+
+#[derive(Debug)]
+enum Talk {
+    Dialogue(Box<Dialogue>),
+    Test(TestLine),
+}
+
+impl Conversation {
+    /// A conversation to which nothing has happened yet.
+    pub fn new(id: ConversationId, book: Arc<Book>) -> Self {
+        let talk = match &book.program {
+            Program::Playbook(playbook) => {
+                Talk::Dialogue(Box::new(Dialogue::new(Arc::clone(playbook))))
+            }
+            Program::Test(line) => Talk::Test(*line),
+        };
+        Self {
+            desk: Desk::new(id, book),
+            call: Call::new(),
+            talk,
+            has_ended: false,
+        }
+    }
+
+    /// Which one it is.
+    pub fn id(&self) -> ConversationId {
+        self.desk.id
+    }
+
+    /// Role and stage, for people who look in.
+    pub fn place(&self) -> (String, String) {
+        let scene = self.scene();
+        (scene.role, scene.stage)
+    }
+
+    /// How much of what was said was really sent to the caller; the last 32 prompts.
+    pub fn heard(&self) -> impl Iterator<Item = &Heard> {
+        let dialogue = match &self.talk {
+            Talk::Dialogue(dialogue) => Some(dialogue),
+            Talk::Test(_) => None,
+        };
+        dialogue.into_iter().flat_map(|dialogue| dialogue.heard())
+    }
+
+    /// Takes an input. `now` is the time since daemon start at which it is
+    /// handled; an earlier one than before counts as the same. After the outcome
+    /// nothing happens any more.
+    pub fn handle(&mut self, now: Duration, input: Input) {
+        if self.has_ended {
+            return;
+        }
+        let before = self.desk.now;
+        self.desk.now = now.max(before);
+        let at = input.at.min(self.desk.now);
+        self.wake(at);
+        self.take(at, input.event);
+        self.settle();
+        self.wake(self.desk.now);
+        self.settle();
+    }
+
+    /// What is to be done next; `Wait` when there is nothing more.
+    pub fn poll(&mut self) -> Output {
+        match self.desk.next_output() {
+            Some(output) => output,
+            None if self.has_ended => Output::Wait(None),
+            None => Output::Wait(self.desk.timers.next()),
+        }
+    }
+
+    fn take(&mut self, at: Duration, event: Event) {
+        match event {
+            Event::Offered(offered) => self.offered(offered),
+            Event::Originate(originate) => self.originate(originate),
+            Event::Leg(CALLER, event) => self.leg(at, event),
+            // No second leg is ever called for.
+            Event::Leg(LegId(_), _) => {}
+            Event::Facts(facts) => self.learn(&facts),
+            Event::Stored { seq, durable } => {
+                if let Talk::Dialogue(dialogue) = &mut self.talk {
+                    dialogue.stored(&mut self.desk, seq, durable);
+                }
+            }
+            Event::Upstream { action, answer } => {
+                if let Talk::Dialogue(dialogue) = &mut self.talk {
+                    dialogue.upstream(&mut self.desk, action, answer);
+                }
+            }
+            Event::OperatorHangup => self.call.hang_up(&mut self.desk, Cause::NearHangup),
+            Event::Wake => {}
+        }
+    }
+
+    /// Facts that a conversation keeps itself are taken from nobody.
+    fn learn(&mut self, facts: &[Fact]) {
+        for fact in facts {
+            if let Some(id) = FactId::find(&fact.name).filter(|id| id.is_fed()) {
+                self.desk.facts.set(id, fact.value);
+            }
+        }
+    }
+
+    fn offered(&mut self, offered: Offered) {
+        if self.call.phase != Phase::Idle {
+            return;
+        }
+        self.call.phase = Phase::Offered;
+        match &mut self.talk {
+            Talk::Test(line) => line.offered(&mut self.desk, &mut self.call),
+            Talk::Dialogue(dialogue) => {
+                let parties = Parties {
+                    party: offered.caller.clone(),
+                    caller: offered.caller,
+                    called: offered.called,
+                    trunk: offered.trunk,
+                };
+                dialogue.meet(&mut self.desk, parties);
+                let ring = self.limits().map_or(0, |limits| limits.answer_after_ms);
+                if ring == 0 {
+                    return self.answer();
+                }
+                self.desk.command(Command::Ring);
+                let until = self.desk.after_ms(ring);
+                self.desk.timers.set(Timer::AnswerAfter, until);
+            }
+        }
+    }
+
+    fn answer(&mut self) {
+        let scene = self.scene();
+        if self.desk.allows(&scene, builtin::ANSWER, String::new()) {
+            self.call.answer(&mut self.desk);
+        } else {
+            self.call.refuse(&mut self.desk, Cause::Declined);
+        }
+    }
+
+    fn originate(&mut self, originate: Originate) {
+        if self.call.phase != Phase::Idle {
+            return;
+        }
+        let Talk::Dialogue(dialogue) = &mut self.talk else {
+            // A test destination is called, it does not call.
+            return self.call.over(&mut self.desk, Cause::Forbidden);
+        };
+        let parties = Parties {
+            caller: String::new(),
+            called: originate.to.clone(),
+            trunk: originate.trunk.clone(),
+            party: originate.to.clone(),
+        };
+        dialogue.meet(&mut self.desk, parties);
+        let scene = self.scene();
+        if !self
+            .desk
+            .allows(&scene, builtin::DIAL, originate.to.clone())
+        {
+            return self.call.over(&mut self.desk, Cause::Forbidden);
+        }
+        self.call.phase = Phase::Dialling;
+        self.desk.command(Command::Dial {
+            to: originate.to,
+            trunk: originate.trunk,
+        });
+        if let Some(limits) = self.limits() {
+            let until = self.desk.after_ms(limits.ring_ms);
+            self.desk.timers.set(Timer::Ring, until);
+        }
+    }
+
+    fn leg(&mut self, at: Duration, event: LegEvent) {
+        match event {
+            LegEvent::Ringing { media: _ } => {}
+            LegEvent::Answered => self.answered(),
+            LegEvent::Failed(cause) | LegEvent::Ended(cause) => {
+                self.call.over(&mut self.desk, cause);
+            }
+            LegEvent::Answer {
+                class, corrected, ..
+            } => self.classified(class, corrected),
+            LegEvent::MediaLost { ms } => self.media_lost(ms),
+            other => self.heard_event(at, other),
+        }
+    }
+
+    fn answered(&mut self) {
+        if !self.call.answered(&mut self.desk) {
+            return;
+        }
+        if let Some(limits) = self.limits() {
+            let until = self.desk.after_ms(limits.call_ms);
+            self.desk.timers.set(Timer::CallLimit, until);
+        }
+        match &mut self.talk {
+            Talk::Test(line) => line.answered(&mut self.desk),
+            Talk::Dialogue(dialogue) => {
+                dialogue.start(&mut self.desk);
+                if let Some(class) = self.call.class {
+                    dialogue.answer(&mut self.desk, class);
+                }
+            }
+        }
+    }
+
+    /// Before the answer only the network speaks: its tones say why it failed.
+    fn classified(&mut self, class: AnswerClass, corrected: bool) {
+        if class == AnswerClass::Unsure && self.call.class.is_some() && !corrected {
+            return;
+        }
+        self.call.class = Some(class);
+        if self.call.phase == Phase::Dialling {
+            match class {
+                AnswerClass::Busy => self.call.hang_up(&mut self.desk, Cause::Busy),
+                AnswerClass::Reorder => self.call.hang_up(&mut self.desk, Cause::Congestion),
+                AnswerClass::Sit => self.call.hang_up(&mut self.desk, Cause::Unallocated),
+                AnswerClass::Human
+                | AnswerClass::Machine
+                | AnswerClass::Screening
+                | AnswerClass::Ivr
+                | AnswerClass::Fax
+                | AnswerClass::Ringback
+                | AnswerClass::Silence
+                | AnswerClass::Unsure => {}
+            }
+        }
+        if let (Talk::Dialogue(dialogue), true) = (&mut self.talk, self.call.is_up()) {
+            dialogue.answer(&mut self.desk, class);
+        }
+    }
+
+    /// Test destinations do not mind: a tech wants to see which way is deaf.
+    fn media_lost(&mut self, ms: u32) {
+        let Some(limits) = self.limits() else { return };
+        if self.call.is_up() && u64::from(ms) >= limits.media_lost_ms {
+            self.call.hang_up(&mut self.desk, Cause::MediaTimeout);
+        }
+    }
+
+    /// What is heard on the line, for the dialogue alone.
+    fn heard_event(&mut self, at: Duration, event: LegEvent) {
+        let (Talk::Dialogue(dialogue), true) = (&mut self.talk, self.call.is_up()) else {
+            return;
+        };
+        let desk = &mut self.desk;
+        match event {
+            LegEvent::Held(held) => dialogue.held(held, at),
+            LegEvent::SpeechStart => dialogue.speech_start(desk),
+            LegEvent::SpeechEnd => dialogue.speech_end(desk, at),
+            LegEvent::BargeIn { turn } => dialogue.barge_in(desk, at, turn),
+            LegEvent::BargeInRetracted => dialogue.barge_in_retracted(desk),
+            LegEvent::Beep => dialogue.beep(desk),
+            LegEvent::Digit(digit) => dialogue.digit(desk, at, digit),
+            LegEvent::Silence(cause) => dialogue.silence(cause),
+            LegEvent::Played {
+                play,
+                sent_ms,
+                finished,
+            } => dialogue.played(desk, play, sent_ms, finished),
+            LegEvent::Stale { turn: _ } => dialogue.stale(desk),
+            LegEvent::Words(words) => dialogue.words(desk, at, &words),
+            LegEvent::EventsLost { count: _, speaking } => {
+                dialogue.events_lost(desk, at, speaking);
+            }
+            // A pause is not an end; tones are reported for the record.
+            LegEvent::SpeechPause | LegEvent::Tone(_) => {}
+            // Taken in `leg`.
+            LegEvent::Ringing { .. }
+            | LegEvent::Answered
+            | LegEvent::Failed(_)
+            | LegEvent::Ended(_)
+            | LegEvent::Answer { .. }
+            | LegEvent::MediaLost { .. } => {}
+        }
+    }
+
+    /// Carries out the wakeups that were due by then.
+    fn wake(&mut self, by: Duration) {
+        for _ in 0..WAKEUPS_MAX {
+            let Some(timer) = self.desk.timers.take_due(by) else {
+                return;
+            };
+            self.fire(timer);
+            self.settle();
+        }
+    }
+
+    fn fire(&mut self, timer: Timer) {
+        let desk = &mut self.desk;
+        match timer {
+            Timer::AnswerAfter => self.answer(),
+            Timer::Ring => self.call.hang_up(desk, Cause::NoAnswer),
+            Timer::CallLimit => self.call.hang_up(desk, Cause::NearHangup),
+            Timer::LegOver => self.call.over(desk, Cause::NearHangup),
+            Timer::TestEnd => {
+                if let Talk::Test(line) = self.talk {
+                    line.ends(desk, &mut self.call);
+                }
+            }
+            Timer::StoreSilent => self.finish(),
+            Timer::Words
+            | Timer::Keys
+            | Timer::Bridge
+            | Timer::Release(_)
+            | Timer::Accept(_)
+            | Timer::Silence => {
+                if let Talk::Dialogue(dialogue) = &mut self.talk {
+                    dialogue.wake(desk, timer);
+                }
+            }
+        }
+    }
+
+    /// Draws what follows, until the call is over and everything is settled.
+    fn settle(&mut self) {
+        if self.has_ended {
+            return;
+        }
+        let over = self.call.phase == Phase::Over;
+        let mut settled = true;
+        if let Talk::Dialogue(dialogue) = &mut self.talk {
+            if over {
+                dialogue.end(&mut self.desk);
+                dialogue.settle(&mut self.desk);
+                settled = dialogue.is_settled();
+            } else if self.call.is_up() {
+                dialogue.settle(&mut self.desk);
+                if dialogue.wants_hang_up {
+                    self.call.hang_up(&mut self.desk, Cause::NearHangup);
+                }
+            }
+        }
+        if over && settled {
+            self.finish();
+        } else if over && !self.desk.timers.is_set(Timer::StoreSilent) {
+            let until = self.desk.after_ms(STORE_SILENT_MS);
+            self.desk.timers.set(Timer::StoreSilent, until);
+        }
+    }
+
+    fn finish(&mut self) {
+        self.has_ended = true;
+        self.desk.timers.clear();
+        let outcome = self.outcome();
+        self.desk.put(Output::Ended(outcome));
+    }
+
+    fn outcome(&self) -> Outcome {
+        let scene = self.scene();
+        let dialogue = match &self.talk {
+            Talk::Dialogue(dialogue) => Some(dialogue),
+            Talk::Test(_) => None,
+        };
+        Outcome {
+            cause: self.call.cause(),
+            result: self.result(),
+            role: scene.role,
+            stage: scene.stage,
+            answered_by: self.call.class.map(|class| class.name().to_owned()),
+            talk: self.call.talk(),
+            turns: dialogue.map_or(0, |it| it.turns),
+            barge_ins: dialogue.map_or(0, |it| it.barge_ins),
+            authorised: self.desk.authorised,
+            refused: self.desk.refused,
+            collected: dialogue.map_or_else(Vec::new, |it| it.collected()),
+        }
+    }
+
+    /// What a stage says was reached; else that a caller left, or why none came.
+    fn result(&self) -> String {
+        match &self.talk {
+            Talk::Test(line) => line.name().to_owned(),
+            Talk::Dialogue(dialogue) => match (&dialogue.result, self.call.cause()) {
+                (Some(result), _) => result.clone(),
+                (None, Cause::FarHangup) => "abandoned".to_owned(),
+                (None, cause) => cause.name().to_owned(),
+            },
+        }
+    }
+
+    fn scene(&self) -> Scene {
+        match &self.talk {
+            Talk::Dialogue(dialogue) => dialogue.scene(),
+            Talk::Test(line) => Scene {
+                role: "test".to_owned(),
+                stage: line.name().to_owned(),
+            },
+        }
+    }
+
+    /// The playbook's times; a test line has none.
+    fn limits(&self) -> Option<Limits> {
+        match &self.desk.book.program {
+            Program::Playbook(playbook) => Some(playbook.limits),
+            Program::Test(_) => None,
+        }
+    }
+}

@@ -1,0 +1,389 @@
+//! Walks a playbook: which stage, which handler, what follows.
+//!
+//! It owns the caller's side of a call (mouth, hearing, keypad) and the ledger,
+//! and proposes; whether anything happens is decided at the `desk`. It does not
+//! know how the call was set up or torn down: that is `call`.
+
+mod actions;
+mod listening;
+
+use core::time::Duration;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use crate::action::builtin;
+use crate::desk::{Desk, Scene};
+use crate::hearing::Hearing;
+use crate::id::ActionId;
+use crate::keypad::Keypad;
+use crate::ledger::{Ledger, Turnout};
+use crate::mouth::{Heard, Mouth, Purpose, Spoken, Utterance};
+use crate::output::Command;
+use crate::playbook::{CALL_NAMES, Handler, Playbook, Stage, StageId, Template};
+use crate::signal::SignalKind;
+use crate::timers::Timer;
+
+/// Who talks with whom.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Parties {
+    pub(crate) caller: String,
+    pub(crate) called: String,
+    pub(crate) trunk: String,
+    /// The other side: the caller inbound, the called outbound.
+    pub(crate) party: String,
+}
+
+#[derive(Debug)]
+pub(crate) struct Dialogue {
+    playbook: Arc<Playbook>,
+    stage: StageId,
+    /// Counts the stays in stages.
+    epoch: u32,
+    /// How often each handler was taken in this stay.
+    taken: BTreeMap<usize, u32>,
+    values: BTreeMap<String, String>,
+    confirmations: i64,
+    mouth: Mouth,
+    hearing: Hearing,
+    keypad: Option<Keypad>,
+    ledger: Ledger,
+    /// What became of actions and is not yet said.
+    untold: VecDeque<(ActionId, Turnout)>,
+    far_holds: bool,
+    /// When anything was last heard, from either side.
+    last_sound: Duration,
+    close_asked: bool,
+    is_over: bool,
+    pub(crate) wants_hang_up: bool,
+    pub(crate) result: Option<String>,
+    pub(crate) turns: u32,
+    pub(crate) barge_ins: u32,
+}
+
+impl Dialogue {
+    pub(crate) fn new(playbook: Arc<Playbook>) -> Self {
+        Self {
+            stage: playbook.start,
+            playbook,
+            epoch: 0,
+            taken: BTreeMap::new(),
+            values: BTreeMap::new(),
+            confirmations: 0,
+            mouth: Mouth::default(),
+            hearing: Hearing::default(),
+            keypad: None,
+            ledger: Ledger::default(),
+            untold: VecDeque::new(),
+            far_holds: false,
+            last_sound: Duration::ZERO,
+            close_asked: false,
+            is_over: false,
+            wants_hang_up: false,
+            result: None,
+            turns: 0,
+            barge_ins: 0,
+        }
+    }
+
+    /// Learns who talks with whom.
+    pub(crate) fn meet(&mut self, desk: &mut Desk, parties: Parties) {
+        let known = i64::from(!parties.party.is_empty());
+        let values = [
+            ("caller", parties.caller),
+            ("called", parties.called),
+            ("trunk", parties.trunk),
+            ("party", parties.party),
+        ];
+        self.values
+            .extend(values.map(|(name, value)| (name.to_owned(), value)));
+        for (name, value) in [
+            ("identity_level", known),
+            ("confirmations", 0),
+            ("barge_ins", 0),
+        ] {
+            desk.facts.own(name, value);
+        }
+    }
+
+    /// The call is up.
+    pub(crate) fn start(&mut self, desk: &mut Desk) {
+        desk.turn_began = desk.now;
+        self.enter(desk, self.playbook.start);
+    }
+
+    /// The leg is over: nothing more can be said, what is held goes out.
+    pub(crate) fn end(&mut self, desk: &mut Desk) {
+        if core::mem::replace(&mut self.is_over, true) {
+            return;
+        }
+        self.untold.clear();
+        self.hearing = Hearing::Open;
+        desk.suspended = false;
+        desk.timers.clear();
+    }
+
+    /// Nothing is on its way to the store any more.
+    pub(crate) fn is_settled(&self) -> bool {
+        !self.ledger.is_storing()
+    }
+
+    pub(crate) fn heard(&self) -> impl Iterator<Item = &Heard> {
+        self.mouth.heard()
+    }
+
+    /// Role and stage now.
+    pub(crate) fn scene(&self) -> Scene {
+        let stage = self.here();
+        Scene {
+            role: stage.role.clone(),
+            stage: stage.name.clone(),
+        }
+    }
+
+    /// What was set and collected, without secrets and without the parties.
+    pub(crate) fn collected(&self) -> Vec<(String, String)> {
+        self.values
+            .iter()
+            .filter(|(name, _)| !CALL_NAMES.contains(&name.as_str()))
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect()
+    }
+
+    /// Brings everything that follows from the last event about, until nothing does.
+    pub(crate) fn settle(&mut self, desk: &mut Desk) {
+        desk.suspended = self.hearing.is_interrupted();
+        if !self.is_over && self.hearing.is_open() {
+            self.tell(desk);
+            self.end_if_final(desk);
+        }
+        self.release(desk, self.is_over);
+        if !self.is_over && self.hearing.is_open() {
+            while let Some(purpose) = self.mouth.begin(desk) {
+                let finished = false;
+                self.spoken(desk, Spoken { purpose, finished });
+            }
+        }
+        self.watch_silence(desk);
+    }
+
+    fn here(&self) -> &Stage {
+        self.playbook.stage(self.stage)
+    }
+
+    fn enter(&mut self, desk: &mut Desk, stage: StageId) {
+        self.leave(desk);
+        self.stage = stage;
+        self.epoch = self.epoch.saturating_add(1);
+        self.taken.clear();
+        self.close_asked = false;
+        self.last_sound = desk.now;
+        desk.timers.cancel(Timer::Silence);
+        let playbook = Arc::clone(&self.playbook);
+        let stage = playbook.stage(stage);
+        if let Some(result) = &stage.result {
+            self.result = Some(result.clone());
+        }
+        if let Some(collect) = &stage.collect {
+            desk.command(Command::Collect {
+                secret: collect.secret,
+            });
+            self.keypad = Some(Keypad::new(collect.clone()));
+        }
+        if !stage.end {
+            self.say_stage(stage);
+        }
+    }
+
+    fn leave(&mut self, desk: &mut Desk) {
+        desk.timers.cancel(Timer::Keys);
+        let keypad = self.keypad.take();
+        if keypad.is_some_and(|keypad| keypad.wanted().secret) {
+            desk.command(Command::Collect { secret: false });
+        }
+    }
+
+    fn say_stage(&mut self, stage: &Stage) {
+        let purpose = match stage.end {
+            true => Purpose::Last,
+            false => Purpose::Stage(self.epoch),
+        };
+        let interruptible = stage.interruptible && !stage.end;
+        self.utter(&stage.say, &stage.say_as, interruptible, purpose);
+    }
+
+    fn say(&mut self, prompts: &[Template], purpose: Purpose) {
+        let interruptible = purpose != Purpose::Last;
+        self.utter(prompts, builtin::SAY, interruptible, purpose);
+    }
+
+    fn utter(&mut self, prompts: &[Template], say_as: &str, interruptible: bool, purpose: Purpose) {
+        self.mouth.say(Utterance {
+            prompts: prompts.iter().map(|key| key.fill(&self.values)).collect(),
+            interruptible,
+            say_as: say_as.to_owned(),
+            scene: self.scene(),
+            purpose,
+        });
+    }
+
+    /// A final stage says its words and ends the call, whatever came between.
+    fn end_if_final(&mut self, desk: &mut Desk) {
+        let playbook = Arc::clone(&self.playbook);
+        let stage = playbook.stage(self.stage);
+        if !stage.end || self.close_asked || self.mouth.has_last() {
+            return;
+        }
+        match stage.say.is_empty() {
+            true if self.mouth.is_idle() => self.close(desk),
+            true => {}
+            false => self.say_stage(stage),
+        }
+    }
+
+    /// Proposes to end the call.
+    fn close(&mut self, desk: &mut Desk) {
+        self.close_asked = true;
+        let scene = self.scene();
+        self.wants_hang_up |= desk.allows(&scene, builtin::HANG_UP, String::new());
+    }
+
+    /// Something was said, or could not be.
+    fn spoken(&mut self, desk: &mut Desk, spoken: Spoken) {
+        self.last_sound = desk.now;
+        match spoken.purpose {
+            Purpose::Plain => {}
+            Purpose::Stage(epoch) => {
+                if spoken.finished && epoch == self.epoch {
+                    self.on_signal(desk, &SignalKind::Said);
+                }
+            }
+            Purpose::Confirm(id) => {
+                if let (true, Some(entry)) = (spoken.finished, self.ledger.by_id(id)) {
+                    entry.make_due();
+                }
+            }
+            Purpose::Last => self.close(desk),
+        }
+    }
+
+    /// Takes a signal: a denial of what is held first, then the first handler
+    /// that fits, then a denial that comes too late.
+    fn on_signal(&mut self, desk: &mut Desk, signal: &SignalKind) {
+        if self.deny(desk, signal) {
+            return;
+        }
+        desk.refresh();
+        let playbook = Arc::clone(&self.playbook);
+        if let Some((place, handler)) = self.pick(desk, &playbook, signal) {
+            let taken = self.taken.entry(place).or_default();
+            *taken = taken.saturating_add(1);
+            self.run(desk, handler, signal);
+        } else if let Some(id) = self.ledger.denied_too_late(signal) {
+            self.hush(desk);
+            self.untold.push_back((id, Turnout::PassedOn));
+        }
+    }
+
+    /// The first handler that waits for the signal; its place counts how often
+    /// it is taken. While the caller waits for an answer to an action, only
+    /// what holds everywhere is heard: the second press of a key is no second order.
+    fn pick<'a>(
+        &self,
+        desk: &Desk,
+        playbook: &'a Playbook,
+        signal: &SignalKind,
+    ) -> Option<(usize, &'a Handler)> {
+        let stage = playbook.stage(self.stage);
+        if stage.end {
+            return None;
+        }
+        let own = match self.ledger.keeps_waiting(self.epoch) {
+            true => 0,
+            false => stage.on.len(),
+        };
+        let everywhere = playbook.everywhere.iter().enumerate();
+        stage.on[..own]
+            .iter()
+            .enumerate()
+            .chain(everywhere.map(|(place, handler)| (stage.on.len() + place, handler)))
+            .find(|(place, handler)| {
+                let taken = self.taken.get(place).copied().unwrap_or(0);
+                handler.when.iter().any(|trigger| trigger.takes(signal))
+                    && handler.at_most.is_none_or(|most| taken < most)
+                    && handler
+                        .guards
+                        .iter()
+                        .all(|guard| guard.holds(&desk.facts, &self.values))
+            })
+    }
+
+    fn run(&mut self, desk: &mut Desk, handler: &Handler, signal: &SignalKind) {
+        let acts = !handler.say.is_empty()
+            || handler.propose.is_some()
+            || handler.go.is_some()
+            || handler.hang_up;
+        if acts && !matches!(signal, SignalKind::Said) {
+            self.hush(desk);
+        }
+        self.learn(desk, handler);
+        let purpose = match handler.hang_up {
+            true => Purpose::Last,
+            false => Purpose::Plain,
+        };
+        self.say(&handler.say, purpose);
+        if let Some(plan) = &handler.propose {
+            self.propose(desk, plan);
+        }
+        if let Some(stage) = handler.go {
+            self.enter(desk, stage);
+        }
+        if handler.hang_up && handler.say.is_empty() {
+            self.close(desk);
+        }
+    }
+
+    fn learn(&mut self, desk: &mut Desk, handler: &Handler) {
+        for (name, value) in &handler.set {
+            self.values.insert(name.clone(), value.clone());
+            self.confirmations = 0;
+        }
+        if handler.confirms {
+            self.confirmations = self.confirmations.saturating_add(1);
+        }
+        desk.facts.own("confirmations", self.confirmations);
+        if handler.intent != 0 {
+            desk.intent.add(desk.now, handler.intent);
+        }
+    }
+
+    /// We stop speaking, because there is something else to say; confirmations
+    /// that were not begun are kept.
+    fn hush(&mut self, desk: &mut Desk) {
+        let unsaid = self.mouth.stop(desk);
+        self.keep_unsaid(unsaid);
+    }
+
+    fn keep_unsaid(&mut self, unsaid: Vec<ActionId>) {
+        self.untold
+            .extend(unsaid.into_iter().map(|id| (id, Turnout::Durable)));
+    }
+
+    /// Nobody speaks and nothing is awaited but the caller: the time of silence runs.
+    fn watch_silence(&mut self, desk: &mut Desk) {
+        let stage = self.here();
+        let quiet = !self.is_over
+            && !stage.end
+            && !self.far_holds
+            && self.hearing.is_open()
+            && self.mouth.is_idle()
+            && !self.ledger.keeps_waiting(self.epoch)
+            && !self.keypad.as_ref().is_some_and(Keypad::is_begun);
+        let wait = Duration::from_millis(stage.silence_ms);
+        if !quiet {
+            desk.timers.cancel(Timer::Silence);
+        } else if !desk.timers.is_set(Timer::Silence) {
+            let at = self.last_sound.saturating_add(wait);
+            desk.timers.set(Timer::Silence, at);
+        }
+    }
+}

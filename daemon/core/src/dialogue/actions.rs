@@ -1,0 +1,262 @@
+//! The dialogue's hands: external actions from proposal to the words about
+//! what became of them.
+
+use std::sync::Arc;
+
+use super::Dialogue;
+use crate::action::{Action, Confirm};
+use crate::desk::{Ask, Desk};
+use crate::gate::{FIELD_INVALID, FIELD_MISSING, TOO_MANY_ACTIONS};
+use crate::id::{ActionId, Seq};
+use crate::input::UpstreamAnswer;
+use crate::ledger::{Entry, State, Turnout};
+use crate::mouth::Purpose;
+use crate::output::{OutboxRow, Output, Persist};
+use crate::playbook::Propose;
+use crate::record::{Record, Verdict};
+use crate::signal::SignalKind;
+use crate::timers::Timer;
+
+/// A wait for the disk longer than this is covered by a phrase.
+const BRIDGE_AFTER_MS: u64 = 400;
+/// An irreversible action is held this long at most, unless the caller is speaking.
+const HELD_MS: u64 = 3_000;
+/// Characters of a field; longer ones are cut, as rows go over the wire.
+const FIELD_MAX: usize = 500;
+
+impl Dialogue {
+    pub(super) fn propose(&mut self, desk: &mut Desk, plan: &Arc<Propose>) {
+        let book = Arc::clone(&desk.book);
+        let action = book
+            .catalogue
+            .action(&plan.action)
+            .expect("the playbook was compiled against this catalogue");
+        let fields = self.fill(plan);
+        let object = object(action, &fields);
+        let dedupe = format!("{}|{}|{object}", self.lead(desk), plan.action);
+        let mut flaws = flaws(action, &fields);
+        if self.ledger.is_full() {
+            flaws.push(TOO_MANY_ACTIONS.to_owned());
+        }
+        let ask = Ask {
+            kind: plan.action.clone(),
+            object,
+            dedupe: Some(dedupe.clone()),
+            flaws,
+        };
+        let scene = self.scene();
+        let record = desk.judge(&scene, ask);
+        match record.verdict {
+            Verdict::Authorised => self.keep(desk, plan, action, record, dedupe, fields),
+            Verdict::Refused => {
+                desk.put(Output::Decided(record));
+                self.say(&plan.refused.say, Purpose::Plain);
+                if let Some(stage) = plan.refused.go {
+                    self.enter(desk, stage);
+                }
+            }
+        }
+    }
+
+    /// Authorised: to the disk first, then to anybody's ear.
+    fn keep(
+        &mut self,
+        desk: &mut Desk,
+        plan: &Arc<Propose>,
+        action: &Action,
+        record: Record,
+        dedupe: String,
+        fields: Vec<(String, String)>,
+    ) {
+        let seq = desk.next_seq();
+        desk.in_force.insert(dedupe.clone());
+        let bridge = desk.after_ms(BRIDGE_AFTER_MS);
+        desk.timers.set(Timer::Bridge, bridge);
+        self.ledger.add(Entry {
+            id: record.action,
+            seq,
+            plan: Arc::clone(plan),
+            dedupe: dedupe.clone(),
+            irreversible: action.irreversible,
+            accept_ms: (action.confirm == Confirm::Accepted).then_some(action.accept_ms),
+            epoch: self.epoch,
+            state: State::Storing { denied: false },
+        });
+        let row = OutboxRow {
+            id: record.action,
+            kind: plan.action.clone(),
+            lead: self.lead(desk),
+            dedupe,
+            held: action.irreversible,
+            fields,
+        };
+        desk.put(Output::Persist(Persist {
+            seq,
+            record,
+            actions: vec![row],
+        }));
+    }
+
+    pub(crate) fn stored(&mut self, desk: &mut Desk, seq: Seq, durable: bool) {
+        let Some(entry) = self.ledger.by_seq(seq) else {
+            return;
+        };
+        let Some(turnout) = entry.stored(durable) else {
+            return;
+        };
+        let (id, state) = (entry.id, entry.state);
+        match state {
+            State::Held { .. } => {
+                let until = desk.after_ms(HELD_MS);
+                desk.timers.set(Timer::Release(id.number), until);
+            }
+            State::Sent { .. } => await_answer(desk, entry),
+            State::Withdrawn => withdraw(desk, entry),
+            State::Failed => drop(desk.in_force.remove(&entry.dedupe)),
+            State::Storing { .. } => {}
+        }
+        self.tell_later(id, turnout);
+        if !self.ledger.is_storing() {
+            desk.timers.cancel(Timer::Bridge);
+        }
+    }
+
+    pub(crate) fn upstream(&mut self, desk: &mut Desk, id: ActionId, answer: UpstreamAnswer) {
+        desk.timers.cancel(Timer::Accept(id.number));
+        let turnout = self
+            .ledger
+            .by_id(id)
+            .and_then(|entry| entry.answered(Some(answer)));
+        if let Some(turnout) = turnout {
+            self.tell_later(id, turnout);
+        }
+    }
+
+    pub(super) fn accept_late(&mut self, number: u32) {
+        let late = self.ledger.by_number(number);
+        let late = late.and_then(|entry| Some((entry.id, entry.answered(None)?)));
+        if let Some((id, turnout)) = late {
+            self.tell_later(id, turnout);
+        }
+    }
+
+    /// The caller takes an action back that is not yet released.
+    pub(super) fn deny(&mut self, desk: &mut Desk, signal: &SignalKind) -> bool {
+        let Some(entry) = self.ledger.denied(signal) else {
+            return false;
+        };
+        if matches!(entry.state, State::Storing { .. }) {
+            entry.state = State::Storing { denied: true };
+            self.hush(desk);
+            return true;
+        }
+        entry.state = State::Withdrawn;
+        withdraw(desk, entry);
+        let id = entry.id;
+        self.hush(desk);
+        self.untold.retain(|(known, _)| *known != id);
+        self.tell_later(id, Turnout::Withdrawn);
+        true
+    }
+
+    /// Sends what is due, once nothing that was said is still in doubt.
+    pub(super) fn release(&mut self, desk: &mut Desk, all: bool) {
+        if desk.suspended {
+            return;
+        }
+        for entry in self.ledger.releasable(all) {
+            desk.put(Output::Release(entry.id));
+            desk.timers.cancel(Timer::Release(entry.id.number));
+            entry.state = entry.sent();
+            if !all {
+                await_answer(desk, entry);
+            }
+        }
+    }
+
+    fn tell_later(&mut self, id: ActionId, turnout: Turnout) {
+        if !self.is_over {
+            self.untold.push_back((id, turnout));
+        }
+    }
+
+    /// Says what became of actions. It leads on only where the caller still is
+    /// where it was proposed; a withdrawal leads on from everywhere.
+    pub(super) fn tell(&mut self, desk: &mut Desk) {
+        while let Some((id, turnout)) = self.untold.pop_front() {
+            let here = self.epoch;
+            let Some(entry) = self.ledger.by_id(id) else {
+                continue;
+            };
+            let purpose = match (turnout, entry.state) {
+                (Turnout::Durable, State::Held { .. }) => Purpose::Confirm(id),
+                _ => Purpose::Plain,
+            };
+            let taken_back = matches!(turnout, Turnout::Withdrawn | Turnout::PassedOn);
+            let leads_on = taken_back || entry.epoch == here;
+            let answer = entry.answer(turnout).clone();
+            self.say(&answer.say, purpose);
+            if let Some(stage) = answer.go.filter(|_| leads_on) {
+                self.enter(desk, stage);
+            }
+        }
+    }
+
+    /// Order upstream is kept within it: the other party, or this conversation.
+    fn lead(&self, desk: &Desk) -> String {
+        match self.values.get("party").filter(|party| !party.is_empty()) {
+            Some(party) => party.clone(),
+            None => desk.id.to_string(),
+        }
+    }
+
+    fn fill(&self, plan: &Propose) -> Vec<(String, String)> {
+        plan.fields
+            .iter()
+            .map(|(name, template)| {
+                let value = template.fill(&self.values);
+                (name.clone(), value.chars().take(FIELD_MAX).collect())
+            })
+            .collect()
+    }
+}
+
+fn withdraw(desk: &mut Desk, entry: &Entry) {
+    desk.put(Output::Withdraw(entry.id));
+    desk.timers.cancel(Timer::Release(entry.id.number));
+    desk.in_force.remove(&entry.dedupe);
+}
+
+fn await_answer(desk: &mut Desk, entry: &Entry) {
+    if let Some(ms) = entry.accept_ms {
+        let until = desk.after_ms(ms);
+        desk.timers.set(Timer::Accept(entry.id.number), until);
+    }
+}
+
+/// What makes two of a kind the same: the dedupe fields, or all.
+fn object(action: &Action, fields: &[(String, String)]) -> String {
+    let all = action.dedupe.is_empty();
+    let values: Vec<&str> = fields
+        .iter()
+        .filter(|(name, _)| all || action.dedupe.contains(name))
+        .map(|(_, value)| value.as_str())
+        .collect();
+    values.join(",")
+}
+
+fn flaws(action: &Action, fields: &[(String, String)]) -> Vec<String> {
+    let mut flaws = Vec::new();
+    for field in &action.fields {
+        let given = fields.iter().find(|(name, _)| *name == field.name);
+        let value = given.map_or("", |(_, value)| value);
+        if value.is_empty() {
+            if field.required {
+                flaws.push(format!("{FIELD_MISSING}{}", field.name));
+            }
+        } else if !field.kind.admits(value) {
+            flaws.push(format!("{FIELD_INVALID}{}", field.name));
+        }
+    }
+    flaws
+}

@@ -1,0 +1,215 @@
+//! The dialogue's ear: what comes from the caller and the line becomes signals,
+//! and an interruption suspends authority until it is understood.
+
+use core::time::Duration;
+
+use super::Dialogue;
+use crate::desk::Desk;
+use crate::hearing::Onset;
+use crate::id::Turn;
+use crate::input::{AnswerClass, Digit, SilenceCause, Words};
+use crate::keypad::{Keypad, Progress};
+use crate::mouth::Purpose;
+use crate::signal::{SignalKind, is_key};
+use crate::timers::Timer;
+
+/// Nobody speaks longer without a pause; then the end of speech was lost.
+const UTTERANCE_MAX_MS: u64 = 30_000;
+
+impl Dialogue {
+    pub(crate) fn speech_start(&mut self, desk: &mut Desk) {
+        self.far_holds = false;
+        if self.mouth.holds_the_floor() {
+            return;
+        }
+        self.hearing.onset(false, self.epoch);
+        let limit = desk.after_ms(UTTERANCE_MAX_MS);
+        desk.timers.set(Timer::Words, limit);
+    }
+
+    pub(crate) fn speech_end(&mut self, desk: &mut Desk, at: Duration) {
+        if self.hearing.ended() {
+            self.last_sound = at;
+            let wait = Duration::from_millis(self.playbook.limits.words_ms);
+            desk.timers.set(Timer::Words, at.saturating_add(wait));
+        }
+    }
+
+    pub(crate) fn events_lost(&mut self, desk: &mut Desk, at: Duration, speaking: bool) {
+        match speaking {
+            true => self.speech_start(desk),
+            false => self.speech_end(desk, at),
+        }
+    }
+
+    /// The caller took the word. What we may not be interrupted in goes on, but
+    /// what was decided before is stale all the same.
+    pub(crate) fn barge_in(&mut self, desk: &mut Desk, at: Duration, turn: Turn) {
+        desk.turn = desk.turn.max(turn);
+        if self.mouth.holds_the_floor() {
+            return;
+        }
+        desk.turn_began = at;
+        self.barge_ins = self.barge_ins.saturating_add(1);
+        desk.facts.own("barge_ins", i64::from(self.barge_ins));
+        self.hearing.onset(true, self.epoch);
+        self.mouth.cut();
+        desk.suspended = true;
+        let limit = desk.after_ms(UTTERANCE_MAX_MS);
+        desk.timers.set(Timer::Words, limit);
+    }
+
+    pub(crate) fn barge_in_retracted(&mut self, desk: &mut Desk) {
+        if !self.hearing.is_interrupted() {
+            return;
+        }
+        self.hearing.close();
+        desk.suspended = false;
+        desk.timers.cancel(Timer::Words);
+        self.barge_ins = self.barge_ins.saturating_sub(1);
+        desk.facts.own("barge_ins", i64::from(self.barge_ins));
+        self.mouth.resume(desk);
+    }
+
+    /// Words: an earlier text of an utterance says that the caller speaks, the
+    /// last one what was said.
+    pub(crate) fn words(&mut self, desk: &mut Desk, at: Duration, words: &Words) {
+        let signal = self.playbook.lexicon.interpret(words);
+        if signal.provisional {
+            return;
+        }
+        if self.mouth.holds_the_floor() && signal.kind == SignalKind::Speech {
+            return;
+        }
+        self.understood(desk, at, &signal.kind);
+    }
+
+    pub(crate) fn digit(&mut self, desk: &mut Desk, at: Duration, digit: Digit) {
+        if let Some(keypad) = &mut self.keypad {
+            let progress = keypad.press(digit);
+            return self.keys(desk, at, progress);
+        }
+        match digit {
+            Digit::Key(key) if is_key(key) => self.understood(desk, at, &SignalKind::Key(key)),
+            // Outside a collection a masked key says nothing.
+            Digit::Key(_) | Digit::Masked => {}
+        }
+    }
+
+    fn keys(&mut self, desk: &mut Desk, at: Duration, progress: Progress) {
+        desk.timers.cancel(Timer::Keys);
+        match (progress, &self.keypad) {
+            (Progress::More, Some(keypad)) => {
+                let wait = desk.after_ms(keypad.wanted().timeout_ms);
+                desk.timers.set(Timer::Keys, wait);
+                self.last_sound = at;
+                self.hush(desk);
+            }
+            (Progress::Complete(keys), Some(keypad)) => {
+                let name = keypad.wanted().name.clone();
+                if let Some(keys) = keys {
+                    self.values.insert(name, keys);
+                }
+                self.confirmations = 0;
+                desk.facts.own("confirmations", 0);
+                self.understood(desk, at, &SignalKind::Collected);
+            }
+            (Progress::Short, Some(_)) => self.on_signal(desk, &SignalKind::Incomplete),
+            (Progress::More | Progress::Complete(_) | Progress::Short, None) => {}
+        }
+    }
+
+    pub(crate) fn answer(&mut self, desk: &mut Desk, class: AnswerClass) {
+        self.on_signal(desk, &SignalKind::Answered(class));
+    }
+
+    /// A machine has said its greeting: whatever it said is not a caller's turn.
+    pub(crate) fn beep(&mut self, desk: &mut Desk) {
+        self.hearing.close();
+        desk.suspended = false;
+        desk.timers.cancel(Timer::Words);
+        self.on_signal(desk, &SignalKind::Beep);
+    }
+
+    pub(crate) fn held(&mut self, held: bool, at: Duration) {
+        self.far_holds = held;
+        self.last_sound = at;
+    }
+
+    pub(crate) fn silence(&mut self, cause: SilenceCause) {
+        match cause {
+            SilenceCause::HoldMusic => self.far_holds = true,
+            SilenceCause::NoRtp | SilenceCause::ComfortNoise | SilenceCause::Quiet => {}
+        }
+    }
+
+    pub(crate) fn played(&mut self, desk: &mut Desk, play: u32, sent_ms: u32, finished: bool) {
+        if let Some(spoken) = self.mouth.played(play, sent_ms, finished) {
+            self.spoken(desk, spoken);
+        }
+    }
+
+    pub(crate) fn stale(&mut self, desk: &mut Desk) {
+        if let Some(spoken) = self.mouth.stale() {
+            self.spoken(desk, spoken);
+        }
+    }
+
+    /// Carries out a wakeup of the dialogue.
+    pub(crate) fn wake(&mut self, desk: &mut Desk, timer: Timer) {
+        match timer {
+            Timer::Words => self.understood(desk, desk.now, &SignalKind::Speech),
+            Timer::Keys => {
+                let progress = self.keypad.as_mut().map(Keypad::finish);
+                self.keys(desk, desk.now, progress.unwrap_or(Progress::Short));
+            }
+            Timer::Silence => {
+                self.last_sound = desk.now;
+                let unsaid = self.mouth.forget();
+                self.keep_unsaid(unsaid);
+                self.on_signal(desk, &SignalKind::Silence);
+            }
+            Timer::Bridge => self.bridge(),
+            Timer::Release(number) => {
+                if let Some(entry) = self.ledger.by_number(number) {
+                    entry.make_due();
+                }
+            }
+            Timer::Accept(number) => self.accept_late(number),
+            Timer::AnswerAfter
+            | Timer::Ring
+            | Timer::CallLimit
+            | Timer::TestEnd
+            | Timer::LegOver
+            | Timer::StoreSilent => {}
+        }
+    }
+
+    /// The caller's turn is over and this is what it meant. Speech that began
+    /// in an earlier stage and has no meaning is no answer to this one.
+    fn understood(&mut self, desk: &mut Desk, at: Duration, signal: &SignalKind) {
+        let onset = self.hearing.close();
+        desk.suspended = false;
+        desk.timers.cancel(Timer::Words);
+        desk.timers.cancel(Timer::Silence);
+        desk.turn_began = at;
+        self.last_sound = self.last_sound.max(at);
+        self.turns = self.turns.saturating_add(1);
+        if onset.is_some_and(|onset| onset.interrupting) {
+            let unsaid = self.mouth.forget();
+            self.keep_unsaid(unsaid);
+        }
+        let earlier = |onset: Onset| onset.epoch != self.epoch;
+        if *signal != SignalKind::Speech || !onset.is_some_and(earlier) {
+            self.on_signal(desk, signal);
+        }
+    }
+
+    fn bridge(&mut self) {
+        if !self.ledger.is_storing() || !self.mouth.is_idle() || !self.hearing.is_open() {
+            return;
+        }
+        let prompts: Vec<_> = self.playbook.bridge.clone();
+        self.say(&prompts, Purpose::Plain);
+    }
+}

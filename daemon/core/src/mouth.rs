@@ -1,0 +1,215 @@
+//! What we say: one utterance after the other, each judged at the moment it
+//! begins, and what of it was really heard. It does not decide what to say.
+
+use std::collections::VecDeque;
+
+use crate::desk::{Desk, Scene};
+use crate::id::ActionId;
+use crate::output::{Command, Play};
+
+/// Utterances that wait; a further one is dropped.
+const QUEUE_MAX: usize = 16;
+/// Utterances of which it is kept how much was heard.
+const HEARD_MAX: usize = 32;
+
+/// Why something is said, hence what follows when it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Nothing follows.
+    Plain,
+    /// It is what a stage says, by its epoch.
+    Stage(u32),
+    /// It tells the caller that an action stands.
+    Confirm(ActionId),
+    /// The call ends after it.
+    Last,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Utterance {
+    pub(crate) prompts: Vec<String>,
+    pub(crate) interruptible: bool,
+    pub(crate) say_as: String,
+    pub(crate) scene: Scene,
+    pub(crate) purpose: Purpose,
+}
+
+#[derive(Clone, Debug)]
+struct Playing {
+    play: u32,
+    utterance: Utterance,
+}
+
+/// How much of an utterance was sent to the caller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heard {
+    /// Number of the play.
+    pub play: u32,
+    /// Its prompts.
+    pub prompts: Vec<String>,
+    /// How much of it was sent, in ms.
+    pub sent_ms: u32,
+    /// To its end.
+    pub finished: bool,
+}
+
+/// An utterance is over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Spoken {
+    pub(crate) purpose: Purpose,
+    pub(crate) finished: bool,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Mouth {
+    queue: VecDeque<Utterance>,
+    playing: Option<Playing>,
+    /// Cut by the caller; goes on if the caller did not mean it.
+    cut: Option<Playing>,
+    /// Stopped by us, until the media edge says how far it came.
+    stopped: Option<Playing>,
+    heard: VecDeque<Heard>,
+}
+
+impl Mouth {
+    pub(crate) fn say(&mut self, utterance: Utterance) {
+        if !utterance.prompts.is_empty() && self.queue.len() < QUEUE_MAX {
+            self.queue.push_back(utterance);
+        }
+    }
+
+    /// Nothing is said and nothing waits to be said.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.playing.is_none() && (self.queue.is_empty() || self.cut.is_some())
+    }
+
+    /// The caller may not interrupt what is being said.
+    pub(crate) fn holds_the_floor(&self) -> bool {
+        self.playing
+            .as_ref()
+            .is_some_and(|playing| !playing.utterance.interruptible)
+    }
+
+    /// The last words of the call are said or wait to be.
+    pub(crate) fn has_last(&self) -> bool {
+        let playing = self.playing.iter().map(|playing| &playing.utterance);
+        playing
+            .chain(&self.queue)
+            .any(|utterance| utterance.purpose == Purpose::Last)
+    }
+
+    pub(crate) fn heard(&self) -> impl Iterator<Item = &Heard> {
+        self.heard.iter()
+    }
+
+    /// Begins the next utterance if none is under way; gives back one that the
+    /// gate refused.
+    pub(crate) fn begin(&mut self, desk: &mut Desk) -> Option<Purpose> {
+        if self.playing.is_some() || self.cut.is_some() {
+            return None;
+        }
+        let utterance = self.queue.pop_front()?;
+        let object = utterance.prompts.join("+");
+        if !desk.allows(&utterance.scene, &utterance.say_as, object) {
+            return Some(utterance.purpose);
+        }
+        let play = desk.next_play();
+        desk.command(Command::Play(Play {
+            turn: desk.turn,
+            play,
+            prompts: utterance.prompts.clone(),
+            interruptible: utterance.interruptible,
+        }));
+        self.playing = Some(Playing { play, utterance });
+        None
+    }
+
+    /// We take the word back: the prompt fades, what waited is dropped.
+    /// Gives the confirmations that were never begun.
+    pub(crate) fn stop(&mut self, desk: &mut Desk) -> Vec<ActionId> {
+        if let Some(playing) = self.playing.take() {
+            desk.command(Command::Stop { turn: desk.turn });
+            self.stopped = Some(playing);
+        }
+        self.forget()
+    }
+
+    /// What was cut is not taken up again, what waited is dropped.
+    /// Gives the confirmations that were never begun.
+    pub(crate) fn forget(&mut self) -> Vec<ActionId> {
+        self.cut = None;
+        self.queue
+            .drain(..)
+            .filter_map(|utterance| match utterance.purpose {
+                Purpose::Confirm(id) => Some(id),
+                Purpose::Plain | Purpose::Stage(_) | Purpose::Last => None,
+            })
+            .collect()
+    }
+
+    /// The caller took the word; the media edge has cut us.
+    pub(crate) fn cut(&mut self) {
+        if let Some(playing) = self.playing.take() {
+            self.cut = Some(playing);
+        }
+    }
+
+    /// The caller did not mean it: go on from the last word boundary.
+    pub(crate) fn resume(&mut self, desk: &mut Desk) {
+        let Some(cut) = self.cut.take() else { return };
+        let object = cut.utterance.prompts.join("+");
+        if !desk.allows(&cut.utterance.scene, &cut.utterance.say_as, object) {
+            return;
+        }
+        let play = desk.next_play();
+        desk.command(Command::Resume {
+            turn: desk.turn,
+            play,
+        });
+        self.playing = Some(Playing { play, ..cut });
+    }
+
+    /// The media edge says how far a play came. `Some` when it was the one under way.
+    pub(crate) fn played(&mut self, play: u32, sent_ms: u32, finished: bool) -> Option<Spoken> {
+        let slots = [&self.playing, &self.cut, &self.stopped];
+        let found = slots.into_iter().flatten().find(|it| it.play == play)?;
+        let heard = Heard {
+            play,
+            prompts: found.utterance.prompts.clone(),
+            sent_ms,
+            finished,
+        };
+        if self.heard.len() == HEARD_MAX {
+            self.heard.pop_front();
+        }
+        self.heard.push_back(heard);
+        if let Some(playing) = self.playing.take_if(|it| it.play == play) {
+            let purpose = playing.utterance.purpose.clone();
+            // Cut for a reason that is still on its way: a barge-in, or a stale turn.
+            if !finished && purpose != Purpose::Last {
+                self.cut = Some(playing);
+            }
+            return Some(Spoken { purpose, finished });
+        }
+        self.finished_after_all(play, finished)
+    }
+
+    /// The end of a prompt crossed the order to stop it.
+    fn finished_after_all(&mut self, play: u32, finished: bool) -> Option<Spoken> {
+        let ended = |it: &mut Playing| finished && it.play == play;
+        let cut = self.cut.take_if(ended);
+        let stopped = self.stopped.take_if(|it| it.play == play);
+        let confirms = |it: &Playing| matches!(it.utterance.purpose, Purpose::Confirm(_));
+        cut.or_else(|| stopped.filter(|it| finished && confirms(it)))
+            .map(|it| Spoken {
+                purpose: it.utterance.purpose,
+                finished,
+            })
+    }
+
+    /// A prompt came too late for its turn: nothing of it was said.
+    pub(crate) fn stale(&mut self) -> Option<Spoken> {
+        let play = self.playing.as_ref()?.play;
+        self.played(play, 0, false)
+    }
+}

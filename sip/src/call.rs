@@ -24,8 +24,8 @@ pub(crate) const FORKS_MAX: usize = 16;
 /// Where a call stands.
 #[derive(Debug)]
 pub(crate) enum Phase {
-    /// Incoming, unanswered.
-    Offered { invite: TransactionId },
+    /// Incoming, unanswered; the INVITE's number.
+    Offered { invite: TransactionId, cseq: u32 },
     /// Outgoing, unanswered.
     Calling(Calling),
     /// Answered, by either side.

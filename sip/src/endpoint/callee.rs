@@ -60,7 +60,14 @@ impl Endpoint {
         let tag = self.random.tag();
         let cseq = self.random.below(1 << 16);
         let dialog = Dialog::from_invite(request, &tag, cseq);
-        let mut call = Call::new(*flow, dialog, Phase::Offered { invite: id });
+        let mut call = Call::new(
+            *flow,
+            dialog,
+            Phase::Offered {
+                invite: id,
+                cseq: request.core.cseq.number,
+            },
+        );
         let invite = incoming(request);
         call.late_offer = invite.offer.is_none();
         self.dialogs.insert(tag.into(), key);
@@ -79,7 +86,7 @@ impl Endpoint {
     /// The INVITE transaction of a call that is not answered yet.
     fn offered(&self, key: CallKey) -> Option<TransactionId> {
         match self.calls.get(&key)?.phase {
-            Phase::Offered { invite } => Some(invite),
+            Phase::Offered { invite, .. } => Some(invite),
             Phase::Calling(_) | Phase::Established | Phase::Ended => None,
         }
     }
@@ -136,8 +143,11 @@ impl Endpoint {
         writer.extra(headers);
         let bytes = writer.finish_sdp(Some(sdp));
         let call = self.calls.get_mut(&key)?;
+        let Phase::Offered { cseq, .. } = call.phase else {
+            return None;
+        };
         call.phase = Phase::Established;
-        let (cseq, late_offer) = (call.dialog.remote_cseq?, call.late_offer);
+        let late_offer = call.late_offer;
         self.accept_invite(key, invite, bytes, cseq, late_offer)
     }
 
@@ -206,11 +216,12 @@ impl Endpoint {
     }
 
     /// CANCEL takes back the INVITE with the same branch (RFC 3261 §9.2).
-    pub(super) fn on_cancel(&mut self, id: TransactionId, request: &Request<'_>) {
+    pub(super) fn on_cancel(&mut self, flow: &Flow, request: &Request<'_>) {
         server_key(&request.core, &Method::Invite, &mut self.scratch);
         let Some(invite) = self.transactions.find(&self.scratch) else {
-            return self.refuse_unknown_dialog(id);
+            return self.answer_unknown_dialog(flow, request);
         };
+        let id = self.open_server(flow, request, None);
         let key = self.transactions.get(invite).and_then(|found| found.call);
         let call = key.and_then(|key| self.calls.get(&key));
         let tag = call.map_or_else(Default::default, |call| call.dialog.local_tag.clone());

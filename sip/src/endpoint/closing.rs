@@ -20,7 +20,7 @@ impl Endpoint {
         match call.phase {
             Phase::Ended => return None,
             Phase::Calling(_) => self.cancel_when_possible(key, reason),
-            Phase::Offered { invite } => {
+            Phase::Offered { invite, .. } => {
                 let tag = call.dialog.local_tag.clone();
                 let field = reason.as_deref().map(|reason| ("Reason", reason));
                 let status = StatusCode::TEMPORARILY_UNAVAILABLE;

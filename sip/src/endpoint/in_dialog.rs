@@ -9,26 +9,22 @@ use crate::event::{EndCause, Event};
 use crate::headers::HeaderName;
 use crate::message::{Core, Request, StatusCode};
 use crate::transaction::TransactionId;
+use crate::transport::Flow;
 
 /// A re-INVITE that comes too early is told to wait up to this many seconds
 /// (RFC 3261 §14.2).
 const RETRY_MAX: u32 = 10;
 
 impl Endpoint {
-    pub(super) fn on_bye(
-        &mut self,
-        id: TransactionId,
-        request: &Request<'_>,
-        key: Option<CallKey>,
-    ) {
+    pub(super) fn on_bye(&mut self, flow: &Flow, request: &Request<'_>, key: Option<CallKey>) {
         let core = &request.core;
         let Some(key) = key.or_else(|| self.find_unanswered(core)) else {
-            return self.refuse_unknown_dialog(id);
+            return self.answer_unknown_dialog(flow, request);
         };
         let ended = self.calls.get(&key).is_none_or(|call| call.is_ended());
-        if !self.is_in_order(key, id, core) {
+        let Some(id) = self.open_in_order(flow, request, key) else {
             return;
-        }
+        };
         self.refuse(id, StatusCode::OK, &[]);
         if ended {
             return;
@@ -59,7 +55,7 @@ impl Endpoint {
         };
         let tag = call.dialog.local_tag.clone();
         match call.phase {
-            Phase::Offered { invite } => {
+            Phase::Offered { invite, .. } => {
                 self.refuse_tagged(invite, StatusCode::REQUEST_TERMINATED, &tag, &[]);
             }
             Phase::Calling(ref calling) => {
@@ -73,33 +69,40 @@ impl Endpoint {
         }
     }
 
-    /// Checks CSeq; a request out of order is answered with 500.
-    fn is_in_order(&mut self, key: CallKey, id: TransactionId, core: &Core<'_>) -> bool {
-        let number = core.cseq.number;
-        let sequence = self
-            .calls
-            .get_mut(&key)
-            .map(|call| call.dialog.accept_sequence(number));
-        let in_order = sequence == Some(Sequence::InOrder);
-        if !in_order {
-            self.counters.out_of_order += 1;
-            self.refuse(id, StatusCode::SERVER_INTERNAL_ERROR, &[]);
+    /// Opens the transaction of an in-dialog request; one whose CSeq is not
+    /// above the last is answered with 500 instead.
+    fn open_in_order(
+        &mut self,
+        flow: &Flow,
+        request: &Request<'_>,
+        key: CallKey,
+    ) -> Option<TransactionId> {
+        if self.is_full() {
+            self.refuse_by_limit(flow, request);
+            return None;
         }
-        in_order
+        let id = self.open_server(flow, request, None);
+        if let Some(transaction) = self.transactions.get_mut(id) {
+            transaction.call = Some(key);
+        }
+        let call = self.calls.get_mut(&key)?;
+        match call.dialog.accept_sequence(request.core.cseq.number) {
+            Sequence::InOrder => Some(id),
+            Sequence::OutOfOrder => {
+                self.counters.out_of_order += 1;
+                self.refuse(id, StatusCode::SERVER_INTERNAL_ERROR, &[]);
+                None
+            }
+        }
     }
 
-    pub(super) fn on_reinvite(
-        &mut self,
-        id: TransactionId,
-        request: &Request<'_>,
-        key: Option<CallKey>,
-    ) {
+    pub(super) fn on_reinvite(&mut self, flow: &Flow, request: &Request<'_>, key: Option<CallKey>) {
         let Some(key) = key else {
-            return self.refuse_unknown_dialog(id);
+            return self.answer_unknown_dialog(flow, request);
         };
-        if !self.is_in_order(key, id, &request.core) {
+        let Some(id) = self.open_in_order(flow, request, key) else {
             return;
-        }
+        };
         if let Some(field) = body_refusal(request) {
             return self.refuse(id, StatusCode::UNSUPPORTED_MEDIA_TYPE, &[field]);
         }
@@ -107,7 +110,7 @@ impl Endpoint {
             return;
         };
         match call.phase {
-            Phase::Ended => return self.refuse_unknown_dialog(id),
+            Phase::Ended => return self.refuse(id, StatusCode::CALL_DOES_NOT_EXIST, &[]),
             Phase::Calling(_) => return self.refuse(id, StatusCode::REQUEST_PENDING, &[]),
             Phase::Offered { .. } => return self.refuse_for_now(id),
             Phase::Established => {}

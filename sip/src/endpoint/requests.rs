@@ -43,9 +43,9 @@ impl Endpoint {
         let method = Method::read(method).unwrap_or(Method::Other("?".into()));
         self.trace(None, false, &Summary::Request(method.clone()), false);
         let reply = ReplyHead::from_defective(view, &via, flow);
-        let status = defect.status();
         let phrase = defect.to_string();
-        self.answer_statelessly(&reply, reply_flow(&via, flow), status, &phrase, method);
+        let status = (defect.status(), phrase.as_str());
+        self.answer_statelessly(&reply, reply_flow(&via, flow), status, method, &[]);
     }
 
     fn on_request(&mut self, flow: &Flow, request: &Request<'_>) {
@@ -60,46 +60,41 @@ impl Endpoint {
             (method, None) => {
                 let key = self.find_call(&request.core);
                 self.trace(key, false, &Summary::Request(method.clone()), false);
-                if self.is_full() {
-                    return self.refuse_by_limit(flow, request);
-                }
                 self.on_new_request(flow, request, key);
             }
         }
     }
 
     fn on_new_request(&mut self, flow: &Flow, request: &Request<'_>, key: Option<CallKey>) {
-        let id = self.open_server(flow, request, None);
-        if let Some(transaction) = self.transactions.get_mut(id) {
-            transaction.call = key;
-        }
         match &request.method {
-            Method::Cancel => self.on_cancel(id, request),
-            Method::Invite => self.on_reinvite(id, request, key),
-            Method::Bye => self.on_bye(id, request, key),
-            Method::Options => self.on_options(id, request, key),
+            Method::Cancel => self.on_cancel(flow, request),
+            Method::Invite => self.on_reinvite(flow, request, key),
+            Method::Bye => self.on_bye(flow, request, key),
+            Method::Options => self.on_options(flow, request, key),
             method => {
                 self.counters.refused_methods += 1;
                 let status = match method {
                     Method::Other(_) => StatusCode::NOT_IMPLEMENTED,
                     _ => StatusCode::METHOD_NOT_ALLOWED,
                 };
-                self.refuse(id, status, &[("Allow", ALLOW)]);
+                self.answer_plainly(flow, request, status, &[("Allow", ALLOW)]);
             }
         }
     }
 
-    fn on_options(&mut self, id: TransactionId, request: &Request<'_>, key: Option<CallKey>) {
+    fn on_options(&mut self, flow: &Flow, request: &Request<'_>, key: Option<CallKey>) {
         if key.is_none() && !request.core.to_tag().is_empty() {
-            return self.refuse_unknown_dialog(id);
+            return self.answer_unknown_dialog(flow, request);
         }
         if request.uri.scheme == Scheme::Other {
-            return self.refuse(id, StatusCode::UNSUPPORTED_URI_SCHEME, &[]);
+            let status = StatusCode::UNSUPPORTED_URI_SCHEME;
+            return self.answer_plainly(flow, request, status, &[]);
         }
         let unsupported = request.unsupported(SUPPORTED);
         if !unsupported.is_empty() {
             let list = unsupported.join(", ");
-            return self.refuse(id, StatusCode::BAD_EXTENSION, &[("Unsupported", &list)]);
+            let field = [("Unsupported", list.as_str())];
+            return self.answer_plainly(flow, request, StatusCode::BAD_EXTENSION, &field);
         }
         let supported = SUPPORTED.join(", ");
         let fields = [
@@ -107,7 +102,27 @@ impl Endpoint {
             ("Accept", "application/sdp"),
             ("Supported", supported.as_str()),
         ];
-        self.refuse(id, StatusCode::OK, &fields);
+        self.answer_plainly(flow, request, StatusCode::OK, &fields);
+    }
+
+    /// A final answer that would be the same to every repetition of the
+    /// request, so no state is kept for it (RFC 3261 §8.2.7).
+    fn answer_plainly(
+        &mut self,
+        flow: &Flow,
+        request: &Request<'_>,
+        status: StatusCode,
+        fields: &[(&str, &str)],
+    ) {
+        let reply = ReplyHead::new(&request.core, flow);
+        let back = reply_flow(&request.core.via, flow);
+        let method = request.method.clone();
+        self.answer_statelessly(&reply, back, (status, status.phrase()), method, fields);
+    }
+
+    pub(super) fn answer_unknown_dialog(&mut self, flow: &Flow, request: &Request<'_>) {
+        self.counters.unknown_dialog += 1;
+        self.answer_plainly(flow, request, StatusCode::CALL_DOES_NOT_EXIST, &[]);
     }
 
     /// Opens the server transaction of a request; its answer goes where Via says.
@@ -210,24 +225,17 @@ impl Endpoint {
         self.answer(id, status, writer.finish());
     }
 
-    pub(super) fn refuse_unknown_dialog(&mut self, id: TransactionId) {
-        self.counters.unknown_dialog += 1;
-        self.refuse(id, StatusCode::CALL_DOES_NOT_EXIST, &[]);
-    }
-
     /// Requests inside dialogs get a quarter more room than new calls.
-    fn is_full(&self) -> bool {
+    pub(super) fn is_full(&self) -> bool {
         let max = self.config.max_transactions;
         self.transactions.len() >= max.saturating_add(max / 4)
     }
 
     pub(super) fn refuse_by_limit(&mut self, flow: &Flow, request: &Request<'_>) {
         self.counters.refused_by_limit += 1;
-        let reply = ReplyHead::new(&request.core, flow);
-        let back = reply_flow(&request.core.via, flow);
-        let status = StatusCode::SERVICE_UNAVAILABLE;
-        let method = request.method.clone();
-        self.answer_statelessly(&reply, back, status, status.phrase(), method);
+        let seconds = self.config.retry_after.to_string();
+        let field = [("Retry-After", seconds.as_str())];
+        self.answer_plainly(flow, request, StatusCode::SERVICE_UNAVAILABLE, &field);
     }
 }
 

@@ -220,19 +220,20 @@ impl Endpoint {
         }
     }
 
-    /// Answers a request for which no state is kept.
+    /// Answers a request for which no state is kept; the tag depends on the
+    /// request alone, so that repetitions get the same one.
     pub(super) fn answer_statelessly(
         &mut self,
         reply: &ReplyHead,
         flow: Flow,
-        status: StatusCode,
-        phrase: &str,
+        (status, phrase): (StatusCode, &str),
         method: Method,
+        fields: &[(&str, &str)],
     ) {
         let tag = format!("{:016x}", self.random.keyed(reply.as_bytes()));
         let mut writer = reply.start(status, phrase, &tag);
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            writer.field("Retry-After", self.config.retry_after);
+        for (name, value) in fields {
+            writer.field(name, value);
         }
         writer.field("Server", &self.config.product);
         let summary = Summary::Response(status, method);

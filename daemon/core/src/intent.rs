@@ -5,11 +5,11 @@ use core::time::Duration;
 
 /// Time of one step of decay.
 const STEP: Duration = Duration::from_millis(250);
-/// A step takes this share: the half-life is about 22 s.
+/// A step takes this share: the half-life of a full score is about 24 s.
 const SHARE: i64 = 128;
 /// Scores stay within -1,000 … 1,000.
 const FULL: i64 = 1_000;
-/// After this many steps nothing is left of a full score that decays at all.
+/// After this many steps nothing is left of a full score.
 const STEPS_MAX: u32 = 1_024;
 
 /// A fading score.
@@ -38,7 +38,9 @@ impl Intent {
                 return;
             }
             self.stepped += STEP;
-            self.score -= self.score / SHARE;
+            // At least one, so that nothing lasts for ever.
+            let share = (self.score.abs() / SHARE).max(1) * self.score.signum();
+            self.score -= share;
         }
         self.stepped = now;
     }
@@ -49,13 +51,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn evidence_halves_in_about_22_seconds_and_never_overflows() {
+    fn evidence_halves_in_about_24_seconds_fades_to_nothing_and_never_overflows() {
         let mut intent = Intent::default();
         intent.add(Duration::ZERO, 800);
-        let later = intent.score(Duration::from_secs(22));
+        let later = intent.score(Duration::from_secs(24));
         assert!((380..=420).contains(&later), "{later}");
-        intent.add(Duration::from_secs(22), i64::MAX);
-        assert_eq!(intent.score(Duration::from_secs(22)), FULL);
+        intent.add(Duration::from_secs(24), i64::MAX);
+        assert_eq!(intent.score(Duration::from_secs(24)), FULL);
+        assert_eq!(intent.score(Duration::from_secs(24 + 256)), 0);
         intent.add(Duration::from_secs(3_600), i64::MIN);
         assert_eq!(intent.score(Duration::from_secs(3_600)), -FULL);
     }

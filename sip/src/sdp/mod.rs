@@ -238,6 +238,7 @@ pub fn parse(bytes: &[u8]) -> Result<Session, SdpFault> {
     if bytes.len() > LENGTH_MAX {
         return Err(SdpFault::TooLong);
     }
+    check_lines(bytes)?;
     let text = match crate::text::decode(bytes) {
         Cow::Borrowed(_) => Session::parse(bytes),
         Cow::Owned(text) => Session::parse(text.as_bytes()),
@@ -247,6 +248,19 @@ pub fn parse(bytes: &[u8]) -> Result<Session, SdpFault> {
         return Err(SdpFault::TooLong);
     }
     Ok(session)
+}
+
+/// Every line is `x=…`. `sdp-types` 0.1 asserts this among the session lines
+/// instead of reporting it, and would pass control bytes on into our answer.
+fn check_lines(bytes: &[u8]) -> Result<(), SdpFault> {
+    for (index, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let shaped = matches!(line, [] | [b'a'..=b'z', b'=', ..]);
+        if !shaped || line.iter().any(|byte| matches!(byte, b'\r' | 0)) {
+            return Err(SdpFault::Syntax(format!("line {}", index + 1)));
+        }
+    }
+    Ok(())
 }
 
 /// Our offer.

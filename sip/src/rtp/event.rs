@@ -148,7 +148,7 @@ impl Keys {
         match &mut self.current {
             Some(current) if event.end && !current.ended => {
                 current.ended = true;
-                let duration = current.before + u32::from(current.duration);
+                let duration = current.before.saturating_add(current.duration.into());
                 KeyEvent::Released { key, duration }
             }
             _ => KeyEvent::Nothing,
@@ -425,6 +425,22 @@ mod tests {
         let mut sender = KeySender::default();
         let taken = (0..100).filter(|_| sender.push(b'1')).count();
         assert_eq!(taken, WAITING);
+    }
+
+    #[test]
+    fn a_key_that_seems_to_last_for_days_is_counted_to_the_brim() {
+        let mut keys = Keys::default();
+        let event = |end| TelephoneEvent {
+            event: 1,
+            end,
+            volume: 10,
+            duration: u16::MAX,
+        };
+        // The timestamp jumps back by less than the sign bit again and again.
+        for step in 0..4u32 {
+            keys.receive(step.wrapping_mul(0xb000_0000), false, event(false));
+        }
+        keys.receive(3u32.wrapping_mul(0xb000_0000), false, event(true));
     }
 
     #[test]

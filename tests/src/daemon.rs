@@ -152,17 +152,12 @@ impl Daemon {
     /// When its status does not say.
     pub fn sip(&self) -> SocketAddr {
         let status = self.json(&["status"]);
-        let listens = status["sip"]["listen"]
+        let listeners = status["sip"]
             .as_array()
-            .or(status["listen"].as_array());
-        let listens = listens.unwrap_or_else(|| panic!("no addresses in {status}"));
-        let udp = listens
-            .iter()
-            .filter_map(|a| a.as_str()?.strip_prefix("udp:"));
-        let mut parsed = udp.filter_map(|address| address.parse().ok());
-        parsed
-            .next()
-            .unwrap_or_else(|| panic!("no UDP address in {status}"))
+            .expect("status names its SIP sockets");
+        let udp = listeners.iter().find(|socket| socket["transport"] == "udp");
+        let address = udp.and_then(|socket| socket["address"].as_str()?.parse().ok());
+        address.unwrap_or_else(|| panic!("no UDP address in {status}"))
     }
 
     /// A SIP URI of a user of this daemon.

@@ -7,11 +7,14 @@
 
 pub mod baresip;
 pub mod daemon;
+pub mod demo;
 pub mod patience;
 pub mod peer;
+pub mod picture;
 pub mod place;
 pub mod process;
 pub mod rtp;
+pub mod scene;
 pub mod sink;
 pub mod sipp;
 pub mod skip;

@@ -28,7 +28,6 @@ impl Sipp {
         command.args(["-i", "127.0.0.1", "-p", &free_port().to_string()]);
         command.args(["-mi", "127.0.0.1", "-mp", &media.to_string()]);
         command.args([
-            "-min_rtp_port",
             &media.to_string(),
             "-max_rtp_port",
             &(media + 400).to_string(),

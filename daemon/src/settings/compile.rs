@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use offhook_config::{Located, Source, load_partly, one_of};
 
-use super::books::{Books, Shelf, add_directory, policy_page};
 use super::net::port_range;
 use super::raw::{
     At, Raw, RawLog, RawMedia, RawOutbound, RawRoute, RawSip, RawTrunk, RawUpstream, RawVoice,
@@ -44,22 +43,12 @@ pub(super) fn compile(file: &Path, text: &str) -> Result<Settings, Vec<Located>>
         whole: faults.is_empty(),
         faults,
         notes: Vec::new(),
-        playbooks: Vec::new(),
     };
-    let settings = compiler
-        .books(&raw)
-        .map(|books| compiler.settings(&raw, books));
-    if settings.is_none() {
-        // The rest of the file is checked all the same.
-        let (_, books) = Shelf::shipped().compile();
-        if let Ok(books) = books {
-            compiler.settings(&raw, books);
-        }
-    }
+    let settings = compiler.settings(&raw);
     compiler.faults.sort();
     compiler.faults.dedup();
-    match settings {
-        Some(settings) if compiler.faults.is_empty() => Ok(settings),
+    match compiler.faults.as_slice() {
+        [] => Ok(settings),
         _ => Err(compiler.faults),
     }
 }
@@ -75,35 +64,10 @@ struct Compiler<'c> {
     whole: bool,
     faults: Vec<Located>,
     notes: Vec<Located>,
-    /// Playbooks that can be named.
-    playbooks: Vec<String>,
 }
 
 impl Compiler<'_> {
-    /// Policy, actions and playbooks; `None` after their faults were noted.
-    fn books(&mut self, raw: &Raw) -> Option<Books> {
-        let mut shelf = Shelf::shipped();
-        if let Some(at) = &raw.policy {
-            shelf.policy = policy_page(at.get_ref(), self.base)
-                .map_err(|reason| self.fault(at, reason))
-                .ok();
-        }
-        for (at, pages) in [
-            (&raw.actions, &mut shelf.actions),
-            (&raw.playbooks, &mut shelf.playbooks),
-        ] {
-            let Some(at) = at else { continue };
-            let directory = self.read(at);
-            if let Err(reason) = add_directory(pages, &directory) {
-                self.fault(at, reason);
-            }
-        }
-        let (names, books) = shelf.compile();
-        self.playbooks = names;
-        books.map_err(|found| self.faults.extend(found)).ok()
-    }
-
-    fn settings(&mut self, raw: &Raw, books: Books) -> Settings {
+    fn settings(&mut self, raw: &Raw) -> Settings {
         let installed = self.file == Path::new(INSTALLED);
         self.state = match &raw.paths.state {
             Some(state) => PathBuf::from(self.path_text(state)),
@@ -133,7 +97,6 @@ impl Compiler<'_> {
             trunks,
             tests,
             log: self.log(&raw.log),
-            books,
             notes: std::mem::take(&mut self.notes),
         }
     }
@@ -548,13 +511,7 @@ impl Compiler<'_> {
     }
 
     fn playbook(&mut self, at: &At<String>) -> Option<String> {
-        let name = at.get_ref();
-        if !self.playbooks.contains(name) {
-            let hint = one_of(name, self.playbooks.iter().map(String::as_str));
-            self.fault(at, format!("no playbook `{name}`, {hint}"));
-            return None;
-        }
-        Some(name.clone())
+        Some(at.get_ref().clone())
     }
 
     fn outbound(&mut self, raw: &RawOutbound, trunks: &[Trunk]) -> Outbound {

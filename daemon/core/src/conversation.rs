@@ -400,13 +400,15 @@ impl Conversation {
         }
     }
 
-    /// What a stage says was reached; else that a caller left, or why none came.
+    /// What a stage says was reached; else that the caller left, that nothing was
+    /// settled, or why nobody was reached.
     fn result(&self) -> String {
         match &self.talk {
             Talk::Test(line) => line.name().to_owned(),
             Talk::Dialogue(dialogue) => match (&dialogue.result, self.call.cause()) {
                 (Some(result), _) => result.clone(),
                 (None, Cause::FarHangup) => "abandoned".to_owned(),
+                (None, Cause::NearHangup) => "unresolved".to_owned(),
                 (None, cause) => cause.name().to_owned(),
             },
         }

@@ -19,8 +19,8 @@ use crate::keypad::Keypad;
 use crate::ledger::{Ledger, Turnout};
 use crate::mouth::{Heard, Mouth, Purpose, Spoken, Utterance};
 use crate::output::Command;
-use crate::playbook::{CALL_NAMES, Handler, Playbook, Stage, StageId, Template};
-use crate::signal::SignalKind;
+use crate::playbook::{CALL_NAMES, Guard, Handler, Playbook, Stage, StageId, Template};
+use crate::signal::{SignalKind, Trigger};
 use crate::timers::Timer;
 
 /// Who talks with whom.
@@ -284,9 +284,10 @@ impl Dialogue {
         }
     }
 
-    /// The first handler that waits for the signal; its place counts how often
-    /// it is taken. While the caller waits for an answer to an action, only
-    /// what holds everywhere is heard: the second press of a key is no second order.
+    /// The first handler that waits for exactly this signal, else the first that
+    /// takes it with others (`any`): an opt-out key is never taken for a mistake.
+    /// While the caller waits for an answer to an action, only what holds
+    /// everywhere is heard: the second press of a key is no second order.
     fn pick<'a>(
         &self,
         desk: &Desk,
@@ -302,19 +303,28 @@ impl Dialogue {
             false => stage.on.len(),
         };
         let everywhere = playbook.everywhere.iter().enumerate();
-        stage.on[..own]
+        let handlers = stage.on[..own]
             .iter()
             .enumerate()
-            .chain(everywhere.map(|(place, handler)| (stage.on.len() + place, handler)))
+            .chain(everywhere.map(|(place, handler)| (stage.on.len() + place, handler)));
+        let mut willing = handlers.filter(|(place, handler)| self.accepts(desk, *place, handler));
+        let exactly = Trigger::Is(signal.clone());
+        let mut first = None;
+        willing
             .find(|(place, handler)| {
-                let taken = self.taken.get(place).copied().unwrap_or(0);
-                handler.when.iter().any(|trigger| trigger.takes(signal))
-                    && handler.at_most.is_none_or(|most| taken < most)
-                    && handler
-                        .guards
-                        .iter()
-                        .all(|guard| guard.holds(&desk.facts, &self.values))
+                if first.is_none() && handler.when.iter().any(|trigger| trigger.takes(signal)) {
+                    first = Some((*place, *handler));
+                }
+                handler.when.contains(&exactly)
             })
+            .or(first)
+    }
+
+    /// It is not used up, and its guards hold. Its place counts how often it was taken.
+    fn accepts(&self, desk: &Desk, place: usize, handler: &Handler) -> bool {
+        let taken = self.taken.get(&place).copied().unwrap_or(0);
+        let holds = |guard: &Guard| guard.holds(&desk.facts, &self.values);
+        handler.at_most.is_none_or(|most| taken < most) && handler.guards.iter().all(holds)
     }
 
     fn run(&mut self, desk: &mut Desk, handler: &Handler, signal: &SignalKind) {

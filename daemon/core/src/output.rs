@@ -22,7 +22,8 @@ pub enum Output {
     Release(ActionId),
     /// A held action is withdrawn: kept in the books, never sent.
     Withdraw(ActionId),
-    /// The conversation is over; the last thing it says but `Wait`.
+    /// The conversation is over; the last thing it says but `Wait`. Should the
+    /// store never have answered, actions of it that are still held are released.
     Ended(Outcome),
     /// Nothing more for now; wake me then, or not at all.
     Wait(Option<Duration>),
@@ -119,7 +120,8 @@ pub struct OutboxRow {
 pub struct Outcome {
     /// Why it ended.
     pub cause: Cause,
-    /// What the conversation reached, e.g. `booked`, `message_left`, `abandoned`.
+    /// What the conversation reached: the `result` of the last stage that names one;
+    /// else `abandoned` (the caller left), `unresolved` (we ended it), or the cause.
     pub result: String,
     /// Role at the end.
     pub role: String,

@@ -174,9 +174,17 @@ impl Dialogue {
         }
     }
 
+    /// To be said as soon as the caller listens. When the call is over nobody
+    /// does, but what was reached still counts.
     fn tell_later(&mut self, id: ActionId, turnout: Turnout) {
         if !self.is_over {
-            self.untold.push_back((id, turnout));
+            return self.untold.push_back((id, turnout));
+        }
+        let here = self.epoch;
+        let entry = self.ledger.by_id(id).filter(|entry| entry.epoch == here);
+        let next = entry.and_then(|entry| entry.answer(turnout).go);
+        if let Some(result) = next.and_then(|stage| self.playbook.stage(stage).result.clone()) {
+            self.result = Some(result);
         }
     }
 

@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use super::Dialogue;
 use crate::desk::Desk;
-use crate::hearing::Onset;
+use crate::hearing::{Hearing, Onset};
 use crate::id::Turn;
 use crate::input::{AnswerClass, Digit, SilenceCause, Words};
 use crate::keypad::{Keypad, Progress};
@@ -158,7 +158,13 @@ impl Dialogue {
     /// Carries out a wakeup of the dialogue.
     pub(crate) fn wake(&mut self, desk: &mut Desk, timer: Timer) {
         match timer {
-            Timer::Words => self.understood(desk, desk.now, &SignalKind::Speech),
+            Timer::Words => {
+                let at = match self.hearing {
+                    Hearing::AwaitingWords(_) => self.last_sound,
+                    Hearing::Open | Hearing::Speaking(_) => desk.now,
+                };
+                self.understood(desk, at, &SignalKind::Speech);
+            }
             Timer::Keys => {
                 let progress = self.keypad.as_mut().map(Keypad::finish);
                 self.keys(desk, desk.now, progress.unwrap_or(Progress::Short));

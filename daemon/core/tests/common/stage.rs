@@ -1,0 +1,267 @@
+//! A conversation under test: inputs as words, outputs as words.
+
+use core::fmt::Write as _;
+use core::time::Duration;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use offhook_core::book::Book;
+use offhook_core::input::{
+    AnswerClass, Cause, Digit, Fact, Offered, Originate, SilenceCause, UpstreamAnswer, Words,
+};
+use offhook_core::{
+    ActionId, Command, Conversation, ConversationId, Event, Input, LegEvent, LegId, Output, Record,
+    Seq, Turn, Verdict,
+};
+
+pub struct Stage {
+    pub conversation: Conversation,
+    pub wait: Option<Duration>,
+    turn: u32,
+    play: u32,
+    seq: u32,
+    kinds: BTreeMap<ActionId, String>,
+    last_action: Option<ActionId>,
+}
+
+impl Stage {
+    pub fn new(book: Arc<Book>) -> Self {
+        Self {
+            conversation: Conversation::new(ConversationId(1), book),
+            wait: None,
+            turn: 0,
+            play: 0,
+            seq: 0,
+            kinds: BTreeMap::new(),
+            last_action: None,
+        }
+    }
+
+    /// Wakes it whenever it asks for it, up to and including then.
+    pub fn wait_until(&mut self, until: Duration) -> Vec<String> {
+        let mut said = Vec::new();
+        for _ in 0..1_000 {
+            let Some(at) = self.wait.filter(|at| *at <= until) else {
+                return said;
+            };
+            said.extend(self.handle(at, Event::Wake));
+        }
+        panic!("it never comes to rest");
+    }
+
+    pub fn handle(&mut self, now: Duration, event: Event) -> Vec<String> {
+        self.conversation.handle(now, Input { at: now, event });
+        let mut said = Vec::new();
+        loop {
+            match self.conversation.poll() {
+                Output::Wait(wait) => {
+                    self.wait = wait;
+                    return said;
+                }
+                output => said.extend(self.render(output)),
+            }
+        }
+    }
+
+    /// One line each; an authorised `say` is seen by its prompt alone.
+    fn render(&mut self, output: Output) -> Option<String> {
+        let line = match output {
+            Output::Do(_, command) => self.render_command(command),
+            Output::Decided(record) => return render_record(&record),
+            Output::Persist(persist) => {
+                self.seq = persist.seq.0;
+                let mut line = "keep".to_owned();
+                for row in persist.actions {
+                    let _ = write!(line, " {}", row.kind);
+                    for (name, value) in &row.fields {
+                        let _ = write!(line, " {name}={value}");
+                    }
+                    if row.held {
+                        line.push_str(" (held)");
+                    }
+                    self.last_action = Some(row.id);
+                    self.kinds.insert(row.id, row.kind);
+                }
+                line
+            }
+            Output::Release(id) => format!("release {}", self.kinds[&id]),
+            Output::Withdraw(id) => format!("withdraw {}", self.kinds[&id]),
+            Output::Ended(outcome) => {
+                format!("ended {} ({})", outcome.result, outcome.cause.name())
+            }
+            Output::Wait(_) => unreachable!("taken in handle"),
+        };
+        Some(line)
+    }
+
+    fn render_command(&mut self, command: Command) -> String {
+        match command {
+            Command::Ring => "ring".to_owned(),
+            Command::Answer => "answer".to_owned(),
+            Command::Refuse(cause) => format!("refuse {}", cause.name()),
+            Command::Dial { to, trunk } => format!("dial {to} by {trunk}"),
+            Command::HangUp => "hang up".to_owned(),
+            Command::Play(play) => {
+                self.play = play.play;
+                let firm = if play.interruptible { "" } else { " (firm)" };
+                format!("say {}{firm}", play.prompts.join(" "))
+            }
+            Command::Stop { .. } => "stop".to_owned(),
+            Command::Resume { play, .. } => {
+                self.play = play;
+                "resume".to_owned()
+            }
+            Command::Collect { secret: true } => "collect secretly".to_owned(),
+            Command::Collect { secret: false } => "collect".to_owned(),
+            Command::Echo => "echo".to_owned(),
+            Command::TestTone => "tone".to_owned(),
+        }
+    }
+
+    /// An input in words; what a scenario writes after the time.
+    pub fn event(&mut self, text: &str) -> Event {
+        let (word, rest) = text.split_once(' ').unwrap_or((text, ""));
+        match word {
+            "offered" => Event::Offered(Offered {
+                trunk: "main".to_owned(),
+                caller: rest.to_owned(),
+                called: "100".to_owned(),
+            }),
+            "originate" => Event::Originate(Originate {
+                to: rest.to_owned(),
+                trunk: "main".to_owned(),
+                by: "operator".to_owned(),
+            }),
+            "facts" => Event::Facts(rest.split_whitespace().map(fact).collect()),
+            "stored" => self.stored(true),
+            "lost" => self.stored(false),
+            "accepted" => self.upstream(UpstreamAnswer::Accepted),
+            "rejected" => self.upstream(UpstreamAnswer::Rejected),
+            "operator" => Event::OperatorHangup,
+            _ => Event::Leg(LegId(0), self.leg_event(word, rest)),
+        }
+    }
+
+    fn stored(&self, durable: bool) -> Event {
+        let seq = Seq(self.seq);
+        Event::Stored { seq, durable }
+    }
+
+    fn upstream(&self, answer: UpstreamAnswer) -> Event {
+        let action = self.last_action.expect("an action was kept");
+        Event::Upstream { action, answer }
+    }
+
+    fn leg_event(&mut self, word: &str, rest: &str) -> LegEvent {
+        match word {
+            "ringing" => LegEvent::Ringing { media: false },
+            "early" => LegEvent::Ringing { media: true },
+            "answered" => LegEvent::Answered,
+            "failed" => LegEvent::Failed(cause(rest)),
+            "ended" => LegEvent::Ended(cause(rest)),
+            "speaks" => LegEvent::SpeechStart,
+            "quiet" => LegEvent::SpeechEnd,
+            "interrupts" => {
+                self.turn += 1;
+                LegEvent::BargeIn {
+                    turn: Turn(self.turn),
+                }
+            }
+            "coughed" => LegEvent::BargeInRetracted,
+            "key" => LegEvent::Digit(Digit::Key(rest.chars().next().expect("a key"))),
+            "masked" => LegEvent::Digit(Digit::Masked),
+            "said" => words(rest, true),
+            "saying" => words(rest, false),
+            "played" => LegEvent::Played {
+                play: self.play,
+                sent_ms: 2_000,
+                finished: true,
+            },
+            "cut" => LegEvent::Played {
+                play: self.play,
+                sent_ms: rest.parse().expect("ms"),
+                finished: false,
+            },
+            "stale" => LegEvent::Stale {
+                turn: Turn(self.turn),
+            },
+            "beep" => LegEvent::Beep,
+            "music" => LegEvent::Silence(SilenceCause::HoldMusic),
+            "hold" => LegEvent::Held(true),
+            "unhold" => LegEvent::Held(false),
+            "no_media" => LegEvent::MediaLost {
+                ms: rest.parse().expect("ms"),
+            },
+            "lost_events" => LegEvent::EventsLost {
+                count: 3,
+                speaking: rest == "speaking",
+            },
+            class => LegEvent::Answer {
+                class: answer_class(class),
+                confidence: 90,
+                corrected: rest == "corrected",
+            },
+        }
+    }
+}
+
+fn render_record(record: &Record) -> Option<String> {
+    let (kind, rules) = (&record.kind, record.rules.join(", "));
+    match record.verdict {
+        Verdict::Authorised if record.kind == "say" => None,
+        Verdict::Authorised => Some(format!("allowed {kind}")),
+        Verdict::Refused => Some(format!("refused {kind}: {rules}")),
+    }
+}
+
+fn words(text: &str, last: bool) -> LegEvent {
+    LegEvent::Words(Words {
+        text: text.to_owned(),
+        confidence: 80,
+        last,
+    })
+}
+
+fn fact(text: &str) -> Fact {
+    let (name, value) = text.split_once('=').expect("name=value");
+    Fact {
+        name: name.to_owned(),
+        value: value.parse().ok(),
+    }
+}
+
+fn cause(name: &str) -> Cause {
+    [
+        Cause::FarHangup,
+        Cause::NearHangup,
+        Cause::Cancelled,
+        Cause::Busy,
+        Cause::NoAnswer,
+        Cause::Declined,
+        Cause::Unallocated,
+        Cause::TrunkDown,
+    ]
+    .into_iter()
+    .find(|cause| cause.name() == name)
+    .unwrap_or_else(|| panic!("no cause `{name}`"))
+}
+
+fn answer_class(name: &str) -> AnswerClass {
+    use AnswerClass as Class;
+    [
+        Class::Human,
+        Class::Machine,
+        Class::Screening,
+        Class::Ivr,
+        Class::Fax,
+        Class::Sit,
+        Class::Busy,
+        Class::Reorder,
+        Class::Ringback,
+        Class::Silence,
+        Class::Unsure,
+    ]
+    .into_iter()
+    .find(|class| class.name() == name)
+    .unwrap_or_else(|| panic!("no input `{name}`"))
+}

@@ -39,6 +39,21 @@ impl<'t> Source<'t> {
         }
     }
 
+    /// A fault of this key (`media.ports`), placed at its value; at the start of
+    /// the file when it was left out and its default is at fault.
+    pub fn fault_of_key(&self, key: &str, reason: impl Into<String>) -> Located {
+        let mut finder = Finder { key, span: None };
+        finder.search_table(&self.root, "");
+        let (line, column) = finder.span.map_or((1, 1), |span| self.position(span.start));
+        Located {
+            file: self.file.to_owned(),
+            line,
+            column,
+            key: key.to_owned(),
+            reason: reason.into(),
+        }
+    }
+
     /// A fault of the file as a whole.
     pub fn whole(&self, reason: impl Into<String>) -> Located {
         Located {
@@ -120,6 +135,45 @@ impl Best<'_> {
     }
 }
 
+/// Looks for the value of a key.
+struct Finder<'k> {
+    key: &'k str,
+    span: Option<Range<usize>>,
+}
+
+impl Finder<'_> {
+    fn search_table(&mut self, table: &DeTable<'_>, path: &str) {
+        for (name, value) in table {
+            let name = quoted_where_needed(name.get_ref());
+            let path = match path {
+                "" => name,
+                _ => format!("{path}.{name}"),
+            };
+            self.search_value(value, &path);
+        }
+    }
+
+    fn search_value(&mut self, value: &toml::Spanned<DeValue<'_>>, path: &str) {
+        if path == self.key {
+            self.span = Some(value.span());
+        } else if self.key.starts_with(path) {
+            match value.get_ref() {
+                DeValue::Table(table) => self.search_table(table, path),
+                DeValue::Array(items) => {
+                    for (index, item) in items.iter().enumerate() {
+                        self.search_value(item, &format!("{path}[{index}]"));
+                    }
+                }
+                DeValue::String(_)
+                | DeValue::Integer(_)
+                | DeValue::Float(_)
+                | DeValue::Boolean(_)
+                | DeValue::Datetime(_) => {}
+            }
+        }
+    }
+}
+
 fn quoted_where_needed(name: &str) -> String {
     let bare = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     if !name.is_empty() && name.chars().all(bare) {
@@ -155,6 +209,23 @@ mod tests {
             let fault = source.fault(at(word), "no");
             assert_eq!((fault.line, fault.column), position, "{word}");
             assert_eq!(fault.key, key, "{word}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_found_and_one_that_was_left_out_is_placed_at_the_start() {
+        let rows = [
+            ("sip.listen", (2, 10)),
+            ("sip.listen[1]", (2, 23)),
+            ("trunk[0].name", (5, 8)),
+            ("trunk[1].\"odd key\".inner", (8, 23)),
+            ("media.ports", (1, 1)),
+        ];
+        let source = Source::new("f.toml", TEXT);
+        for (key, position) in rows {
+            let fault = source.fault_of_key(key, "no");
+            assert_eq!((fault.line, fault.column), position, "{key}");
+            assert_eq!(fault.key, key);
         }
     }
 

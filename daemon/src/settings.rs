@@ -18,12 +18,15 @@ use std::time::Duration;
 
 use offhook_config::Located;
 
+mod books;
 mod compile;
+mod host;
 mod net;
 mod raw;
 mod route;
 mod secret;
 
+pub use books::{Books, POLICY_DEFAULT};
 pub use net::{Cidr, Listen, Proxy, Transport};
 pub use route::{Destination, Pattern, Route, Test};
 pub use secret::{Secret, SecretSource};
@@ -64,6 +67,8 @@ pub struct Settings {
     pub outbound: Outbound,
     /// Logging.
     pub log: Log,
+    /// Policy, actions and playbooks.
+    pub books: Books,
     /// What is odd but no fault.
     pub notes: Vec<Located>,
 }
@@ -232,6 +237,14 @@ impl Settings {
         compile::compile(file, text).map_err(LoadError::Wrong)
     }
 
+    /// What on this machine would keep a start from using these settings, as
+    /// far as looking tells: nothing is opened, bound or made. The text is the
+    /// one they were parsed from. `running`: the daemon of these settings runs,
+    /// so its own sockets are no obstacle.
+    pub fn obstacles(&self, text: &str, running: bool) -> Vec<Located> {
+        host::obstacles(self, text, running)
+    }
+
     /// The trunk that an address belongs to: the longest network that holds it.
     pub fn trunk_of(&self, source: IpAddr) -> Option<&Trunk> {
         let networks = self
@@ -284,6 +297,26 @@ mod tests {
     #[test]
     fn each_fault_is_named_with_place_key_and_remedy() {
         let rows = [
+            (
+                "policy = \"defalt\"",
+                "1:10: policy: no policy `defalt` ships, expected `default`; did you mean `default`?",
+            ),
+            (
+                "policy = \"./gone.toml\"",
+                "1:10: policy: `./gone.toml` cannot be read",
+            ),
+            (
+                "playbooks = \"gone/\"",
+                "1:13: playbooks: `gone/` cannot be read",
+            ),
+            (
+                "[[route]]\ncalled = \"1\"\nplaybook = \"boking\"",
+                "3:12: route[0].playbook: no playbook `boking`, expected one of `booking`, `outreach`; did you mean `booking`?",
+            ),
+            (
+                "[outbound]\nplaybook = \"x\"",
+                "2:12: outbound.playbook: no playbook `x`, expected one of",
+            ),
             (
                 "[sip]\nlisten = []",
                 "2:10: sip.listen: is empty: write at least one",
@@ -410,7 +443,7 @@ mod tests {
                 "3:8: route[0].test: unknown test `ecko`, expected one of `echo`, `tone`, `ring`, `busy`; did you mean `echo`?",
             ),
             (
-                "[[route]]\ncalled = \"1\"\ntest = \"echo\"\nplaybook = \"p\"",
+                "[[route]]\ncalled = \"1\"\ntest = \"echo\"\nplaybook = \"booking\"",
                 "3:8: route[0].test: leads to two places",
             ),
             (
@@ -431,6 +464,42 @@ mod tests {
             assert_eq!(found.len(), 1, "{text}\n{found:?}");
             assert!(found[0].starts_with(expected), "{text}\n{}", found[0]);
         }
+    }
+
+    #[test]
+    fn faults_of_a_playbook_of_ones_own_are_placed_in_its_file() {
+        let folder = std::env::temp_dir().join(format!("offhook-books-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let mine = folder.join("mine.toml");
+        std::fs::write(&mine, "nme = \"mine\"\n").unwrap();
+        let text = format!("playbooks = \"{}\"\n", folder.display());
+        let Err(LoadError::Wrong(found)) = Settings::parse(Path::new("f.toml"), &text) else {
+            panic!("the playbook is wrong");
+        };
+        let file = mine.display().to_string();
+        assert!(found.iter().all(|fault| fault.file == file), "{found:?}");
+        assert!(found.iter().any(|fault| fault.key == "nme"), "{found:?}");
+        let shipped = offhook_config::builtin::PLAYBOOKS[0].text;
+        let renamed = shipped.replacen("name = \"booking\"", "name = \"mine\"", 1);
+        std::fs::write(&mine, renamed).unwrap();
+        let settings = Settings::parse(Path::new("f.toml"), &text).unwrap();
+        assert_eq!(settings.books.playbooks.len(), 3);
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_destination_comes_with_its_book() {
+        let settings = parse("");
+        let playbook = Destination::Playbook("booking".into());
+        assert!(settings.books.book(&playbook).is_some());
+        assert!(
+            settings
+                .books
+                .book(&Destination::Test(Test::Busy))
+                .is_some()
+        );
+        let unknown = Destination::Playbook("no".into());
+        assert!(settings.books.book(&unknown).is_none());
     }
 
     #[test]

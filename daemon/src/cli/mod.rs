@@ -1,3 +1,86 @@
-//! The verbs of `offhook`, one file each.
+//! `offhook`, the command line: one file per family of verbs.
+//!
+//! Every verb has `--json`. Exit codes: 0 it worked, 1 the answer is no (the
+//! config is wrong, there is no such call, the far end is busy), 2 it could not
+//! be done (the daemon does not run, a file cannot be read, wrong arguments).
+
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
 
 pub mod analyze;
+mod check;
+
+/// It worked, or the answer is yes.
+pub const OK: u8 = 0;
+/// The answer is no.
+pub const NO: u8 = 1;
+/// It could not be done.
+pub const COULD_NOT: u8 = 2;
+
+/// Talk to offhookd, try out lines, look into recordings.
+#[derive(Debug, Parser)]
+#[command(name = "offhook", version, about, max_term_width = 100)]
+#[command(after_help = "Exit codes: 0 ok, 1 the answer is no, 2 could not do it.")]
+struct Arguments {
+    /// JSON instead of text for people.
+    #[arg(long, global = true)]
+    json: bool,
+    /// The daemon's control socket; otherwise the one of the config is used.
+    #[arg(long, global = true, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// The daemon's config [default: /etc/offhook/offhook.toml].
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Is the config right? All that a start would refuse, with line and key.
+    Check,
+    Analyze(analyze::AnalyzeArgs),
+}
+
+/// What every verb is told beside its own arguments.
+#[derive(Clone, Debug, Default)]
+struct Common {
+    json: bool,
+    socket: Option<PathBuf>,
+    config: Option<PathBuf>,
+}
+
+/// Does what the command line says.
+pub fn run() -> ExitCode {
+    let arguments = Arguments::parse();
+    let common = Common {
+        json: arguments.json,
+        socket: arguments.socket,
+        config: arguments.config,
+    };
+    match arguments.verb {
+        Verb::Check => ExitCode::from(check::run(&common)),
+        Verb::Analyze(verb) => analyze::run(&verb, common.json),
+    }
+}
+
+/// Prints to the standard output. A reader that has gone away is no reason to
+/// complain.
+fn print(text: &str) {
+    let mut out = io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+/// Prints a JSON value, readable, with a line end.
+fn print_json(value: &impl serde::Serialize) {
+    let text = serde_json::to_string_pretty(value).expect("our answers have string keys");
+    print(&(text + "\n"));
+}
+
+/// Complains to the standard error.
+fn complain(text: &str) {
+    let _ = writeln!(io::stderr(), "offhook: {text}");
+}

@@ -5,12 +5,16 @@
 //! lives is asked of the decision thread ([`Request`]), what is kept is read
 //! from the store beside it.
 
+mod archive;
+pub mod client;
+mod server;
 mod words;
 
 use tokio::sync::{broadcast, oneshot};
 
 use offhook_core::ConversationId;
 
+pub use server::{bind, serve};
 pub use words::{
     CallCounts, CallDetail, CallRow, CallState, Decision, Direction, Explanation, Failure, Lane,
     LiveCall, MediaCounts, Order, OutboxStatus, Placed, Rule, SipListener, Status, StoreStatus,
@@ -55,6 +59,8 @@ pub trait Desk: Send + Sync + 'static {
     fn store(&self) -> StoreStatus;
     /// The store's file, for reading.
     fn store_path(&self) -> &std::path::Path;
+    /// The reason of a rule, in the words of the policy that holds now.
+    fn why(&self, rule: &str) -> Option<String>;
     /// Where calls are recorded, if they are.
     fn recordings(&self) -> Option<&std::path::Path>;
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use offhook_config::{Located, Source, load_partly, one_of};
 
+use super::books::{Books, Shelf, add_directory, policy_page};
 use super::net::port_range;
 use super::raw::{
     At, Raw, RawLog, RawMedia, RawOutbound, RawRoute, RawSip, RawTrunk, RawUpstream, RawVoice,
@@ -43,12 +44,22 @@ pub(super) fn compile(file: &Path, text: &str) -> Result<Settings, Vec<Located>>
         whole: faults.is_empty(),
         faults,
         notes: Vec::new(),
+        playbooks: Vec::new(),
     };
-    let settings = compiler.settings(&raw);
+    let settings = compiler
+        .books(&raw)
+        .map(|books| compiler.settings(&raw, books));
+    if settings.is_none() {
+        // The rest of the file is checked all the same.
+        let (_, books) = Shelf::shipped().compile();
+        if let Ok(books) = books {
+            compiler.settings(&raw, books);
+        }
+    }
     compiler.faults.sort();
     compiler.faults.dedup();
-    match compiler.faults.as_slice() {
-        [] => Ok(settings),
+    match settings {
+        Some(settings) if compiler.faults.is_empty() => Ok(settings),
         _ => Err(compiler.faults),
     }
 }
@@ -64,10 +75,35 @@ struct Compiler<'c> {
     whole: bool,
     faults: Vec<Located>,
     notes: Vec<Located>,
+    /// Playbooks that can be named.
+    playbooks: Vec<String>,
 }
 
 impl Compiler<'_> {
-    fn settings(&mut self, raw: &Raw) -> Settings {
+    /// Policy, actions and playbooks; `None` after their faults were noted.
+    fn books(&mut self, raw: &Raw) -> Option<Books> {
+        let mut shelf = Shelf::shipped();
+        if let Some(at) = &raw.policy {
+            shelf.policy = policy_page(at.get_ref(), self.base)
+                .map_err(|reason| self.fault(at, reason))
+                .ok();
+        }
+        for (at, pages) in [
+            (&raw.actions, &mut shelf.actions),
+            (&raw.playbooks, &mut shelf.playbooks),
+        ] {
+            let Some(at) = at else { continue };
+            let directory = self.read(at);
+            if let Err(reason) = add_directory(pages, &directory) {
+                self.fault(at, reason);
+            }
+        }
+        let (names, books) = shelf.compile();
+        self.playbooks = names;
+        books.map_err(|found| self.faults.extend(found)).ok()
+    }
+
+    fn settings(&mut self, raw: &Raw, books: Books) -> Settings {
         let installed = self.file == Path::new(INSTALLED);
         self.state = match &raw.paths.state {
             Some(state) => PathBuf::from(self.path_text(state)),
@@ -97,6 +133,7 @@ impl Compiler<'_> {
             trunks,
             tests,
             log: self.log(&raw.log),
+            books,
             notes: std::mem::take(&mut self.notes),
         }
     }
@@ -511,7 +548,13 @@ impl Compiler<'_> {
     }
 
     fn playbook(&mut self, at: &At<String>) -> Option<String> {
-        Some(at.get_ref().clone())
+        let name = at.get_ref();
+        if !self.playbooks.contains(name) {
+            let hint = one_of(name, self.playbooks.iter().map(String::as_str));
+            self.fault(at, format!("no playbook `{name}`, {hint}"));
+            return None;
+        }
+        Some(name.clone())
     }
 
     fn outbound(&mut self, raw: &RawOutbound, trunks: &[Trunk]) -> Outbound {

@@ -1,0 +1,547 @@
+//! The server's side of the control socket.
+//!
+//! Runs on tokio; whatever touches the disk goes to a blocking thread. A client
+//! that does not read is dropped when the event stream runs past it.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::{Path as InPath, Query, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use hyper::body::Frame;
+use offhook_core::ConversationId;
+use serde::Deserialize;
+use tokio::net::UnixListener;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+
+use super::archive::Archive;
+use super::words::{
+    CallCounts, Failure, Lane, Order, OutboxStatus, Placed, Status, TimelineEntry, Told,
+};
+use super::{Desk, Live, Request};
+use crate::clock;
+use crate::store::reader::FindError;
+
+/// Owner and group may talk to the daemon.
+const MODE: u32 = 0o660;
+/// The decision thread answers within microseconds; this long means that it hangs.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Calls listed where the client does not say.
+const LIMIT: u32 = 50;
+/// Calls listed at most.
+const LIMIT_MAX: u32 = 10_000;
+/// Events that wait for a client that does not read, beside the stream's own.
+const EVENTS_WAITING: usize = 64;
+/// Bytes of a request's body; orders are short.
+const BODY_MAX: usize = 16 * 1024;
+
+/// Opens the socket: takes the place of one that a dead daemon left behind,
+/// never of one that answers.
+///
+/// # Errors
+/// Another daemon answers there, or the socket cannot be made.
+pub fn bind(path: &Path) -> io::Result<UnixListener> {
+    if UnixStream::connect(path).is_ok() {
+        let reason = format!("{}: another daemon answers there", path.display());
+        return Err(io::Error::new(io::ErrorKind::AddrInUse, reason));
+    }
+    let context =
+        |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+    if let Some(directory) = path.parent() {
+        std::fs::create_dir_all(directory).map_err(context)?;
+    }
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(context(error)),
+        Ok(()) | Err(_) => {}
+    }
+    let listener = UnixListener::bind(path).map_err(context)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(MODE)).map_err(context)?;
+    Ok(listener)
+}
+
+/// Serves until the future is dropped.
+///
+/// # Errors
+/// The listener fails for good.
+pub async fn serve(listener: UnixListener, desk: Arc<dyn Desk>) -> io::Result<()> {
+    axum::serve(listener, router(desk)).await
+}
+
+type Shared = State<Arc<dyn Desk>>;
+
+fn router(desk: Arc<dyn Desk>) -> Router {
+    Router::new()
+        .route("/v1/status", get(status))
+        .route("/v1/calls", get(calls).post(originate))
+        .route("/v1/calls/{id}", get(call).delete(hang_up))
+        .route("/v1/calls/{id}/explain", get(explain))
+        .route("/v1/events", get(events))
+        .fallback(async || Refused(StatusCode::NOT_FOUND, "no such path".into()))
+        .method_not_allowed_fallback(async || {
+            Refused(StatusCode::METHOD_NOT_ALLOWED, "not that way".into())
+        })
+        .layer(axum::extract::DefaultBodyLimit::max(BODY_MAX))
+        .with_state(desk)
+}
+
+/// An answer that is no.
+struct Refused(StatusCode, String);
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        (self.0, Json(Failure::new(self.1))).into_response()
+    }
+}
+
+impl From<FindError> for Refused {
+    fn from(error: FindError) -> Self {
+        let status = match error {
+            FindError::None => StatusCode::NOT_FOUND,
+            FindError::Ambiguous(_) => StatusCode::CONFLICT,
+            FindError::Database(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Self(status, error.to_string())
+    }
+}
+
+impl From<rusqlite::Error> for Refused {
+    fn from(error: rusqlite::Error) -> Self {
+        let reason = format!("the store cannot be read: {error}");
+        Self(StatusCode::INTERNAL_SERVER_ERROR, reason)
+    }
+}
+
+impl From<JsonRejection> for Refused {
+    fn from(error: JsonRejection) -> Self {
+        Self(error.status(), error.body_text())
+    }
+}
+
+impl From<QueryRejection> for Refused {
+    fn from(error: QueryRejection) -> Self {
+        Self(error.status(), error.body_text())
+    }
+}
+
+type Answer<T> = Result<Json<T>, Refused>;
+
+/// Asks the decision thread.
+async fn ask<T>(
+    desk: &dyn Desk,
+    request: impl FnOnce(oneshot::Sender<T>) -> Request,
+) -> Result<T, Refused> {
+    let busy = |reason: &str| Refused(StatusCode::SERVICE_UNAVAILABLE, reason.to_owned());
+    let (reply, answer) = oneshot::channel();
+    desk.ask(request(reply))
+        .map_err(|_| busy("the decision thread has no time: its queue is full"))?;
+    match timeout(PATIENCE, answer).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(_)) => Err(busy("the daemon is stopping")),
+        Err(_) => Err(busy("the decision thread does not answer")),
+    }
+}
+
+/// Reads the store on a thread that may wait.
+async fn read<T: Send + 'static>(
+    desk: &Arc<dyn Desk>,
+    what: impl FnOnce(&Archive, &dyn Desk) -> Result<T, Refused> + Send + 'static,
+) -> Result<T, Refused> {
+    let desk = Arc::clone(desk);
+    let task = tokio::task::spawn_blocking(move || {
+        let archive = Archive::open(desk.store_path())?;
+        what(&archive, desk.as_ref())
+    });
+    task.await.unwrap_or_else(|_| {
+        let reason = "a defect of ours: reading the store panicked".to_owned();
+        Err(Refused(StatusCode::INTERNAL_SERVER_ERROR, reason))
+    })
+}
+
+async fn status(State(desk): Shared) -> Answer<Status> {
+    let live = ask(desk.as_ref(), Request::Live).await?;
+    // The status must be had even when the store cannot be read.
+    let outbox = read(&desk, |archive, _| Ok(archive.outbox()?)).await;
+    let mut store = desk.store();
+    let outbox = outbox.unwrap_or_else(|Refused(_, reason)| {
+        store.failing.get_or_insert(reason);
+        OutboxStatus::default()
+    });
+    let talking = live.calls.iter().filter(|call| call.talking).count();
+    let count = |calls: usize| u64::try_from(calls).unwrap_or(u64::MAX);
+    Ok(Json(Status {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: std::process::id(),
+        uptime_ms: u64::try_from(clock::now().as_millis()).unwrap_or(u64::MAX),
+        sip: desk.listeners(),
+        calls: CallCounts {
+            active: count(live.calls.len()),
+            ringing: count(live.calls.len() - talking),
+            talking: count(talking),
+        },
+        media: live.media,
+        store,
+        outbox,
+        counters: live.counters,
+    }))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ListQuery {
+    limit: Option<u32>,
+}
+
+async fn calls(
+    State(desk): Shared,
+    query: Result<Query<ListQuery>, QueryRejection>,
+) -> Answer<Vec<super::CallRow>> {
+    let limit = query?.limit.unwrap_or(LIMIT).min(LIMIT_MAX);
+    let live = ask(desk.as_ref(), Request::Live).await?;
+    let rows = read(&desk, move |archive, _| Ok(archive.rows(&live, limit)?));
+    rows.await.map(Json)
+}
+
+async fn call(State(desk): Shared, InPath(id): InPath<String>) -> Answer<super::CallDetail> {
+    let live: Live = ask(desk.as_ref(), Request::Live).await?;
+    let detail = read(&desk, move |archive, desk| {
+        let id = archive.reader().find(&id)?;
+        let detail = archive.detail(id, &live, desk.recordings())?;
+        detail.ok_or_else(|| FindError::None.into())
+    });
+    detail.await.map(Json)
+}
+
+async fn explain(State(desk): Shared, InPath(id): InPath<String>) -> Answer<super::Explanation> {
+    let live: Live = ask(desk.as_ref(), Request::Live).await?;
+    let explanation = read(&desk, move |archive, desk| {
+        let id = archive.reader().find(&id)?;
+        let explanation = archive.explanation(id, &live, |rule| desk.why(rule))?;
+        explanation.ok_or_else(|| FindError::None.into())
+    });
+    explanation.await.map(Json)
+}
+
+async fn originate(
+    State(desk): Shared,
+    order: Result<Json<Order>, JsonRejection>,
+) -> Result<(StatusCode, Json<Placed>), Refused> {
+    let Json(order) = order?;
+    let placed = ask(desk.as_ref(), |reply| Request::Originate(order, reply)).await?;
+    match placed {
+        Ok(id) => Ok((StatusCode::CREATED, Json(Placed { id: id.to_string() }))),
+        Err(failure) => Err(Refused(StatusCode::UNPROCESSABLE_ENTITY, failure.error)),
+    }
+}
+
+async fn hang_up(State(desk): Shared, InPath(id): InPath<String>) -> Answer<Placed> {
+    let id: ConversationId = read(&desk, move |archive, _| Ok(archive.reader().find(&id)?)).await?;
+    let lived = ask(desk.as_ref(), |reply| Request::HangUp(id, reply)).await?;
+    if !lived {
+        let reason = format!("{id} is over already");
+        return Err(Refused(StatusCode::NOT_FOUND, reason));
+    }
+    Ok(Json(Placed { id: id.to_string() }))
+}
+
+/// One JSON object a line, from now on.
+async fn events(State(desk): Shared) -> Response {
+    let mut told = desk.events();
+    let (sender, lines) = mpsc::channel(EVENTS_WAITING);
+    tokio::spawn(async move {
+        loop {
+            let line = tokio::select! {
+                next = told.recv() => match next {
+                    Ok(told) => line(&told),
+                    Err(RecvError::Lagged(count)) => line(&lost(count)),
+                    Err(RecvError::Closed) => return,
+                },
+                () = sender.closed() => return,
+            };
+            if sender.send(line).await.is_err() {
+                return;
+            }
+        }
+    });
+    let kind = [(header::CONTENT_TYPE, "application/x-ndjson")];
+    (kind, Body::new(Lines(lines))).into_response()
+}
+
+fn line(told: &Told) -> Bytes {
+    let mut text = serde_json::to_vec(told).expect("our events have string keys");
+    text.push(b'\n');
+    text.into()
+}
+
+/// What a client that reads too slowly is told instead of what it missed.
+fn lost(count: u64) -> Told {
+    Told {
+        call: String::new(),
+        entry: TimelineEntry {
+            ms: 0,
+            lane: Lane::Note,
+            event: "events_lost".to_owned(),
+            detail: format!("{count} events: read faster"),
+            data: BTreeMap::from([("count".to_owned(), count.into())]),
+        },
+    }
+}
+
+/// A response body that ends when its sender does.
+struct Lines(mpsc::Receiver<Bytes>);
+
+impl hyper::body::Body for Lines {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let next = self.0.poll_recv(context);
+        next.map(|line| line.map(|line| Ok(Frame::data(line))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::client::{Client, ClientError};
+    use crate::control::words::{CallDetail, CallRow, MediaCounts, SipListener, StoreStatus};
+    use crate::store::{Birth, Direction, Options, Store, Write};
+    use std::path::PathBuf;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use tokio::sync::broadcast;
+
+    static DESKS: AtomicU32 = AtomicU32::new(0);
+
+    /// A daemon with one live call.
+    struct FakeDesk {
+        folder: PathBuf,
+        database: PathBuf,
+        told: broadcast::Sender<Arc<Told>>,
+        full: bool,
+    }
+
+    const CALL: ConversationId = ConversationId(0x1234_5678_9abc);
+
+    impl FakeDesk {
+        fn new(full: bool) -> Self {
+            let number = DESKS.fetch_add(1, Ordering::Relaxed);
+            let folder = std::env::temp_dir()
+                .join(format!("offhook-control-{}-{number}", std::process::id()));
+            std::fs::create_dir_all(&folder).unwrap();
+            let database = folder.join("a.db");
+            let (store, _) = Store::open(&database, &Options::default(), |_| {}).unwrap();
+            store
+                .write(Write::Born(Birth {
+                    conversation: CALL,
+                    direction: Direction::Inbound,
+                    trunk: "t".into(),
+                    caller: "200".into(),
+                    called: "100".into(),
+                    playbook: "booking".into(),
+                    started_ms: 1,
+                    born: Duration::ZERO,
+                }))
+                .unwrap();
+            store.close();
+            Self {
+                folder,
+                database,
+                told: broadcast::channel(2).0,
+                full,
+            }
+        }
+    }
+
+    impl Drop for FakeDesk {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.folder);
+        }
+    }
+
+    impl Desk for FakeDesk {
+        fn ask(&self, request: Request) -> Result<(), Request> {
+            if self.full {
+                return Err(request);
+            }
+            match request {
+                Request::Live(reply) => {
+                    let live = Live {
+                        calls: vec![crate::control::LiveCall {
+                            id: CALL,
+                            talking: true,
+                            stage: Some("greet".into()),
+                            role: None,
+                        }],
+                        media: MediaCounts {
+                            used: 1,
+                            slots: 4,
+                            threads: 1,
+                        },
+                        ..Live::default()
+                    };
+                    reply.send(live).unwrap();
+                }
+                Request::Originate(order, reply) if order.to == "no" => {
+                    reply
+                        .send(Err(Failure::new("refused: contact.frequency")))
+                        .unwrap();
+                }
+                Request::Originate(_, reply) => reply.send(Ok(CALL)).unwrap(),
+                Request::HangUp(id, reply) => reply.send(id == CALL).unwrap(),
+            }
+            Ok(())
+        }
+        fn events(&self) -> broadcast::Receiver<Arc<Told>> {
+            self.told.subscribe()
+        }
+        fn listeners(&self) -> Vec<SipListener> {
+            vec![SipListener {
+                transport: "udp".into(),
+                address: "127.0.0.1:5060".into(),
+                port: 5060,
+                listen: "udp:127.0.0.1:5060".into(),
+            }]
+        }
+        fn store(&self) -> StoreStatus {
+            StoreStatus::default()
+        }
+        fn store_path(&self) -> &Path {
+            &self.database
+        }
+        fn why(&self, _rule: &str) -> Option<String> {
+            None
+        }
+        fn recordings(&self) -> Option<&Path> {
+            None
+        }
+    }
+
+    async fn served(full: bool) -> (Client, Arc<FakeDesk>) {
+        let desk = Arc::new(FakeDesk::new(full));
+        let socket = desk.folder.join("control.sock");
+        let listener = bind(&socket).unwrap();
+        tokio::spawn(serve(listener, desk.clone()));
+        (Client::new(socket), desk)
+    }
+
+    fn status_of<T: std::fmt::Debug>(answer: Result<T, ClientError>) -> u16 {
+        match answer {
+            Err(ClientError::Refused(status, _)) => status.as_u16(),
+            other => panic!("not refused: {other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn what_lives_and_what_is_kept_is_shown() {
+        let (client, _desk) = served(false).await;
+        let status: Status = client.get("/v1/status").await.unwrap();
+        assert_eq!(status.calls.talking, 1);
+        assert_eq!(status.sip[0].port, 5060);
+        assert_eq!(status.store.failing, None);
+        let rows: Vec<CallRow> = client.get("/v1/calls?limit=5").await.unwrap();
+        assert_eq!(rows[0].id, CALL.to_string());
+        assert_eq!(rows[0].stage.as_deref(), Some("greet"));
+        let end = &rows[0].id[8..];
+        for id in ["last", end, rows[0].id.as_str()] {
+            let path = format!("/v1/calls/{id}");
+            let detail: CallDetail = client.get(&path).await.unwrap();
+            assert_eq!(detail.call.called, "100");
+        }
+    }
+
+    #[tokio::test]
+    async fn orders_are_passed_on_and_refusals_are_given_back() {
+        let (client, _desk) = served(false).await;
+        let order = |to: &str| Order {
+            to: to.into(),
+            ..Order::default()
+        };
+        let placed: Placed = client.post("/v1/calls", &order("200")).await.unwrap();
+        assert_eq!(placed.id, CALL.to_string());
+        let refused = client.post::<Placed>("/v1/calls", &order("no")).await;
+        assert!(
+            refused
+                .as_ref()
+                .unwrap_err()
+                .to_string()
+                .contains("contact.frequency")
+        );
+        assert_eq!(status_of(refused), 422);
+        let path = format!("/v1/calls/{CALL}");
+        let _: Placed = client.delete(&path).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_is_not_there_or_not_understood_is_refused_by_status() {
+        let (client, _desk) = served(false).await;
+        let rows = [
+            ("/v1/calls/zzzz", 404),
+            ("/v2/status", 404),
+            ("/v1/calls?limit=many", 400),
+            ("/v1/calls?lmit=1", 400),
+        ];
+        for (path, status) in rows {
+            let answer = client.get::<serde_json::Value>(path).await;
+            assert_eq!(status_of(answer), status, "{path}");
+        }
+        let nonsense = serde_json::json!({ "to": "1", "playbok": "x" });
+        let answer = client.post::<Placed>("/v1/calls", &nonsense).await;
+        assert_eq!(status_of(answer), 422);
+    }
+
+    #[tokio::test]
+    async fn a_decision_thread_without_time_is_an_answer_too() {
+        let (client, _desk) = served(true).await;
+        let answer = client.get::<Status>("/v1/status").await;
+        assert_eq!(status_of(answer), 503);
+    }
+
+    #[tokio::test]
+    async fn events_come_one_a_line() {
+        let (client, desk) = served(false).await;
+        let told = desk.told.clone();
+        tokio::spawn(async move {
+            while told.receiver_count() == 0 {
+                tokio::task::yield_now().await;
+            }
+            told.send(Arc::new(lost(7))).unwrap();
+        });
+        let mut seen = Vec::new();
+        let reading = client.lines("/v1/events", |line| {
+            seen.push(serde_json::from_str::<Told>(line).unwrap());
+            false
+        });
+        reading.await.unwrap();
+        assert_eq!(seen[0].entry.event, "events_lost");
+    }
+
+    #[tokio::test]
+    async fn a_dead_socket_is_replaced_and_a_live_one_is_not() {
+        let desk = FakeDesk::new(false);
+        let socket = desk.folder.join("control.sock");
+        drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
+        let listener = bind(&socket).unwrap();
+        let mode = std::fs::metadata(&socket).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, MODE);
+        let error = bind(&socket).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        drop(listener);
+    }
+}

@@ -728,6 +728,37 @@ fn a_second_branch_of_a_fork_is_acknowledged_and_hung_up() {
 }
 
 #[test]
+fn a_bye_of_a_callee_whose_200_never_arrived_ends_our_call() {
+    let mut driven = Driven::new();
+    let key = driven.dial();
+    let invite = driven.take_sent().remove(0);
+    driven.packet(&response(&invite, "180 Ringing", "far", CONTACT, b""));
+    driven.take_events();
+    let bye = format!(
+        "BYE sip:offhook@192.0.2.1:5060 SIP/2.0\r\n\
+         Via: SIP/2.0/UDP 198.51.100.7:5060;branch=z9hG4bKbye\r\n\
+         From: <sip:bob@198.51.100.7>;tag=far\r\nTo: {}\r\nCall-ID: {}\r\n\
+         CSeq: 1 BYE\r\nContent-Length: 0\r\n\r\n",
+        header(&invite, "From"),
+        header(&invite, "Call-ID")
+    );
+    driven.packet(&bye.replace("tag=far", "tag=other"));
+    driven.packet(&bye.replace("Kbye", "Kbye2"));
+    assert_eq!(
+        driven.take_lines(),
+        [
+            "SIP/2.0 481 Call/Transaction Does Not Exist",
+            "SIP/2.0 200 OK"
+        ]
+    );
+    let cause = EndCause::RemoteBye { reason: None };
+    assert_eq!(
+        driven.take_events(),
+        [ended(key, cause), Event::Released { key }]
+    );
+}
+
+#[test]
 fn ringing_branches_are_told_apart() {
     let mut driven = Driven::new();
     driven.dial();

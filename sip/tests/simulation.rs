@@ -1,0 +1,430 @@
+//! Two endpoints and a bad network in simulated time.
+//!
+//! Datagrams are lost, doubled and overtaken; both sides place calls, ring,
+//! answer, refuse, cancel and hang up at random moments. Time jumps to the
+//! next wakeup. A failure names the seed that replays it.
+
+mod support;
+
+use core::time::Duration;
+use std::collections::{BTreeMap, HashMap};
+
+use offhook_sip::{
+    CallKey, Command, EndCause, Endpoint, EndpointConfig, Event, Flow, Input, Invite, Output,
+    Party, StatusCode, Transport,
+};
+use support::{ANSWER, OFFER, millis, uri};
+
+/// Worlds per run.
+const SEEDS: u64 = 3000;
+
+/// More steps than any sane world takes: a livelock.
+const STEPS_MAX: usize = 60_000;
+
+/// Nobody acts any more: what is in doubt must settle from here on.
+const LAST_ACTION: Duration = Duration::from_secs(30);
+
+/// By now every give-up timer has run out, one after the other.
+const SETTLED: Duration = Duration::from_secs(330);
+
+/// splitmix64.
+struct Dice(u64);
+
+impl Dice {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut word = self.0;
+        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        word ^ (word >> 31)
+    }
+
+    fn below(&mut self, limit: u64) -> u64 {
+        self.next() % limit.max(1)
+    }
+
+    fn percent(&mut self, chance: u64) -> bool {
+        self.below(100) < chance
+    }
+
+    /// A moment within `most` milliseconds from `now`.
+    fn soon(&mut self, now: Duration, most: u64) -> Duration {
+        now + millis(self.below(most))
+    }
+}
+
+/// What one application believes of one call.
+#[derive(Debug, Default)]
+struct Belief {
+    call_id: String,
+    /// Told once that it is over.
+    over: bool,
+    /// We refused it, so nothing more has to be told.
+    refused: bool,
+    released: bool,
+}
+
+struct Side {
+    endpoint: Endpoint,
+    next: Option<Duration>,
+    beliefs: HashMap<CallKey, Belief>,
+}
+
+enum Happening {
+    Arrival { side: usize, bytes: Vec<u8> },
+    Action { side: usize, command: Command },
+    Dial { side: usize, number: usize },
+}
+
+struct World {
+    now: Duration,
+    dice: Dice,
+    loss: u64,
+    sides: [Side; 2],
+    agenda: BTreeMap<(Duration, u64), Happening>,
+    order: u64,
+    steps: usize,
+    answered: usize,
+    confirmed: usize,
+}
+
+const ADDRESSES: [&str; 2] = ["192.0.2.1:5060", "198.51.100.7:5060"];
+
+fn path(side: usize) -> Flow {
+    Flow {
+        transport: Transport::Udp,
+        local: ADDRESSES[side].parse().expect("address"),
+        remote: ADDRESSES[1 - side].parse().expect("address"),
+    }
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let mut dice = Dice(seed);
+        let loss = [0, 5, 15][usize::try_from(seed % 3).expect("small")];
+        let mut side = |number| Side {
+            endpoint: Endpoint::new(
+                EndpointConfig::default(),
+                [seed, number, dice.next(), dice.next()],
+            ),
+            next: None,
+            beliefs: HashMap::new(),
+        };
+        let sides = [side(0), side(1)];
+        Self {
+            now: Duration::ZERO,
+            dice,
+            loss,
+            sides,
+            agenda: BTreeMap::new(),
+            order: 0,
+            steps: 0,
+            answered: 0,
+            confirmed: 0,
+        }
+    }
+
+    fn plan(&mut self, at: Duration, happening: Happening) {
+        self.order += 1;
+        self.agenda.insert((at, self.order), happening);
+    }
+
+    /// Plans a command, unless that would be after the last action.
+    fn act(&mut self, most: u64, side: usize, command: Command) {
+        let at = self.dice.soon(self.now, most);
+        if at < LAST_ACTION {
+            self.plan(at, Happening::Action { side, command });
+        }
+    }
+
+    fn run_until(&mut self, end: Duration) {
+        loop {
+            let agenda = self.agenda.first_key_value().map(|((at, _), _)| *at);
+            let timers = self.sides.iter().filter_map(|side| side.next);
+            let next = timers.chain(agenda).min();
+            let Some(next) = next.filter(|next| *next <= end) else {
+                self.now = end;
+                return;
+            };
+            self.steps += 1;
+            assert!(self.steps < STEPS_MAX, "livelock");
+            self.now = self.now.max(next);
+            if agenda == Some(next) {
+                let (_, happening) = self.agenda.pop_first().expect("it was there");
+                self.happen(happening);
+            } else {
+                let due = self.sides.iter().position(|side| side.next == Some(next));
+                self.feed(due.expect("a side is due"), Input::Wake);
+            }
+        }
+    }
+
+    fn happen(&mut self, happening: Happening) {
+        match happening {
+            Happening::Arrival { side, bytes } => {
+                let flow = path(side);
+                let bytes = &bytes;
+                self.feed(side, Input::Packet { flow, bytes });
+            }
+            Happening::Action { side, command } => {
+                if let Command::Reject { key, .. } = &command
+                    && let Some(belief) = self.sides[side].beliefs.get_mut(key)
+                {
+                    belief.refused |= !belief.over;
+                }
+                self.feed(side, Input::Command(command));
+            }
+            Happening::Dial { side, number } => self.dial(side, number),
+        }
+    }
+
+    fn dial(&mut self, side: usize, number: usize) {
+        let key = self.sides[side].endpoint.next_key();
+        let call_id = format!("call-{side}-{number}");
+        let belief = Belief {
+            call_id: call_id.clone(),
+            ..Belief::default()
+        };
+        self.sides[side].beliefs.insert(key, belief);
+        let invite = Invite {
+            key,
+            flow: path(side),
+            target: uri(&format!("sip:x@{}", ADDRESSES[1 - side])),
+            to_display: None,
+            from: Party {
+                display: None,
+                uri: uri(&format!("sip:y@{}", ADDRESSES[side])),
+            },
+            call_id: Some(call_id),
+            offer: OFFER.to_vec(),
+            headers: Vec::new(),
+        };
+        self.feed(side, Input::Command(Command::Invite(Box::new(invite))));
+        if self.dice.percent(40) {
+            self.act(8000, side, Command::Hangup { key, reason: None });
+        }
+    }
+
+    fn feed(&mut self, side: usize, input: Input<'_>) {
+        self.sides[side].endpoint.handle(self.now, input);
+        loop {
+            match self.sides[side].endpoint.poll() {
+                Output::Transmit { flow, bytes } => self.send(side, flow, &bytes),
+                Output::Event(event) => self.on_event(side, &event),
+                Output::Wait(next) => {
+                    assert!(
+                        next.is_none_or(|next| next > self.now),
+                        "a due timer is left"
+                    );
+                    self.sides[side].next = next;
+                    return;
+                }
+            }
+        }
+    }
+
+    fn send(&mut self, side: usize, flow: Flow, bytes: &[u8]) {
+        assert_eq!(flow, path(side), "everything stays on its path");
+        let copies = 1 + usize::from(self.dice.percent(self.loss / 2));
+        for _ in 0..copies {
+            if self.dice.percent(self.loss) {
+                continue;
+            }
+            let slow = if self.dice.percent(10) { 1500 } else { 40 };
+            let at = self.now + millis(5 + self.dice.below(slow));
+            let side = 1 - side;
+            let bytes = bytes.to_vec();
+            self.plan(at, Happening::Arrival { side, bytes });
+        }
+    }
+
+    fn on_event(&mut self, side: usize, event: &Event) {
+        match event {
+            Event::Incoming { key, invite, .. } => {
+                let belief = Belief {
+                    call_id: invite.call_id.clone(),
+                    ..Belief::default()
+                };
+                let known = self.sides[side].beliefs.insert(*key, belief);
+                assert!(known.is_none(), "keys are never reused");
+                self.decide(side, *key);
+            }
+            Event::Progress { key, .. } => self.check_alive(side, *key),
+            Event::Confirmed { key, .. } | Event::Answered { key, .. } => {
+                self.check_alive(side, *key);
+                self.confirmed += usize::from(matches!(event, Event::Confirmed { .. }));
+                self.answered += usize::from(matches!(event, Event::Answered { .. }));
+                if self.dice.percent(50) {
+                    let (key, reason) = (*key, None);
+                    self.act(15_000, side, Command::Hangup { key, reason });
+                }
+            }
+            Event::Cancelled { key, .. } | Event::Failed { key, .. } | Event::Ended { key, .. } => {
+                self.check_alive(side, *key);
+                if let Event::Ended { cause, .. } = event
+                    && *cause == EndCause::AckTimeout
+                {
+                    let call_id = self.belief(side, *key).call_id.clone();
+                    let talking = self.established(1 - side).contains(&call_id.as_str());
+                    assert!(!talking, "the peer talks and still its ACK never came");
+                }
+                self.belief(side, *key).over = true;
+            }
+            Event::Released { key } => {
+                let belief = self.belief(side, *key);
+                assert!(!belief.released, "released once");
+                assert!(belief.over ^ belief.refused, "one end: {belief:?}");
+                belief.released = true;
+            }
+            Event::Reinvite { .. }
+            | Event::ReinviteCancelled { .. }
+            | Event::ReinviteConfirmed { .. }
+            | Event::Message { .. } => panic!("nobody sends these: {event:?}"),
+        }
+    }
+
+    /// What the callee's application does with a new call.
+    fn decide(&mut self, side: usize, key: CallKey) {
+        let headers = Vec::new;
+        if self.dice.percent(70) {
+            let (status, sdp) = if self.dice.percent(50) {
+                (StatusCode::RINGING, None)
+            } else {
+                (StatusCode::SESSION_PROGRESS, Some(ANSWER.to_vec()))
+            };
+            let headers = headers();
+            self.act(
+                500,
+                side,
+                Command::Ring {
+                    key,
+                    status,
+                    sdp,
+                    headers,
+                },
+            );
+        }
+        match self.dice.below(10) {
+            0..=6 => {
+                let (sdp, headers) = (ANSWER.to_vec(), headers());
+                self.act(6000, side, Command::Accept { key, sdp, headers });
+            }
+            7 | 8 => {
+                let command = Command::Reject {
+                    key,
+                    status: StatusCode::BUSY_HERE,
+                    phrase: None,
+                    retry_after: None,
+                    headers: headers(),
+                };
+                self.act(6000, side, command);
+            }
+            _ => {}
+        }
+        if self.dice.percent(20) {
+            self.act(9000, side, Command::Hangup { key, reason: None });
+        }
+    }
+
+    fn belief(&mut self, side: usize, key: CallKey) -> &mut Belief {
+        let belief = self.sides[side].beliefs.get_mut(&key);
+        belief.expect("events name known calls")
+    }
+
+    fn check_alive(&mut self, side: usize, key: CallKey) {
+        let belief = self.belief(side, key);
+        let silent = belief.over || belief.refused || belief.released;
+        assert!(!silent, "an event after the end: {belief:?}");
+    }
+
+    /// Call-IDs of the calls that a side takes for established.
+    fn established(&self, side: usize) -> Vec<&str> {
+        let side = &self.sides[side];
+        let mut ids: Vec<_> = side
+            .beliefs
+            .iter()
+            .filter(|(key, _)| side.endpoint.stored_dialog(**key).is_some())
+            .map(|(_, belief)| belief.call_id.as_str())
+            .collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    fn hang_up_everything(&mut self) {
+        for side in 0..2 {
+            let mut keys: Vec<_> = self.sides[side].beliefs.keys().copied().collect();
+            keys.sort_unstable();
+            for key in keys {
+                let reason = None;
+                self.feed(side, Input::Command(Command::Hangup { key, reason }));
+            }
+        }
+    }
+}
+
+/// Runs one world to its end; returns how many calls were answered and confirmed.
+fn live(seed: u64) -> (usize, usize) {
+    let mut world = World::new(seed);
+    for side in 0..2 {
+        for number in 0..4 {
+            let at = world.dice.soon(Duration::ZERO, 5000);
+            world.plan(at, Happening::Dial { side, number });
+        }
+    }
+    world.run_until(SETTLED);
+    assert_eq!(
+        world.established(0),
+        world.established(1),
+        "after the storm both sides believe in the same calls"
+    );
+    world.hang_up_everything();
+    world.run_until(SETTLED * 2);
+    for side in &world.sides {
+        assert_eq!(side.endpoint.call_count(), 0, "calls are left");
+        assert_eq!(
+            side.endpoint.transaction_count(),
+            0,
+            "transactions are left"
+        );
+        assert_eq!(side.next, None, "timers are left");
+        let unreleased = side.beliefs.values().find(|belief| !belief.released);
+        assert!(unreleased.is_none(), "{unreleased:?}");
+    }
+    if world.loss == 0 {
+        let timeouts = world
+            .sides
+            .iter()
+            .map(|side| side.endpoint.counters().timeouts);
+        assert_eq!(
+            timeouts.sum::<u64>(),
+            0,
+            "nothing is lost, so nobody gives up"
+        );
+    }
+    (world.answered, world.confirmed)
+}
+
+/// Prints the seed when a world fails.
+struct SeedOnPanic(u64);
+
+impl Drop for SeedOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("simulation failed with seed {}", self.0);
+        }
+    }
+}
+
+#[test]
+fn two_endpoints_agree_after_loss_doubling_and_reordering() {
+    let (mut answered, mut confirmed) = (0, 0);
+    for seed in 0..SEEDS {
+        let _guard = SeedOnPanic(seed);
+        let found = live(seed);
+        answered += found.0;
+        confirmed += found.1;
+    }
+    let worlds = usize::try_from(SEEDS).expect("small");
+    assert!(answered > 2 * worlds, "too few calls: {answered}");
+    assert!(confirmed > 2 * worlds, "too few calls: {confirmed}");
+}

@@ -161,7 +161,7 @@ fn delivered(stage: &Stage, rows: &[&Row]) -> Result<(), String> {
 }
 
 fn mentions(line: &Value, id: &str) -> bool {
-    line.to_string().contains(id)
+    line["data"]["conversation"] == id && line["status"] == 204
 }
 
 fn text<'v>(value: &'v Value, name: &str) -> &'v str {

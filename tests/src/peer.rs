@@ -95,6 +95,7 @@ pub struct Peer {
     socket: UdpSocket,
     address: SocketAddr,
     host: String,
+    user: String,
 }
 
 impl Peer {
@@ -117,7 +118,15 @@ impl Peer {
             socket,
             address,
             host: host.to_owned(),
+            user: "probe".to_owned(),
         }
+    }
+
+    /// Calls under this number from now on.
+    #[must_use]
+    pub fn named(mut self, user: &str) -> Self {
+        user.clone_into(&mut self.user);
+        self
     }
 
     /// Its address.
@@ -177,7 +186,8 @@ impl Peer {
         // Relaxed: the number need only be different, it orders nothing.
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let id = format!("{}-{number}", std::process::id());
-        let (own, body) = (self.address, offer.unwrap_or(""));
+        let (own, caller) = (self.address, &self.user);
+        let body = offer.unwrap_or("");
         let kind = if offer.is_some() {
             "Content-Type: application/sdp\r\n"
         } else {
@@ -185,7 +195,7 @@ impl Peer {
         };
         format!(
             "{method} sip:{user}@{to} SIP/2.0\r\nVia: SIP/2.0/UDP {own};branch=z9hG4bK{id}\r\n\
-             Max-Forwards: 70\r\nFrom: <sip:probe@{own}>;tag=t{id}\r\nTo: <sip:{user}@{to}>\r\n\
+             Max-Forwards: 70\r\nFrom: <sip:{caller}@{own}>;tag=t{id}\r\nTo: <sip:{user}@{to}>\r\n\
              Call-ID: {id}@{}\r\nCSeq: 1 {method}\r\nContact: <sip:probe@{own}>\r\n{kind}\
              Content-Length: {}\r\n\r\n{body}",
             self.host,

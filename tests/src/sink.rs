@@ -50,7 +50,14 @@ impl Sink {
                 .lines()
                 .skip(before)
                 .filter_map(|l| serde_json::from_str::<Value>(l).ok());
-            lines.find_map(|line| Some(line["listen"].as_str()?.to_owned()))
+            lines.find_map(|line| {
+                Some(
+                    line["listening"]
+                        .as_str()?
+                        .trim_start_matches("http://")
+                        .to_owned(),
+                )
+            })
         });
         Self {
             process,
@@ -75,13 +82,20 @@ impl Sink {
             .collect()
     }
 
-    /// Deliveries that it took: verified, first of their id.
+    /// Deliveries that it took: verified, first of their id, not made to fail.
     pub fn taken(&self) -> Vec<Value> {
-        let good = |line: &Value| line["verified"] == true && line["duplicate"] == false;
+        let good = |line: &Value| line["verified"] == true && line["first"] == true;
         self.deliveries()
             .into_iter()
-            .filter(|line| good(line) && line["status"] == 200)
+            .filter(|line| good(line) && line["status"] == 204)
             .collect()
+    }
+
+    /// What it took of one conversation.
+    pub fn taken_of(&self, call: &str) -> Vec<Value> {
+        let mut taken = self.taken();
+        taken.retain(|line| line["data"]["conversation"] == call);
+        taken
     }
 
     /// Waits for so many taken deliveries of one type.

@@ -1,0 +1,492 @@
+//! Whole conversations over the wire: prompt, barge-in, booking, refusal,
+//! opt-out, voicemail; and what the upstream has of them.
+
+use offhook_tests::baresip::Baresip;
+use offhook_tests::daemon::Daemon;
+use offhook_tests::patience::{ms, seconds, wait_for};
+use offhook_tests::peer::{Call, Peer};
+use offhook_tests::place::{Place, free_port};
+use offhook_tests::process::run;
+use offhook_tests::scene::{SECRET, Scene};
+use offhook_tests::sink::Sink;
+use offhook_tests::sipp::Sipp;
+use offhook_tests::skip::skip;
+use offhook_tests::sound::{Sound, level};
+use offhook_tests::speech::{person, silence, write_mu_law};
+use offhook_tests::tap::{Tap, rtp_of};
+use serde_json::Value;
+
+/// Samples in a packet of ours.
+const PACKET: usize = 160;
+/// Above this a packet holds speech.
+const SPEECH_DB: f64 = -45.0;
+
+fn calls(daemon: &Daemon) -> Vec<Value> {
+    let calls = daemon.json(&["calls"]);
+    calls
+        .as_array()
+        .or(calls["calls"].as_array())
+        .cloned()
+        .expect("a list of calls")
+}
+
+/// The only call's id, once there is one.
+fn the_call(daemon: &Daemon) -> String {
+    wait_for("a call", seconds(10), || {
+        Some(calls(daemon).first()?["id"].as_str()?.to_owned())
+    })
+}
+
+fn timeline(daemon: &Daemon, id: &str) -> Vec<Value> {
+    let detail = daemon.json(&["call", id]);
+    detail["timeline"].as_array().cloned().expect("a timeline")
+}
+
+fn moment(timeline: &[Value], event: &str) -> Option<u64> {
+    timeline.iter().find(|line| line["event"] == event)?["ms"].as_u64()
+}
+
+/// The call's detail once it is over and its outcome is kept.
+fn ended(daemon: &Daemon, id: &str) -> Value {
+    wait_for("the outcome of the call", seconds(60), || {
+        let detail = daemon.json(&["call", id]);
+        detail["call"]["cause"].is_string().then_some(detail)
+    })
+}
+
+fn wait_event(daemon: &Daemon, id: &str, event: &str, limit: u64) -> u64 {
+    wait_for(event, seconds(limit), || {
+        moment(&timeline(daemon, id), event)
+    })
+}
+
+/// Waits until so many events of a name have happened.
+fn wait_events(daemon: &Daemon, id: &str, event: &str, count: usize) {
+    wait_for(&format!("{count} of {event}"), seconds(30), || {
+        let timeline = timeline(daemon, id);
+        (timeline
+            .iter()
+            .filter(|line| line["event"] == event)
+            .count()
+            >= count)
+            .then_some(())
+    });
+}
+
+/// Waits until the conversation is in a stage.
+fn wait_stage(daemon: &Daemon, id: &str, stage: &str) {
+    wait_for(&format!("stage {stage}"), seconds(30), || {
+        let call = calls(daemon).into_iter().find(|call| call["id"] == *id)?;
+        (call["stage"] == stage).then_some(())
+    });
+}
+
+/// Presses 1 (Tuesday) and 1 (yes); the booking is durable when this returns.
+fn book(daemon: &Daemon, call: &Call) -> String {
+    let id = the_call(daemon);
+    wait_event(daemon, &id, "play", 10);
+    call.press('1');
+    wait_stage(daemon, &id, "confirm");
+    call.press('1');
+    wait_event(daemon, &id, "durable", 10);
+    id
+}
+
+#[test]
+fn a_booking_is_durable_before_it_is_confirmed_and_delivered_once() {
+    let place = Place::new();
+    let sink = Sink::start(&place, SECRET, &[]);
+    let daemon = Scene::with_sink(&sink).start_in(place);
+    let call = Peer::new().call("booking", daemon.sip());
+    let id = book(&daemon, &call);
+    wait_stage(&daemon, &id, "booked");
+    call.hang_up();
+    let detail = ended(&daemon, &id);
+    assert_eq!(detail["call"]["result"], "booked");
+    let lines = detail["timeline"].as_array().expect("a timeline");
+    let durable = moment(lines, "durable").expect("durable");
+    let confirmed = lines.iter().find(|line| {
+        line["event"] == "play"
+            && line["detail"]
+                .as_str()
+                .is_some_and(|d| d.contains("booked"))
+    });
+    let confirmed = confirmed.expect("the booking is confirmed")["ms"]
+        .as_u64()
+        .expect("a time");
+    assert!(
+        durable <= confirmed,
+        "durable at {durable}, confirmed at {confirmed}"
+    );
+    sink.wait_taken("schedule", 1, seconds(15));
+    std::thread::sleep(ms(1500));
+    let taken = sink.taken_of(&id);
+    assert_eq!(
+        taken
+            .iter()
+            .filter(|line| line["type"]
+                .as_str()
+                .is_some_and(|t| t.contains("schedule")))
+            .count(),
+        1
+    );
+    assert_eq!(taken.len(), 2, "the booking and one outcome: {taken:#?}");
+    assert!(
+        sink.deliveries()
+            .iter()
+            .all(|line| line["verified"] == true)
+    );
+}
+
+#[test]
+fn what_policy_refuses_is_said_and_explained() {
+    let daemon = Scene::default().start();
+    let call = Peer::new().call("booking", daemon.sip());
+    let id = book(&daemon, &call);
+    wait_stage(&daemon, &id, "booked");
+    call.press('9');
+    wait_event(&daemon, &id, "refused", 20);
+    call.wait_bye(seconds(30));
+    let explained = daemon.json(&["explain", &id]);
+    let decisions = explained["decisions"].as_array().expect("decisions");
+    let refused = decisions
+        .iter()
+        .find(|d| d["verdict"] == "refused" && d["external"] == true);
+    let refused = refused.unwrap_or_else(|| panic!("nothing refused in {explained:#}"));
+    assert_eq!(refused["kind"], "take_payment");
+    assert_eq!(refused["rules"][0]["id"], "role.authority");
+    let spoken = daemon.offhook(&["explain", &id]);
+    assert!(spoken.out.contains("role.authority"), "{}", spoken.out);
+}
+
+#[test]
+fn an_opt_out_is_honoured_and_delivered_without_being_held() {
+    let place = Place::new();
+    let sink = Sink::start(&place, SECRET, &[]);
+    let daemon = Scene::with_sink(&sink).start_in(place);
+    let call = Peer::new().call("booking", daemon.sip());
+    let id = the_call(&daemon);
+    wait_event(&daemon, &id, "play", 10);
+    call.press('8');
+    sink.wait_taken("opt_out", 1, seconds(10));
+    call.wait_bye(seconds(30));
+    assert_eq!(ended(&daemon, &id)["call"]["result"], "opted_out");
+}
+
+#[test]
+fn a_denial_in_time_withdraws_the_booking_and_nothing_is_sent() {
+    let place = Place::new();
+    let sink = Sink::start(&place, SECRET, &[]);
+    let daemon = Scene::with_sink(&sink).start_in(place);
+    let call = Peer::new().call("booking", daemon.sip());
+    let id = book(&daemon, &call);
+    call.press('2');
+    wait_event(&daemon, &id, "withdrawn", 10);
+    call.hang_up();
+    ended(&daemon, &id);
+    wait_for("the outcome at the sink", seconds(10), || {
+        (!sink.taken_of(&id).is_empty()).then_some(())
+    });
+    std::thread::sleep(ms(4000));
+    let taken = sink.taken_of(&id);
+    assert_eq!(taken.len(), 1, "the outcome alone: {taken:#?}");
+}
+
+#[test]
+fn the_upstream_may_fail_and_gets_the_same_id_again() {
+    let place = Place::new();
+    let sink = Sink::start(&place, SECRET, &["--fail", "2"]);
+    let daemon = Scene::with_sink(&sink).start_in(place);
+    let call = Peer::new().call("booking", daemon.sip());
+    let id = the_call(&daemon);
+    wait_event(&daemon, &id, "play", 10);
+    call.press('8');
+    let taken = sink.wait_taken("opt_out", 1, seconds(60));
+    let event = taken[0]["id"].as_str().expect("an id");
+    let tries = sink.deliveries();
+    assert!(
+        tries.iter().filter(|line| line["id"] == event).count() >= 2,
+        "{tries:#?}"
+    );
+}
+
+#[test]
+fn our_prompt_stops_within_fifteen_packets_of_the_callers_first() {
+    let daemon = Scene::default().start();
+    let (quiet, speech) = (
+        silence(3000),
+        [person("hello"), person("pbx-invalid")].concat(),
+    );
+    let path = daemon.place().file("caller.wav");
+    Sound::mono([quiet, speech, silence(3000)].concat()).write(&path);
+    let Some(tap) = Tap::start(daemon.place()) else {
+        return;
+    };
+    let baresip = Baresip::start(daemon.place(), &path, "pcmu/8000/1");
+    baresip.order("dial", &daemon.uri("booking"));
+    let id = the_call(&daemon);
+    wait_event(&daemon, &id, "barge_in", 20);
+    std::thread::sleep(ms(2500));
+    baresip.order("hangup", "");
+    ended(&daemon, &id);
+    let seen = rtp_of(&tap.stop());
+    let sent_to_us = |to: u16| (20_000..30_000).contains(&to);
+    let onset = seen
+        .iter()
+        .position(|p| sent_to_us(p.to.port()) && p.level() > SPEECH_DB)
+        .expect("the caller speaks");
+    let ours = seen[onset].to;
+    let until = seen[onset].at_us + 2_000_000;
+    let after = seen[onset..]
+        .iter()
+        .filter(|p| p.from == ours && p.at_us < until);
+    let after: Vec<_> = after.collect();
+    let last = after
+        .iter()
+        .rposition(|p| p.level() > SPEECH_DB)
+        .map_or(0, |last| last + 1);
+    assert!(
+        after.len() > 50,
+        "RTP never stops: {} packets in 2 s",
+        after.len()
+    );
+    assert!(
+        last <= 15,
+        "{last} packets of prompt after the caller's first speech packet"
+    );
+    println!("prompt packets after the caller's first speech packet: {last}");
+}
+
+#[test]
+fn a_prompt_is_heard_by_baresip_as_it_is_spoken() {
+    let daemon = Scene::default().start();
+    let path = daemon.place().file("caller.wav");
+    Sound::mono(silence(5000)).write(&path);
+    let baresip = Baresip::start(daemon.place(), &path, "pcma/8000/1");
+    baresip.order("dial", &daemon.uri("booking"));
+    let id = the_call(&daemon);
+    wait_event(&daemon, &id, "play", 10);
+    let detail = ended(&daemon, &id);
+    let tape = Sound::read(std::path::Path::new(
+        detail["recording"]["file"].as_str().expect("a recording"),
+    ));
+    let spoken = tape.channels[1]
+        .chunks(PACKET)
+        .filter(|packet| level(packet) > SPEECH_DB)
+        .count();
+    assert!(spoken > 100, "{spoken} packets of prompt in the recording");
+}
+
+#[test]
+fn sipps_own_key_capture_chooses_a_slot() {
+    let daemon = Scene::default().start();
+    let scenario = Sipp::scenario("key", daemon.sip(), daemon.place());
+    let mut sipp = scenario
+        .calls("booking")
+        .with(&["-d", "2500"])
+        .start(&daemon.place().file("sipp.log"));
+    let id = the_call(&daemon);
+    wait_event(&daemon, &id, "dtmf", 20);
+    wait_stage(&daemon, &id, "confirm");
+    assert!(sipp.finish(seconds(30)).success(), "{}", sipp.said());
+    let lines = timeline(&daemon, &id);
+    let keys = lines.iter().filter(|line| line["event"] == "dtmf").count();
+    assert_eq!(keys, 1, "one key, pressed once");
+}
+
+#[test]
+fn a_recording_is_as_long_as_the_call_and_repeats_its_events_offline() {
+    let daemon = Scene::default().start();
+    let speech = [
+        silence(2500),
+        person("hello"),
+        person("pbx-invalid"),
+        silence(1500),
+    ]
+    .concat();
+    write_mu_law(&speech, &daemon.place().file("speech.ul"));
+    let scenario = Sipp::scenario("speech", daemon.sip(), daemon.place());
+    let length = (speech.len() / 8).to_string();
+    let mut sipp = scenario
+        .calls("booking")
+        .with(&["-d", &length])
+        .start(&daemon.place().file("sipp.log"));
+    let id = the_call(&daemon);
+    assert!(sipp.finish(seconds(40)).success(), "{}", sipp.said());
+    let detail = ended(&daemon, &id);
+    let lines = detail["timeline"].as_array().expect("a timeline");
+    let tape = Sound::read(std::path::Path::new(
+        detail["recording"]["file"].as_str().expect("a recording"),
+    ));
+    let talked =
+        moment(lines, "ended").expect("an end") - moment(lines, "answered").expect("an answer");
+    let difference = tape.seconds() * 1000.0 - talked as f64;
+    assert!(
+        difference.abs() <= 40.0,
+        "the recording differs from the call by {difference} ms"
+    );
+    repeats_offline(&daemon, &detail, &tape);
+}
+
+/// `offhook analyze` on the two tracks hears what the live ear heard, to the frame.
+fn repeats_offline(daemon: &Daemon, detail: &Value, tape: &Sound) {
+    let (near, far) = (
+        daemon.place().file("near.wav"),
+        daemon.place().file("far.wav"),
+    );
+    Sound::mono(tape.channels[0].clone()).write(&near);
+    Sound::mono(tape.channels[1].clone()).write(&far);
+    let name = |path: &std::path::Path| path.display().to_string();
+    let offline = daemon.json_lines(&[
+        "analyze",
+        &name(&near),
+        "--far",
+        &name(&far),
+        "--answered-at",
+        "0",
+    ]);
+    let wanted = ["speech_start", "barge_in", "speech_end"];
+    let starts = detail["recording"]["starts_ms"]
+        .as_f64()
+        .expect("where it starts");
+    let live: Vec<_> = detail["timeline"]
+        .as_array()
+        .expect("a timeline")
+        .iter()
+        .filter(|line| wanted.iter().any(|name| line["event"] == *name))
+        .map(|line| {
+            (
+                line["event"].clone(),
+                line["ms"].as_f64().expect("a time") - starts,
+            )
+        })
+        .collect();
+    let offline: Vec<_> = offline
+        .iter()
+        .filter(|line| wanted.iter().any(|name| line["event"] == *name))
+        .map(|line| {
+            (
+                line["event"].clone(),
+                line["t"].as_f64().expect("a time") * 1000.0,
+            )
+        })
+        .collect();
+    assert!(!live.is_empty(), "something was heard");
+    let names = |events: &[(Value, f64)]| {
+        events
+            .iter()
+            .map(|(name, _)| name.clone())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(names(&live), names(&offline));
+    for ((name, live), (_, offline)) in live.iter().zip(&offline) {
+        assert!(
+            (live - offline).abs() <= 11.0,
+            "{name}: live {live} ms, offline {offline} ms"
+        );
+    }
+}
+
+/// A voicemail's greeting ending in its beep, and the sample after the beep.
+fn voicemail(place: &Place) -> (String, usize) {
+    let parts = ["vm-theperson", "vm-isunavail", "vm-intro"]
+        .map(person)
+        .concat();
+    let greeting = [silence(400), parts, silence(300), person("beep")].concat();
+    let end = greeting.len();
+    let path = place.file("voicemail.wav");
+    Sound::mono([greeting, silence(20_000)].concat()).write(&path);
+    (path.display().to_string(), end)
+}
+
+#[test]
+fn a_message_is_left_after_the_beep_of_a_voicemail() {
+    let place = Place::new();
+    let port = free_port();
+    let scene = Scene {
+        proxy: Some(format!("127.0.0.1:{port}")),
+        ..Scene::default()
+    };
+    let (greeting, beep_end) = voicemail(&place);
+    let daemon = scene.start_in(place);
+    let heard = daemon.place().name("heard.wav");
+    let listen = format!("127.0.0.1:{port}");
+    let _answering = daemon.offhook_running(
+        &[
+            "answer", "--listen", &listen, "--play", &greeting, "--record", &heard,
+        ],
+        "answer.log",
+    );
+    std::thread::sleep(ms(500));
+    let placed = daemon.json(&["originate", "5550100"]);
+    let id = placed["id"].as_str().expect("an id");
+    let detail = ended(&daemon, id);
+    assert_eq!(detail["call"]["result"], "message_left", "{detail:#}");
+    let sound = wait_for("what the voicemail recorded", seconds(15), || {
+        std::path::Path::new(&heard)
+            .is_file()
+            .then(|| Sound::read(std::path::Path::new(&heard)))
+    });
+    let packets: Vec<_> = sound.channels[0]
+        .chunks(PACKET)
+        .map(|packet| level(packet) > SPEECH_DB)
+        .collect();
+    let first = packets
+        .iter()
+        .position(|speaks| *speaks)
+        .expect("a message was left");
+    let spoken = packets.iter().filter(|speaks| **speaks).count();
+    assert!(
+        first * PACKET + PACKET >= beep_end,
+        "we spoke at sample {}, the beep ended at {beep_end}",
+        first * PACKET
+    );
+    assert!(spoken > 100, "{spoken} packets of message");
+}
+
+#[test]
+fn when_the_store_is_full_the_caller_is_told_so_and_nothing_is_promised() {
+    let place = Place::new();
+    let disk = place.file("disk");
+    std::fs::create_dir(&disk).expect("the test's directory can be written");
+    let mount = run(
+        "mount",
+        [
+            "-t",
+            "tmpfs",
+            "-o",
+            "size=4m",
+            "tmpfs",
+            disk.to_str().expect("a plain path"),
+        ],
+    );
+    if mount.code != 0 {
+        return skip("a full disk cannot be made: mount is not allowed");
+    }
+    let scene = Scene {
+        store: "disk/offhook.db".to_owned(),
+        ..Scene::default()
+    };
+    let daemon = scene.start_in(place);
+    let call = Peer::new().call("booking", daemon.sip());
+    let id = the_call(&daemon);
+    wait_event(&daemon, &id, "play", 10);
+    call.press('1');
+    wait_stage(&daemon, &id, "confirm");
+    // Writes until the disk is full; that it then fails is the point.
+    let _ = std::fs::write(disk.join("ballast"), vec![1; 8 << 20]);
+    call.press('1');
+    wait_event(&daemon, &id, "store_failed", 20);
+    wait_events(&daemon, &id, "play", 3);
+    let lines = timeline(&daemon, &id);
+    let said = |key: &str| {
+        lines
+            .iter()
+            .any(|l| l["event"] == "play" && l["detail"].as_str().is_some_and(|d| d.contains(key)))
+    };
+    assert!(said("not_kept"), "{lines:#?}");
+    assert!(!said("booked"), "{lines:#?}");
+    drop(call);
+    drop(daemon);
+    run("umount", ["-l", disk.to_str().expect("a plain path")]);
+}

@@ -113,6 +113,7 @@ impl Line {
             LegEvent::BargeIn { turn } => {
                 Self::new(Perception, "barge_in", format!("turn {}", turn.0))
             }
+            LegEvent::Turn { turn } => Self::new(Perception, "turn", turn.0.to_string()),
             LegEvent::BargeInRetracted => Self::new(Perception, "barge_in_retracted", ""),
             LegEvent::Answer {
                 class,

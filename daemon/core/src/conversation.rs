@@ -214,6 +214,7 @@ impl Conversation {
                 class, corrected, ..
             } => self.classified(class, corrected),
             LegEvent::MediaLost { ms } => self.media_lost(ms),
+            LegEvent::Turn { turn } => self.desk.turn = self.desk.turn.max(turn),
             other => self.heard_event(at, other),
         }
     }
@@ -304,6 +305,7 @@ impl Conversation {
             | LegEvent::Failed(_)
             | LegEvent::Ended(_)
             | LegEvent::Answer { .. }
+            | LegEvent::Turn { .. }
             | LegEvent::MediaLost { .. } => {}
         }
     }

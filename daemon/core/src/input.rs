@@ -102,6 +102,11 @@ pub enum LegEvent {
         /// The turn from now on.
         turn: Turn,
     },
+    /// The media edge raised the turn without a barge-in: speech, or a stop.
+    Turn {
+        /// The turn from now on.
+        turn: Turn,
+    },
     /// The barge-in was a cough or an "mhm".
     BargeInRetracted,
     /// Who or what answered, when it is known or corrected.

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use crate::desk::{Desk, Scene};
-use crate::id::ActionId;
+use crate::id::{ActionId, Turn};
 use crate::output::{Command, Play};
 
 /// Utterances that wait; a further one is dropped.
@@ -129,6 +129,8 @@ impl Mouth {
     pub(crate) fn stop(&mut self, desk: &mut Desk) -> Vec<ActionId> {
         if let Some(playing) = self.playing.take() {
             desk.command(Command::Stop { turn: desk.turn });
+            // The media edge raises the turn at each stop; what follows is of that turn.
+            desk.turn = Turn(desk.turn.0.saturating_add(1));
             self.stopped = Some(playing);
         }
         self.forget()

@@ -50,7 +50,8 @@ pub enum Command {
     HangUp,
     /// Say something; `Played` answers with the same number.
     Play(Play),
-    /// Fade the prompt out within the next packet.
+    /// Fade the prompt out within the next packet, and raise the turn. Never
+    /// stale: silence is right on any turn.
     Stop {
         /// The turn it was decided on.
         turn: Turn,

@@ -17,6 +17,8 @@ const SILENCE: u64 = 4_500 * MS;
 const UNSURE: u64 = 12_000 * MS;
 /// Speech that goes on for this long without a decisive pause is a recording.
 const MACHINE: u64 = 2_300 * MS;
+/// Less speech than this is none: 200 ms.
+const LEAST_SPEECH: u64 = 200 * MS;
 /// A person whose first turn goes on for this long was none.
 const NOT_HUMAN: u64 = 4_500 * MS;
 /// Pauses that tell a person, by the length of the speech before them.
@@ -34,6 +36,8 @@ pub(crate) struct Answer {
     answered: bool,
     /// From here on evidence counts: the start, then the answer.
     origin: u64,
+    /// Speech before it, in samples.
+    spoken_before: u64,
     /// First speech since then.
     first_speech: Option<u64>,
     /// When it was last voiced.
@@ -65,6 +69,7 @@ impl Answer {
         Self {
             answered: false,
             origin: 0,
+            spoken_before: 0,
             first_speech: None,
             last_voiced: 0,
             last_sound: 0,
@@ -88,7 +93,7 @@ impl Answer {
         report: &mut Report,
     ) {
         if evidence.answered && !self.answered {
-            self.begin(at);
+            self.begin(at, speech.spoken());
         }
         self.gather(at, evidence, speech);
         if let Some((class, confidence)) = evidence.tone.and_then(by_tone) {
@@ -106,12 +111,13 @@ impl Answer {
     }
 
     /// The call is answered: what early media said about speech is forgotten.
-    fn begin(&mut self, at: u64) {
+    fn begin(&mut self, at: u64, spoken_before: u64) {
         let frame = crate::FRAME as u64;
         let verdict = self.verdict.filter(|verdict| !is_by_speech(verdict.class));
         *self = Self {
             answered: true,
             origin: at - frame,
+            spoken_before,
             last_sound: at - frame,
             verdict,
             ..Self::new()
@@ -123,10 +129,19 @@ impl Answer {
             let start = utterance.start.max(self.origin);
             self.first_speech.get_or_insert(start);
             self.last_voiced = at - speech.pause(at);
+        } else if self.spoken(speech) < LEAST_SPEECH {
+            // A click, a cough, the end of a tone: nobody spoke yet.
+            self.first_speech = None;
+            self.spoken_before = speech.spoken();
         }
         if speech.is_voiced() || evidence.tonal {
             self.last_sound = at;
         }
+    }
+
+    /// Samples of speech since the origin.
+    fn spoken(&self, speech: &Speech) -> u64 {
+        speech.spoken() - self.spoken_before
     }
 
     /// The rule over span and pause.
@@ -143,6 +158,9 @@ impl Answer {
             return Some((AnswerClass::Machine, 75 + surplus.min(20) as u8));
         }
         if self.verdict.is_some() && self.class() != Some(AnswerClass::Silence) {
+            return None;
+        }
+        if self.spoken(speech) < LEAST_SPEECH {
             return None;
         }
         let pause = at - self.last_voiced;

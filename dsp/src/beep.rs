@@ -12,6 +12,10 @@ const MS: u64 = 8;
 const LENGTH: core::ops::RangeInclusive<u64> = 85 * MS..=1_700 * MS;
 /// Lowest and highest, Hz.
 const BAND: core::ops::Range<f32> = 370.0..2_250.0;
+/// Highest second tone of a beep of two, Hz.
+const HIGHEST: f32 = 3_800.0;
+/// A shorter one must begin out of quiet and end in it: 200 ms.
+const SHORT: u64 = 200 * MS;
 /// Speech before it.
 const SPOKEN_BEFORE: u64 = 500 * MS;
 /// Quiet of the tone after which it is over.
@@ -61,19 +65,22 @@ impl Beep {
 }
 
 fn is_beep(segment: &Segment) -> bool {
-    LENGTH.contains(&segment.length())
-        && BAND.contains(&segment.low)
-        && BAND.contains(&segment.high)
+    let in_band = BAND.contains(&segment.low) && segment.high < HIGHEST;
+    in_band && LENGTH.contains(&segment.length()) && is_tone(segment)
+}
+
+/// A held vowel is short, and begins and ends within speech.
+fn is_tone(segment: &Segment) -> bool {
+    segment.length() >= SHORT || (segment.from_quiet && segment.to_quiet)
 }
 
 /// No tone right before it, and not the same one within six seconds.
 fn is_alone(segment: &Segment, signal: &Signal) -> bool {
-    signal
-        .past()
-        .filter(|other| other.start < segment.start)
+    let earlier = signal.past().filter(|other| other.start < segment.start);
+    earlier
+        .filter(|other| other.length() >= *LENGTH.start() && is_tone(other))
         .all(|other| {
             let gap = segment.start.saturating_sub(other.end);
-            let is_long = other.length() >= *LENGTH.start();
-            !is_long || (gap > APART && (gap > ALONE_FOR || !other.resembles(segment)))
+            gap > APART && (gap > ALONE_FOR || !other.resembles(segment))
         })
 }

@@ -17,7 +17,7 @@ const SECOND_SHARE: f32 = 0.06;
 /// Softer tones are not looked for, dBov.
 const LOWEST_LEVEL: f32 = -50.0;
 /// The band of signalling tones, Hz.
-const BAND: core::ops::Range<f32> = 300.0..2_800.0;
+const BAND: core::ops::Range<f32> = 300.0..3_800.0;
 /// How far a steady tone's frequency may seem to move, Hz.
 const STEADY: f32 = 16.0;
 /// A tone has ended when the line falls by this much.
@@ -28,6 +28,8 @@ const FRAMES_TO_OPEN: u32 = 3;
 const FRAMES_TO_CLOSE: u32 = 3;
 /// Segments remembered.
 pub(crate) const SEGMENTS: usize = 8;
+/// A tone is recognised at most this many frames after its start.
+const LONGEST_LEAD: usize = 6;
 /// Frames of level remembered to find a beginning: 80 ms.
 const LEVELS: usize = 8;
 
@@ -39,6 +41,10 @@ pub(crate) struct Segment {
     /// Lower and upper frequency; both the same for a single tone.
     pub(crate) low: f32,
     pub(crate) high: f32,
+    /// The line was much softer right before its start.
+    pub(crate) from_quiet: bool,
+    /// The line fell right at its end.
+    pub(crate) to_quiet: bool,
 }
 
 impl Segment {
@@ -128,19 +134,15 @@ impl Signal {
 
     fn begin(&self, at: u64, sound: Sound, level_db: f32) -> Open {
         let loud = |level: &&f32| **level > level_db - DROP_DB;
-        let before = self
-            .levels
-            .iter()
-            .rev()
-            .take_while(loud)
-            .count()
-            .clamp(1, 6);
-        let start = at.saturating_sub((before * FRAME) as u64);
+        let before = self.levels.iter().rev().take_while(loud).count().max(1);
+        let start = at.saturating_sub((before.min(LONGEST_LEAD) * FRAME) as u64);
         let segment = Segment {
             start,
             end: at,
             low: sound.low,
             high: sound.high,
+            from_quiet: before <= LONGEST_LEAD,
+            to_quiet: false,
         };
         Open {
             segment,
@@ -161,6 +163,7 @@ impl Signal {
         if level_db < open.level_db - DROP_DB {
             let share = pair_power / libm::powf(10.0, open.level_db / 10.0);
             let left = libm::roundf(2.0 * FRAME as f32 * share) as u64;
+            open.segment.to_quiet = true;
             open.segment.end = at.saturating_sub(2 * FRAME as u64) + left;
             return self.close(open);
         }

@@ -6,16 +6,21 @@
 use crate::event::EventKind;
 use crate::{FRAME, report::Report};
 
-/// Speech begins above this probability …
-const ON: f32 = 0.6;
-/// … and over our own prompt above this.
-const ON_OVER_PROMPT: f32 = 0.8;
-/// It goes on above this.
+/// Evidence of speech, summed log-odds, at which it is reported: two or three
+/// frames that are sure, or more that are not …
+const ONSET: f32 = 4.0;
+/// … and twice as much over our own prompt.
+const ONSET_OVER_PROMPT: f32 = 8.0;
+/// One frame counts for at most this, either way.
+const MOST_EVIDENCE: f32 = 2.5;
+/// log-odds of a frame that says nothing.
+const NEUTRAL: f32 = 0.3;
+/// Speech goes on above this probability.
 const STAY: f32 = 0.35;
-/// Frames of likely speech before it is reported: 30 ms, of the last 5.
-const ONSET_FRAMES: u32 = 3;
-/// Over our own prompt: 60 ms, of the last 9.
-const ONSET_FRAMES_OVER_PROMPT: u32 = 6;
+/// Frames of speech over our own prompt that make talking on a barge-in: 60 ms.
+const FRAMES_OVER_PROMPT: u32 = 6;
+/// A beginning is placed at most this many frames back: 200 ms.
+const LONGEST_ONSET: u32 = 20;
 /// The window smears a beginning over this many samples before its first likely frame.
 const ONSET_LEAD: u64 = 80;
 /// A pause is reported after 120 ms.
@@ -32,7 +37,9 @@ const RETRACT_AFTER: u64 = 3_200;
 /// Turn taking of one line.
 #[derive(Clone, Debug)]
 pub(crate) struct Speech {
-    likely: u16,
+    /// Summed log-odds since it was last 0, and frames since.
+    evidence: f32,
+    likely: u32,
     /// Set while somebody speaks or pauses.
     current: Option<Utterance>,
     barged: Option<Barged>,
@@ -61,6 +68,7 @@ struct Barged {
 impl Speech {
     pub(crate) const fn new() -> Self {
         Self {
+            evidence: 0.0,
             likely: 0,
             current: None,
             barged: None,
@@ -111,17 +119,19 @@ impl Speech {
     }
 
     fn await_onset(&mut self, at: u64, probability: f32, far_recent: bool, report: &mut Report) {
-        let (threshold, frames, window) = if far_recent {
-            (ON_OVER_PROMPT, ONSET_FRAMES_OVER_PROMPT, 0x1FF)
+        let odds = probability.clamp(0.001, 0.999) / (1.0 - probability.clamp(0.001, 0.999));
+        let evidence = (libm::logf(odds) - NEUTRAL).clamp(-MOST_EVIDENCE, MOST_EVIDENCE);
+        self.evidence = (self.evidence + evidence).max(0.0);
+        self.likely = if self.evidence > 0.0 {
+            self.likely + 1
         } else {
-            (ON, ONSET_FRAMES, 0x1F)
+            0
         };
-        self.likely = (self.likely << 1) | u16::from(probability > threshold);
-        let seen = self.likely & window;
-        if seen.count_ones() < frames || seen & 1 == 0 {
+        let enough = if far_recent { ONSET_OVER_PROMPT } else { ONSET };
+        if self.evidence < enough {
             return;
         }
-        let oldest = u64::from(15 - seen.leading_zeros());
+        let oldest = u64::from(self.likely.min(LONGEST_ONSET)) - 1;
         let begin = at.saturating_sub((oldest + 1) * FRAME as u64);
         let start = begin
             .saturating_sub(ONSET_LEAD)
@@ -154,7 +164,7 @@ impl Speech {
             utterance.last_voiced = at;
             utterance.paused = false;
             utterance.frames_over_prompt += u32::from(far_recent);
-            if far_recent && utterance.frames_over_prompt >= ONSET_FRAMES_OVER_PROMPT {
+            if far_recent && utterance.frames_over_prompt >= FRAMES_OVER_PROMPT {
                 self.barge_in(&mut utterance, report);
             }
         }
@@ -176,6 +186,7 @@ impl Speech {
     fn finish(&mut self, utterance: Utterance, end: u64, report: &mut Report) {
         report.push(EventKind::SpeechEnd { end });
         self.current = None;
+        self.evidence = 0.0;
         self.likely = 0;
         self.last_end = Some(end);
         if utterance.barge_in && end - utterance.start < RETRACTABLE {

@@ -16,7 +16,7 @@ const SILENCE: u64 = 4_500 * MS;
 /// Nothing decided this long after the answer is doubt.
 const UNSURE: u64 = 12_000 * MS;
 /// Speech that goes on for this long without a decisive pause is a recording.
-const MACHINE: u64 = 2_300 * MS;
+const MACHINE: u64 = 2_000 * MS;
 /// Less speech than this is none: 200 ms.
 const LEAST_SPEECH: u64 = 200 * MS;
 /// A person whose first turn goes on for this long was none.
@@ -25,7 +25,7 @@ const NOT_HUMAN: u64 = 4_500 * MS;
 const HUMAN_PAUSES: [(u64, u64); 3] = [
     (900 * MS, 400 * MS),
     (1_800 * MS, 500 * MS),
-    (u64::MAX, 700 * MS),
+    (u64::MAX, 900 * MS),
 ];
 /// Only so long after the verdict it may change.
 const CORRECTION: u64 = 12_000 * MS;

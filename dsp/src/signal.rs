@@ -26,6 +26,8 @@ const DROP_DB: f32 = 6.0;
 const FRAMES_TO_OPEN: u32 = 3;
 /// Frames of something else that close it.
 const FRAMES_TO_CLOSE: u32 = 3;
+/// The windows hold a tone for 50 ms after its end.
+const AFTERMATH: u64 = 400;
 /// Segments remembered.
 pub(crate) const SEGMENTS: usize = 8;
 /// A tone is recognised at most this many frames after its start.
@@ -111,7 +113,7 @@ impl Signal {
 
     /// Whether this or one of the last frames was a tone: it is not speech.
     pub(crate) fn is_tonal(&self, at: u64) -> bool {
-        self.open().is_some() || (self.last_tonal > 0 && at - self.last_tonal <= 2 * FRAME as u64)
+        self.open().is_some() || (self.last_tonal > 0 && at - self.last_tonal <= AFTERMATH)
     }
 
     /// Takes the frame that ends at `at`; says which tone ended with it.
@@ -165,6 +167,7 @@ impl Signal {
             let left = libm::roundf(2.0 * FRAME as f32 * share) as u64;
             open.segment.to_quiet = true;
             open.segment.end = at.saturating_sub(2 * FRAME as u64) + left;
+            self.last_tonal = at;
             return self.close(open);
         }
         match sound.filter(|sound| open.fits(*sound)) {

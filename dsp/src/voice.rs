@@ -8,9 +8,9 @@ use crate::spectrum::{SHORT_BINS, Spectrum, decibels};
 /// Weights of the cues, by logistic regression on streams of speech in noise
 /// through a telephone channel; not tuned beyond that.
 const WEIGHTS: Cues = [
-    2.22, -4.76, -1.31, -2.36, 4.46, 0.45, 3.99, 2.78, 4.29, -0.75, 5.42, -0.74,
+    2.12, -5.05, -1.33, -2.68, 4.82, 0.72, 4.42, 2.54, 4.61, -0.21, 5.41, -0.97,
 ];
-const BIAS: f32 = -6.14;
+const BIAS: f32 = -6.34;
 
 /// Edges of the bands in bins of 31.25 Hz: 125 to 3,700 Hz, about equal in mel.
 const EDGES: [usize; 20] = [
@@ -24,7 +24,10 @@ const HIGHEST_FIRST_FLOOR: f32 = 1.6e-5 / BANDS as f32;
 /// Minima are taken over this many frames, twice: 0.8 to 1.6 s.
 const MINIMUM_FRAMES: u32 = 80;
 /// The mean of noise over the minimum of its smoothed bands.
-const MINIMUM_BIAS: f32 = 1.6;
+const MINIMUM_BIAS: f32 = 2.5;
+/// Bands are smoothed a little, and less where they fall, so that ends are seen soon.
+const RISE: f32 = 0.5;
+const FALL: f32 = 0.8;
 
 /// Pitch periods looked for: 2.5 to 17 ms (59 to 400 Hz).
 const LAGS: core::ops::Range<usize> = 20..137;
@@ -150,7 +153,12 @@ impl Voice {
         }
         self.frames = self.frames.wrapping_add(1).max(1);
         for (band, &power) in bands.iter().enumerate() {
-            self.smoothed[band] += 0.5 * (power - self.smoothed[band]);
+            let pace = if power < self.smoothed[band] {
+                FALL
+            } else {
+                RISE
+            };
+            self.smoothed[band] += pace * (power - self.smoothed[band]);
             self.minimum[band] = self.minimum[band].min(self.smoothed[band]);
             let lowest = self.minimum[band].min(self.minimum_before[band]);
             let target = (lowest * MINIMUM_BIAS).max(LOWEST_FLOOR);

@@ -12,15 +12,12 @@ use serde_json::Value;
 use crate::patience::{seconds, watch};
 use crate::picture;
 use crate::place::free_port;
-use crate::sound::{Sound, level};
+use crate::sound::{SPEECH_DB, Sound, level};
 use narrator::{Narrator, say};
 use stage::Stage;
 
 /// Samples in a packet of ours (20 ms).
 const PACKET: usize = 160;
-/// Above this a packet holds speech; comfort noise is some 20 dB below.
-const SPEECH_DB: f64 = -45.0;
-
 /// One line of the table at the end.
 struct Row {
     call: &'static str,

@@ -14,6 +14,7 @@ use offhook_dsp::g711::Law;
 use crate::patience::{ms, now, seconds, wait_for};
 use crate::place::free_rtp_pair;
 use crate::rtp::{Packet, key_payload};
+use crate::sound::{SPEECH_DB, level};
 
 /// Samples in a packet of 20 ms.
 const PACKET: usize = 160;
@@ -280,8 +281,33 @@ fn refusal_ack(invite: &str, answer: &Message) -> String {
 struct Line {
     speech: VecDeque<u8>,
     keys: VecDeque<char>,
-    heard: Vec<(Packet, SocketAddr)>,
+    heard: Vec<Heard>,
     sent: u32,
+    first_speech: Option<u32>,
+}
+
+/// An RTP packet that came.
+#[derive(Clone, Debug)]
+pub struct Heard {
+    /// The packet.
+    pub packet: Packet,
+    /// Who sent it.
+    pub from: SocketAddr,
+    /// How many packets we had sent by then.
+    pub after: u32,
+}
+
+impl Heard {
+    /// What it carries, where that is µ-law.
+    pub fn samples(&self) -> Vec<i16> {
+        let audio = self.packet.payload.iter().filter(|_| self.packet.kind == 0);
+        audio.map(|code| Law::Mu.decode(*code)).collect()
+    }
+
+    /// Whether it carries speech rather than silence or comfort noise.
+    pub fn speaks(&self) -> bool {
+        level(&self.samples()) > SPEECH_DB
+    }
 }
 
 /// A call that is up. Its RTP runs until it is dropped: speech, keys or silence
@@ -360,19 +386,32 @@ impl Call {
         });
     }
 
-    /// RTP packets that have come so far, and from where.
-    pub fn heard(&self) -> Vec<(Packet, SocketAddr)> {
+    /// RTP packets that have come so far.
+    pub fn heard(&self) -> Vec<Heard> {
         self.line().heard.clone()
     }
 
     /// The audio that has come so far, in order of arrival.
     pub fn heard_samples(&self) -> Vec<i16> {
+        self.line().heard.iter().flat_map(Heard::samples).collect()
+    }
+
+    /// How many packets came, up to the last with speech, after our own first
+    /// packet with speech, within the next two seconds; `None` before we spoke.
+    pub fn prompt_packets_after_speech(&self) -> Option<usize> {
         let line = self.line();
-        let audio = line.heard.iter().filter(|(packet, _)| packet.kind == 0);
-        audio
-            .flat_map(|(packet, _)| &packet.payload)
-            .map(|code| Law::Mu.decode(*code))
-            .collect()
+        let onset = line.first_speech?;
+        let came = line
+            .heard
+            .iter()
+            .filter(|heard| heard.after >= onset && heard.packet.kind == 0);
+        let speaks: Vec<_> = came.take(100).map(Heard::speaks).collect();
+        Some(
+            speaks
+                .iter()
+                .rposition(|speaks| *speaks)
+                .map_or(0, |last| last + 1),
+        )
     }
 
     /// Packets sent so far.
@@ -477,7 +516,12 @@ fn keep_heard(socket: &UdpSocket, line: &Mutex<Line>) {
             Ok((length, from)) => {
                 let packet = Packet::read(&bytes[..length]);
                 let mut line = line.lock().expect("no owner panics holding it");
-                line.heard.extend(packet.map(|packet| (packet, from)));
+                let after = line.sent;
+                line.heard.extend(packet.map(|packet| Heard {
+                    packet,
+                    from,
+                    after,
+                }));
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
             // The far port may be closed for a moment (ICMP).
@@ -538,5 +582,9 @@ fn speech(line: &mut Line) -> Vec<u8> {
     let length = line.speech.len().min(PACKET);
     let mut bytes: Vec<u8> = line.speech.drain(..length).collect();
     bytes.resize(PACKET, Law::Mu.silence());
+    let samples: Vec<_> = bytes.iter().map(|code| Law::Mu.decode(*code)).collect();
+    if line.first_speech.is_none() && level(&samples) > SPEECH_DB {
+        line.first_speech = Some(line.sent);
+    }
     bytes
 }

@@ -4,6 +4,9 @@
 
 use std::path::Path;
 
+/// Above this level a packet holds speech; comfort noise is some 20 dB below.
+pub const SPEECH_DB: f64 = -45.0;
+
 /// Samples of one file, channel by channel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sound {

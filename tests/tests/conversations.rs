@@ -11,15 +11,13 @@ use offhook_tests::scene::{SECRET, Scene};
 use offhook_tests::sink::Sink;
 use offhook_tests::sipp::Sipp;
 use offhook_tests::skip::skip;
-use offhook_tests::sound::{Sound, level};
+use offhook_tests::sound::{SPEECH_DB, Sound, level};
 use offhook_tests::speech::{person, silence, write_mu_law};
 use offhook_tests::tap::{Tap, rtp_of};
 use serde_json::Value;
 
 /// Samples in a packet of ours.
 const PACKET: usize = 160;
-/// Above this a packet holds speech.
-const SPEECH_DB: f64 = -45.0;
 
 fn calls(daemon: &Daemon) -> Vec<Value> {
     let calls = daemon.json(&["calls"]);

@@ -71,7 +71,7 @@ fn rtp_goes_on_without_a_gap_in_its_numbers() {
         (heard.len() >= 100).then_some(heard)
     });
     for pair in heard.windows(2) {
-        let (one, two) = (&pair[0].0, &pair[1].0);
+        let (one, two) = (&pair[0].packet, &pair[1].packet);
         assert_eq!(two.sequence, one.sequence.wrapping_add(1));
         assert_eq!(two.timestamp, one.timestamp.wrapping_add(160));
         assert_eq!(two.source, one.source);

@@ -1,6 +1,8 @@
 //! Incoming requests: which machine, which dialog, and the answers that need
 //! no call (RFC 3261 §8.2).
 
+use std::sync::Arc;
+
 use super::Endpoint;
 use super::send::{ALLOW, SUPPORTED};
 use crate::call::CallKey;
@@ -130,7 +132,7 @@ impl Endpoint {
         &mut self,
         flow: &Flow,
         request: &Request<'_>,
-        merge_key: Option<Box<[u8]>>,
+        merge_key: Option<Arc<[u8]>>,
     ) -> TransactionId {
         let reliable = flow.transport.is_reliable();
         let timers = self.config.timers;

@@ -1,6 +1,7 @@
 //! All live transactions: found by wire key or by id, bounded by the endpoint.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::Machine;
 use crate::call::CallKey;
@@ -33,9 +34,9 @@ pub(crate) struct Transaction {
     /// What answers repeat of the request, while answers are still to come.
     pub(crate) reply: Option<Box<ReplyHead>>,
     /// For an INVITE server: names the request over all its paths (RFC 3261 §8.2.2.2).
-    pub(crate) merge_key: Option<Box<[u8]>>,
+    pub(crate) merge_key: Option<Arc<[u8]>>,
     pub(crate) alarms: Alarms,
-    key: Box<[u8]>,
+    key: Arc<[u8]>,
 }
 
 impl Transaction {
@@ -67,9 +68,10 @@ impl Transaction {
 /// randomly keyed hash; their order is never looked at.
 #[derive(Debug, Default)]
 pub(crate) struct Table {
-    by_id: HashMap<TransactionId, Transaction>,
-    by_key: HashMap<Box<[u8]>, TransactionId>,
-    merges: HashMap<Box<[u8]>, TransactionId>,
+    /// Boxed, so that room once needed for a peak is small.
+    by_id: HashMap<TransactionId, Box<Transaction>>,
+    by_key: HashMap<Arc<[u8]>, TransactionId>,
+    merges: HashMap<Arc<[u8]>, TransactionId>,
     last_id: u64,
 }
 
@@ -85,7 +87,7 @@ impl Table {
         if let Some(merge_key) = &transaction.merge_key {
             self.merges.insert(merge_key.clone(), id);
         }
-        self.by_id.insert(id, transaction);
+        self.by_id.insert(id, Box::new(transaction));
         id
     }
 
@@ -98,14 +100,14 @@ impl Table {
     }
 
     pub(crate) fn get(&self, id: TransactionId) -> Option<&Transaction> {
-        self.by_id.get(&id)
+        self.by_id.get(&id).map(Box::as_ref)
     }
 
     pub(crate) fn get_mut(&mut self, id: TransactionId) -> Option<&mut Transaction> {
-        self.by_id.get_mut(&id)
+        self.by_id.get_mut(&id).map(Box::as_mut)
     }
 
-    pub(crate) fn remove(&mut self, id: TransactionId) -> Option<Transaction> {
+    pub(crate) fn remove(&mut self, id: TransactionId) -> Option<Box<Transaction>> {
         let transaction = self.by_id.remove(&id)?;
         self.by_key.remove(&transaction.key);
         if let Some(merge_key) = &transaction.merge_key {
@@ -152,10 +154,10 @@ fn push(key: &mut Vec<u8>, field: &[u8]) {
 }
 
 /// Key over all paths of one INVITE: From tag, Call-ID, CSeq.
-pub(crate) fn merge_key(core: &Core<'_>) -> Box<[u8]> {
+pub(crate) fn merge_key(core: &Core<'_>) -> Arc<[u8]> {
     let mut key = Vec::with_capacity(96);
     push(&mut key, core.from_tag().as_bytes());
     push(&mut key, core.call_id.as_bytes());
     key.extend_from_slice(&core.cseq.number.to_be_bytes());
-    key.into_boxed_slice()
+    key.into()
 }

@@ -11,6 +11,7 @@ pub mod settings;
 pub mod store;
 pub mod timeline;
 pub mod translate;
+pub mod upstream;
 pub mod voice;
 pub mod watchdog;
 pub mod wav;

@@ -12,6 +12,7 @@ use clap::{Parser, Subcommand};
 
 pub mod analyze;
 mod check;
+pub mod sink;
 
 /// It worked, or the answer is yes.
 pub const OK: u8 = 0;
@@ -43,6 +44,7 @@ enum Verb {
     /// Is the config right? All that a start would refuse, with line and key.
     Check,
     Analyze(analyze::AnalyzeArgs),
+    Sink(sink::SinkArgs),
 }
 
 /// What every verb is told beside its own arguments.
@@ -64,6 +66,7 @@ pub fn run() -> ExitCode {
     match arguments.verb {
         Verb::Check => ExitCode::from(check::run(&common)),
         Verb::Analyze(verb) => analyze::run(&verb, common.json),
+        Verb::Sink(verb) => sink::run(&verb, common.json),
     }
 }
 

@@ -553,6 +553,30 @@ pub(super) fn items(db: &Connection, conversation: ConversationId) -> rusqlite::
     .collect()
 }
 
+/// What a due row carries.
+#[derive(Clone, Debug)]
+pub enum DueContent {
+    /// An authorised action.
+    Action(OutboxRow),
+    /// The outcome of a conversation.
+    Outcome(Outcome),
+}
+
+impl Due {
+    /// What it carries; `None` when damaged.
+    pub fn content(&self) -> Option<DueContent> {
+        let kind = match self.action {
+            Some(_) => Kind::Action,
+            None => Kind::Outcome,
+        };
+        match what(self.conversation, kind, self.payload.as_deref()?).ok()? {
+            What::Action(row) => Some(DueContent::Action(row)),
+            What::Outcome(outcome) => Some(DueContent::Outcome(outcome)),
+            _ => None,
+        }
+    }
+}
+
 /// What a payload says.
 ///
 /// # Errors

@@ -501,9 +501,14 @@ impl Rows {
             .map(drop)
     }
 
+    /// Rows that failed more than twice on their own account keep their wait:
+    /// it is they, not the receiver.
     fn hasten(&self, effects: &mut Effects) -> rusqlite::Result<()> {
         effects.ready = true;
-        self.run("UPDATE outbox SET next_ms = 0 WHERE state = 0 AND first = 1 AND next_ms > 0")
+        self.run(
+            "UPDATE outbox SET next_ms = 0
+             WHERE state = 0 AND first = 1 AND next_ms > 0 AND strikes <= 2",
+        )
     }
 
     /// Payloads, salt, numbers and names go; the chained hashes stay.

@@ -6,6 +6,8 @@ pub mod cli;
 pub mod clock;
 pub mod control;
 pub mod logging;
+pub mod media;
+pub mod recorder;
 pub mod resample;
 pub mod settings;
 pub mod store;

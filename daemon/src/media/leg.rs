@@ -1,0 +1,757 @@
+//! One leg: a step function of packets, ticks and orders.
+//!
+//! It joins the line (what is heard), the mouth (what is said), the keypad and
+//! the sender, and holds no socket, ring or clock: what leaves goes through an
+//! [`Outlet`], so that it runs the same in a media thread, in a test of a
+//! minute in no time, and under callgrind. Does not allocate, free or block.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use heapless::Deque;
+use offhook_dsp::{EventKind, FRAME, Source, ToneKind};
+use offhook_sip::rtp::{
+    Arrival, CLOCK_RATE, Content, Latch, TelephoneEvent, Template, Verdict, View,
+};
+
+use super::board::Figures;
+use super::keys::Keypad;
+use super::line::{Heard, Line};
+use super::mouth::Mouth;
+use super::ring::Mark;
+use super::sender::{Packet, SAMPLES_MAX, Sender, Turn, packet_samples};
+use super::words::{Digit, Order, Report, ReportKind, Script, SlotId, Stream, Summary};
+
+/// Reports kept while the ring is full (DESIGN: "the ear keeps up to 8").
+const KEPT: usize = 8;
+/// The longest packet of sound that is taken: 200 ms (RFC 3551 §4.2).
+const PAYLOAD_MAX: usize = 1_600;
+/// Ticks between two notices to the board.
+const PUBLISH_TICKS: u32 = 10;
+/// No packet for this long is reported, and again each time it has passed.
+const MEDIA_LOST: Duration = Duration::from_secs(1);
+const MEDIA_LOST_AGAIN: Duration = Duration::from_secs(5);
+
+/// What RTCP knows of the other side.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Remote {
+    /// 0 when unknown.
+    pub round_trip_us: u32,
+    /// Packets of ours that it has lost.
+    pub lost: i32,
+}
+
+/// Where a leg's doings go. Nothing here may wait.
+pub trait Outlet {
+    /// Sends a datagram; `false` if the system did not take it.
+    fn send(&mut self, target: SocketAddr, packet: &[u8]) -> bool;
+    /// Passes a copy of a report on; `false` if there is no room.
+    fn report(&mut self, report: &Report) -> bool;
+    /// Takes a script to be freed elsewhere.
+    fn free(&mut self, script: Arc<Script>);
+    /// Puts a frame on tape; `false` if it is full.
+    fn tape(&mut self, mark: Mark, line: &[i16; FRAME], ours: &[i16; FRAME]) -> bool;
+    /// A recording is so many frames long, and ends.
+    fn end_tape(&mut self, recording: u32, frames: u32);
+    /// Puts figures on the board.
+    fn publish(&mut self, figures: &Figures);
+    /// What the board says of the other side.
+    fn remote(&self) -> Remote;
+}
+
+/// What a new leg is given.
+#[derive(Clone, Copy, Debug)]
+pub struct Birth {
+    /// Its name.
+    pub slot: SlotId,
+    /// The header of its packets.
+    pub template: Template,
+    /// First sequence number.
+    pub sequence: u16,
+    /// First timestamp.
+    pub timestamp: u32,
+    /// Shapes its noise.
+    pub seed: u32,
+}
+
+/// Reports that wait for room in the ring.
+struct Reporter {
+    slot: SlotId,
+    kept: Deque<Report, KEPT>,
+    lost: u32,
+    lost_ever: u32,
+}
+
+impl Reporter {
+    fn report(&mut self, out: &mut impl Outlet, at: Duration, sample: u64, kind: ReportKind) {
+        let report = Report {
+            slot: self.slot,
+            at,
+            sample,
+            kind,
+        };
+        if self.lost > 0 {
+            self.lose();
+            return;
+        }
+        if self.kept.is_empty() && out.report(&report) {
+            return;
+        }
+        if self.kept.push_back(report).is_err() {
+            self.lose();
+        }
+    }
+
+    fn lose(&mut self) {
+        self.lost = self.lost.saturating_add(1);
+        self.lost_ever = self.lost_ever.saturating_add(1);
+    }
+
+    /// Passes on what waited, then says how much was lost. `false` if there is no room yet.
+    fn flush(
+        &mut self,
+        out: &mut impl Outlet,
+        stand: impl FnOnce(u32) -> (Duration, u64, ReportKind),
+    ) -> bool {
+        while let Some(report) = self.kept.front() {
+            if !out.report(report) {
+                return false;
+            }
+            self.kept.pop_front();
+        }
+        if self.lost == 0 {
+            return true;
+        }
+        let (at, sample, kind) = stand(self.lost);
+        let slot = self.slot;
+        let told = out.report(&Report {
+            slot,
+            at,
+            sample,
+            kind,
+        });
+        if told {
+            self.lost = 0;
+        }
+        told
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Counters {
+    malformed: u32,
+    foreign: u32,
+    unheard: u32,
+    flooded: u32,
+    unsent: u32,
+    tape_gaps: u32,
+}
+
+/// What a frame was found to need, once it has been heard.
+#[derive(Clone, Copy)]
+enum Need {
+    Onset { start: u64, over_prompt: bool },
+    Tone { key: u8 },
+}
+
+/// The recording that runs, and the frame of the line with which it began.
+#[derive(Clone, Copy)]
+struct Tape {
+    recording: u32,
+    from: u64,
+}
+
+/// All of a leg but the line: what frames are passed to while it is heard.
+struct Desk {
+    reporter: Reporter,
+    mouth: Mouth,
+    keypad: Keypad,
+    sender: Sender,
+    latch: Option<Latch>,
+    stream: Option<Stream>,
+    counters: Counters,
+    tape: Option<Tape>,
+    speaking: bool,
+    needs: heapless::Vec<Need, 8>,
+    echo: heapless::Vec<i16, SAMPLES_MAX>,
+    /// Our timestamp of the line's sample 0.
+    echo_base: u32,
+}
+
+/// One leg.
+pub struct Leg {
+    line: Line,
+    desk: Desk,
+    tick: u32,
+    phase: u32,
+    last_packet: Duration,
+    lost_after: Duration,
+    summary: Option<Summary>,
+    closed: bool,
+}
+
+impl Leg {
+    /// A leg that knows no peer yet.
+    pub fn new(birth: Birth) -> Self {
+        Self {
+            line: Line::new(birth.seed),
+            desk: Desk {
+                reporter: Reporter {
+                    slot: birth.slot,
+                    kept: Deque::new(),
+                    lost: 0,
+                    lost_ever: 0,
+                },
+                mouth: Mouth::new(birth.seed),
+                keypad: Keypad::default(),
+                sender: Sender::new(birth.template, birth.sequence, birth.timestamp),
+                latch: None,
+                stream: None,
+                counters: Counters::default(),
+                tape: None,
+                speaking: false,
+                needs: heapless::Vec::new(),
+                echo: heapless::Vec::new(),
+                echo_base: birth.timestamp,
+            },
+            tick: 0,
+            // Neighbours send in different ticks.
+            phase: u32::from(birth.slot.index),
+            last_packet: Duration::ZERO,
+            lost_after: MEDIA_LOST,
+            summary: None,
+            closed: false,
+        }
+    }
+
+    /// Its name.
+    pub fn slot(&self) -> SlotId {
+        self.desk.reporter.slot
+    }
+
+    /// `Closed` has been reported: nothing more comes.
+    pub fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// Packets that were dropped unread, because there were too many.
+    pub fn count_flood(&mut self, packets: u32) {
+        let flooded = &mut self.desk.counters.flooded;
+        *flooded = flooded.saturating_add(packets);
+    }
+
+    /// A datagram came.
+    pub fn on_packet(
+        &mut self,
+        now: Duration,
+        from: SocketAddr,
+        bytes: &[u8],
+        out: &mut impl Outlet,
+    ) {
+        if self.summary.is_some() {
+            return;
+        }
+        let Ok(packet) = View::parse(bytes) else {
+            self.desk.counters.malformed += 1;
+            return;
+        };
+        if !self.desk.admit(now, from, &packet, self.line.heard(), out) {
+            return;
+        }
+        self.last_packet = now;
+        self.lost_after = MEDIA_LOST;
+        let Some(content) = self.desk.content(&packet) else {
+            self.desk.counters.malformed += 1;
+            return;
+        };
+        if content == Content::Event {
+            self.hear_key(now, &packet, out);
+        }
+        self.hear_packet(now, &packet, content, out);
+    }
+
+    /// 10 ms have passed.
+    pub fn on_tick(&mut self, now: Duration, out: &mut impl Outlet) {
+        self.tick = self.tick.wrapping_add(1);
+        if self.summary.is_some() {
+            self.try_close(now, out);
+            return;
+        }
+        let Some(stream) = &self.desk.stream else {
+            return;
+        };
+        let samples = packet_samples(stream.ptime_ms);
+        let receives = stream.direction.receives();
+        let Self { line, desk, .. } = self;
+        line.tick(now, |heard| desk.hear(now, &heard, out));
+        self.meet_needs(now, out);
+        let key = self.desk.keypad.tick(now);
+        self.desk.report_digit(now, self.line.heard(), key, out);
+        self.watch(now, receives, out);
+        let every = (samples / FRAME) as u32;
+        if self.tick.wrapping_add(self.phase).is_multiple_of(every) {
+            self.speak(now, samples, out);
+        }
+        self.flush(now, out);
+        if self.tick.is_multiple_of(PUBLISH_TICKS) {
+            out.publish(&self.figures(now));
+        }
+    }
+
+    /// An order came.
+    pub fn on_order(&mut self, now: Duration, order: Order, out: &mut impl Outlet) {
+        let sample = self.line.heard();
+        let desk = &mut self.desk;
+        match order {
+            Order::Play { script, .. } if self.summary.is_some() => out.free(script),
+            _ if self.summary.is_some() => {}
+            Order::Connect(stream) => self.connect(now, stream),
+            Order::Answered => self.line.answer(),
+            Order::Play {
+                turn,
+                play,
+                script,
+                interruptible,
+            } => {
+                let done = desk.mouth.play(turn, play, script, interruptible);
+                desk.answer_command(now, sample, turn, done.is_ok(), out);
+            }
+            Order::Stop { turn } => {
+                let done = desk.mouth.stop(turn);
+                desk.answer_command(now, sample, turn, done.is_ok(), out);
+            }
+            Order::Resume { turn, play } => {
+                let done = desk.mouth.resume(turn, play);
+                desk.answer_command(now, sample, turn, done.is_ok(), out);
+            }
+            Order::Collect { secret } => desk.keypad.collect(secret),
+            Order::SendDigits(digits) => {
+                desk.sender.push_keys(&digits);
+            }
+            Order::Echo => {
+                desk.echo_base = desk.sender.timestamp().wrapping_sub(sample as u32);
+                desk.mouth.echo();
+            }
+            Order::Tone { hz } => desk.mouth.tone(hz),
+            Order::Record(recording) => {
+                desk.tape.get_or_insert(Tape {
+                    recording,
+                    from: sample / FRAME as u64,
+                });
+            }
+            Order::Close => self.close(now, out),
+        }
+    }
+
+    fn connect(&mut self, now: Duration, stream: Stream) {
+        let desk = &mut self.desk;
+        match &mut desk.latch {
+            Some(latch) => latch.signal(stream.remote_rtp),
+            None => {
+                desk.latch = Some(Latch::new(stream.remote_rtp));
+                self.line.begin(now);
+                self.last_packet = now;
+            }
+        }
+        self.line.connect(stream.receive.clone());
+        desk.keypad.connect(stream.telephone_event.is_some());
+        desk.sender.connect(&stream);
+        desk.stream = Some(stream);
+    }
+
+    fn hear_packet(
+        &mut self,
+        now: Duration,
+        packet: &View<'_>,
+        content: Content,
+        out: &mut impl Outlet,
+    ) {
+        let arrival = Arrival {
+            ssrc: packet.ssrc(),
+            sequence: packet.sequence(),
+            timestamp: packet.timestamp(),
+            marker: packet.marker(),
+            payload_type: packet.payload_type(),
+            content,
+            payload: packet.payload(),
+        };
+        let Self { line, desk, .. } = self;
+        let prompts = desk.mouth.packets();
+        line.receive(now, arrival, prompts, |heard| desk.hear(now, &heard, out));
+        self.meet_needs(now, out);
+        self.desk.send_echo(self.line.heard(), out);
+    }
+
+    fn hear_key(&mut self, now: Duration, packet: &View<'_>, out: &mut impl Outlet) {
+        let Some(event) = TelephoneEvent::parse(packet.payload()) else {
+            self.desk.counters.malformed += 1;
+            return;
+        };
+        let key = self
+            .desk
+            .keypad
+            .hear_event(packet.timestamp(), packet.marker(), event);
+        self.desk.report_digit(now, self.line.heard(), key, out);
+    }
+
+    /// Acts on what the frames just heard were found to need.
+    fn meet_needs(&mut self, now: Duration, out: &mut impl Outlet) {
+        let sample = self.line.heard();
+        let needs = core::mem::take(&mut self.desk.needs);
+        for need in needs {
+            match need {
+                Need::Onset { start, over_prompt } => {
+                    let onset = self.line.onset(start, now, self.desk.mouth.packets());
+                    self.desk.mouth.hear_onset(onset, now, over_prompt);
+                    self.desk.drain_mouth(now, sample, out);
+                }
+                Need::Tone { key } => {
+                    let digit = self.desk.keypad.hear_tone(now, key);
+                    self.desk.report_digit(now, sample, digit, out);
+                }
+            }
+        }
+    }
+
+    /// Sends the packet of this tick, or lets its time pass.
+    fn speak(&mut self, now: Duration, samples: usize, out: &mut impl Outlet) {
+        let mut sound = [0; SAMPLES_MAX];
+        let Some(target) = self.desk.target().filter(|_| !self.desk.mouth.echoes()) else {
+            self.desk.mouth.settle(now);
+            self.desk.sender.skip(samples);
+            self.pass_to_ear(&sound[..samples], 0);
+            self.desk.drain_mouth(now, self.line.heard(), out);
+            return;
+        };
+        let desk = &mut self.desk;
+        let mut packet = Packet::new();
+        let mut talks = 0u8;
+        if let Turn::Sound = desk.sender.begin(samples, &mut packet) {
+            for (index, frame) in sound[..samples].as_chunks_mut().0.iter_mut().enumerate() {
+                talks |= u8::from(desk.mouth.frame(now, frame)) << index;
+                desk.sender.overlay(frame);
+            }
+            desk.sender
+                .sound(&sound[..samples], talks != 0, &mut packet);
+        }
+        if talks != 0 {
+            desk.mouth.count_packet();
+        }
+        desk.counters.unsent += u32::from(!out.send(target, &packet));
+        self.pass_to_ear(&sound[..samples], talks);
+        self.desk.drain_mouth(now, self.line.heard(), out);
+    }
+
+    /// The ear has to know what we send; bit `n` of `talks` is a prompt in frame `n`.
+    fn pass_to_ear(&mut self, sound: &[i16], talks: u8) {
+        for (index, frame) in sound.as_chunks().0.iter().enumerate() {
+            self.line.sent(frame, talks >> index & 1 == 1);
+        }
+    }
+
+    /// Reports that packets have stopped while they are due.
+    fn watch(&mut self, now: Duration, receives: bool, out: &mut impl Outlet) {
+        if !receives {
+            self.last_packet = now;
+        }
+        let silent = now.saturating_sub(self.last_packet);
+        if silent < self.lost_after {
+            return;
+        }
+        self.lost_after += MEDIA_LOST_AGAIN;
+        let ms = u32::try_from(silent.as_millis()).unwrap_or(u32::MAX);
+        let sample = self.line.heard();
+        let reporter = &mut self.desk.reporter;
+        reporter.report(out, now, sample, ReportKind::MediaLost { ms });
+    }
+
+    fn flush(&mut self, now: Duration, out: &mut impl Outlet) -> bool {
+        let sample = self.line.heard();
+        let desk = &mut self.desk;
+        let (speaking, turn) = (desk.speaking, desk.mouth.turn());
+        desk.reporter.flush(out, |count| {
+            let kind = ReportKind::EventsLost {
+                count,
+                speaking,
+                turn,
+            };
+            (now, sample, kind)
+        })
+    }
+
+    fn close(&mut self, now: Duration, out: &mut impl Outlet) {
+        if self.desk.stream.is_some() {
+            let Self { line, desk, .. } = self;
+            line.finish(now, |heard| desk.hear(now, &heard, out));
+            self.meet_needs(now, out);
+        }
+        let sample = self.line.heard();
+        self.desk.mouth.close(now);
+        self.desk.drain_mouth(now, sample, out);
+        if let Some(tape) = self.desk.tape {
+            out.end_tape(tape.recording, (sample / FRAME as u64 - tape.from) as u32);
+        }
+        out.publish(&self.figures(now));
+        self.summary = Some(self.summarise(out.remote()));
+        self.try_close(now, out);
+    }
+
+    /// `Closed` is never lost: it waits for room.
+    fn try_close(&mut self, now: Duration, out: &mut impl Outlet) {
+        let Some(summary) = self.summary else { return };
+        if self.closed || !self.flush(now, out) {
+            return;
+        }
+        let report = Report {
+            slot: self.slot(),
+            at: now,
+            sample: self.line.heard(),
+            kind: ReportKind::Closed(Summary {
+                events_lost: self.desk.reporter.lost_ever,
+                ..summary
+            }),
+        };
+        self.closed = out.report(&report);
+    }
+
+    fn figures(&self, now: Duration) -> Figures {
+        let (sent, sent_octets) = self.desk.sender.sent();
+        let reception = self.line.receiver().reception();
+        let received = reception.copied().unwrap_or_default();
+        Figures {
+            generation: self.slot().generation,
+            at: now,
+            timestamp: self.desk.sender.timestamp(),
+            sent,
+            sent_octets,
+            remote_ssrc: reception.map(|reception| reception.ssrc),
+            received: received.received,
+            expected: reception.map_or(0, |reception| reception.expected()),
+            highest: received.highest,
+            lost: reception.map_or(0, |reception| reception.lost()),
+            jitter: received.jitter(),
+        }
+    }
+
+    fn summarise(&self, remote: Remote) -> Summary {
+        let desk = &self.desk;
+        let stats = self.line.receiver().stats();
+        let reception = self.line.receiver().reception();
+        let (barge_ins, worst_cut) = desk.mouth.barge_ins();
+        Summary {
+            length_samples: self.line.heard(),
+            received: stats.packets,
+            lost: reception.map_or(0, |reception| reception.lost()),
+            late: stats.late,
+            duplicate: stats.duplicate,
+            reordered: stats.reordered,
+            jumps: stats.jumps + stats.ssrc_changes,
+            malformed: desk.counters.malformed,
+            foreign: desk.counters.foreign,
+            unheard: desk.counters.unheard,
+            flooded: desk.counters.flooded.saturating_add(stats.ahead),
+            concealed_ms: milliseconds(stats.concealed),
+            stopped_ms: milliseconds(stats.stopped),
+            waits: stats.waits,
+            jitter_us: reception.map_or(0, |reception| reception.jitter() * 125),
+            sent: desk.sender.sent().0,
+            unsent: desk.counters.unsent,
+            shifts: self.line.shifts(),
+            tape_gaps: desk.counters.tape_gaps,
+            events_lost: desk.reporter.lost_ever,
+            barge_ins,
+            worst_cut,
+            round_trip_us: remote.round_trip_us,
+            remote_lost: remote.lost,
+        }
+    }
+}
+
+impl Desk {
+    /// Whether a packet is the peer's and we listen.
+    fn admit(
+        &mut self,
+        now: Duration,
+        from: SocketAddr,
+        packet: &View<'_>,
+        sample: u64,
+        out: &mut impl Outlet,
+    ) -> bool {
+        let (Some(latch), Some(stream)) = (&mut self.latch, &self.stream) else {
+            self.counters.foreign += 1;
+            return false;
+        };
+        match latch.judge(now, from, packet) {
+            Verdict::Foreign => {
+                self.counters.foreign += 1;
+                return false;
+            }
+            Verdict::Heard => {}
+            Verdict::Latched => {
+                let kind = ReportKind::Latched(latch.target());
+                self.reporter.report(out, now, sample, kind);
+            }
+        }
+        if !stream.direction.receives() {
+            self.counters.unheard += 1;
+            return false;
+        }
+        true
+    }
+
+    /// What a packet carries by its payload type; `None` if that was not agreed on.
+    fn content(&self, packet: &View<'_>) -> Option<Content> {
+        let stream = self.stream.as_ref()?;
+        let payload_type = packet.payload_type();
+        let length = packet.payload().len();
+        if stream
+            .receive
+            .iter()
+            .any(|(known, _)| *known == payload_type)
+        {
+            let samples = u32::try_from(length).ok()?;
+            return (1..=PAYLOAD_MAX)
+                .contains(&length)
+                .then_some(Content::Audio { samples });
+        }
+        if Some(payload_type) == stream.telephone_event {
+            return Some(Content::Event);
+        }
+        (Some(payload_type) == stream.comfort_noise).then_some(Content::ComfortNoise)
+    }
+
+    /// Where packets go, if any may.
+    fn target(&self) -> Option<SocketAddr> {
+        let stream = self.stream.as_ref()?;
+        let nowhere = stream.remote_rtp.ip().is_unspecified() || stream.remote_rtp.port() == 0;
+        let target = self.latch.as_ref()?.target();
+        (stream.direction.sends() && !nowhere).then_some(target)
+    }
+
+    /// One frame was heard.
+    fn hear(&mut self, now: Duration, heard: &Heard<'_>, out: &mut impl Outlet) {
+        for event in heard.events {
+            if self.takes_note(&event.kind) {
+                self.reporter
+                    .report(out, now, heard.at, ReportKind::Ear(*event));
+            }
+        }
+        self.put_on_tape(heard, out);
+        let returned = self.mouth.echoes() && heard.source == Source::Received;
+        if !returned || self.echo.is_full() {
+            self.send_echo(heard.at - FRAME as u64, out);
+        }
+        if returned {
+            let kept = self.echo.extend_from_slice(heard.near).is_ok();
+            debug_assert!(kept, "room was just made");
+        }
+    }
+
+    /// Notes what an event asks of the leg; gives whether the event itself is reported.
+    fn takes_note(&mut self, kind: &EventKind) -> bool {
+        let need = match *kind {
+            EventKind::SpeechStart { start } => {
+                self.speaking = true;
+                Need::Onset {
+                    start,
+                    over_prompt: false,
+                }
+            }
+            EventKind::BargeIn { start } => Need::Onset {
+                start,
+                over_prompt: true,
+            },
+            EventKind::Dtmf { digit, .. } => Need::Tone { key: digit },
+            EventKind::SpeechEnd { .. } => {
+                self.speaking = false;
+                return true;
+            }
+            EventKind::Tone { kind, .. } => {
+                return kind != ToneKind::Dtmf || !self.keypad.is_secret();
+            }
+            EventKind::SpeechPause { .. }
+            | EventKind::BargeInRetracted
+            | EventKind::Answer { .. }
+            | EventKind::AnswerCorrected { .. }
+            | EventKind::Beep { .. }
+            | EventKind::Silence { .. } => return true,
+        };
+        let full = self.needs.push(need).is_err();
+        self.reporter.lost_ever += u32::from(full);
+        !matches!(need, Need::Tone { .. })
+    }
+
+    fn put_on_tape(&mut self, heard: &Heard<'_>, out: &mut impl Outlet) {
+        let Some(tape) = self.tape else { return };
+        let mark = Mark {
+            recording: tape.recording,
+            frame: (heard.at / FRAME as u64 - 1).saturating_sub(tape.from) as u32,
+        };
+        // A secret is not kept, however it is told.
+        let silence = [0; FRAME];
+        let near = if self.keypad.is_secret() {
+            &silence
+        } else {
+            heard.near
+        };
+        let ours = if self.mouth.echoes() { near } else { heard.far };
+        self.counters.tape_gaps += u32::from(!out.tape(mark, near, ours));
+    }
+
+    /// Returns what was heard up to line position `until`.
+    fn send_echo(&mut self, until: u64, out: &mut impl Outlet) {
+        if self.echo.is_empty() {
+            return;
+        }
+        if let Some(target) = self.target() {
+            let position = until - self.echo.len() as u64;
+            let timestamp = self.echo_base.wrapping_add(position as u32);
+            let mut packet = Packet::new();
+            self.sender.echo(&self.echo, timestamp, &mut packet);
+            self.counters.unsent += u32::from(!out.send(target, &packet));
+        }
+        self.echo.clear();
+    }
+
+    fn answer_command(
+        &mut self,
+        now: Duration,
+        sample: u64,
+        turn: u32,
+        done: bool,
+        out: &mut impl Outlet,
+    ) {
+        if !done {
+            self.reporter
+                .report(out, now, sample, ReportKind::Stale { turn });
+        }
+        self.drain_mouth(now, sample, out);
+    }
+
+    fn report_digit(
+        &mut self,
+        now: Duration,
+        sample: u64,
+        digit: Option<Digit>,
+        out: &mut impl Outlet,
+    ) {
+        if let Some(digit) = digit {
+            self.reporter
+                .report(out, now, sample, ReportKind::Digit(digit));
+        }
+    }
+
+    fn drain_mouth(&mut self, now: Duration, sample: u64, out: &mut impl Outlet) {
+        while let Some(kind) = self.mouth.pop_report() {
+            self.reporter.report(out, now, sample, kind);
+        }
+        while let Some(script) = self.mouth.pop_freed() {
+            out.free(script);
+        }
+    }
+}
+
+fn milliseconds(samples: u64) -> u32 {
+    u32::try_from(samples * 1_000 / u64::from(CLOCK_RATE)).unwrap_or(u32::MAX)
+}

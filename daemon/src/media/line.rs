@@ -1,0 +1,407 @@
+//! What a leg hears: packets to frames, frames to the ear, each paired with
+//! what we sent at the time.
+//!
+//! It decides nothing about what it hears. Called by the leg for every packet
+//! and tick; does not allocate or block.
+
+use std::time::Duration;
+
+use offhook_dsp::conceal::Concealer;
+use offhook_dsp::noise::{ComfortNoise, level_of_payload};
+use offhook_dsp::{Ear, Events, FRAME, Source};
+use offhook_sip::rtp::{Arrival, Fill, Piece, Receiver};
+
+use super::mouth::Onset;
+use super::words::{Codec, ReceiveTypes};
+
+/// Frames of ours that are kept for pairing: 320 ms.
+const FAR_FRAMES: u64 = 32;
+/// The line lags this much behind what we sent before it is re-centred: 240 ms.
+const FAR_LAG_MAX: u64 = 24;
+/// Where it is re-centred to: the frames of one usual packet.
+const FAR_LAG: u64 = 2;
+/// Packets whose arrival is remembered: 1.28 s, longer than an onset takes to be sure of.
+const ARRIVALS: usize = 64;
+
+/// One frame as it was heard.
+pub struct Heard<'a> {
+    /// From the line.
+    pub near: &'a [i16; FRAME],
+    /// What we sent.
+    pub far: &'a [i16; FRAME],
+    /// What the ear made of it.
+    pub events: &'a Events,
+    /// Where `near` is from.
+    pub source: Source,
+    /// Samples heard so far, this frame included.
+    pub at: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Sent {
+    frame: [i16; FRAME],
+    prompt: bool,
+}
+
+/// What we sent, kept until it pairs with what we hear.
+struct Far {
+    ring: [Sent; FAR_FRAMES as usize],
+    written: u64,
+    /// Frame `n` of the line pairs with frame `n + shift` of ours, once known.
+    shift: Option<i64>,
+    shifts: u32,
+}
+
+impl Far {
+    const fn new() -> Self {
+        let silent = Sent {
+            frame: [0; FRAME],
+            prompt: false,
+        };
+        Self {
+            ring: [silent; FAR_FRAMES as usize],
+            written: 0,
+            shift: None,
+            shifts: 0,
+        }
+    }
+
+    fn push(&mut self, frame: &[i16; FRAME], prompt: bool) {
+        self.ring[(self.written % FAR_FRAMES) as usize] = Sent {
+            frame: *frame,
+            prompt,
+        };
+        self.written += 1;
+    }
+
+    /// The frame that pairs with the line's frame `number`, and by how many
+    /// samples the pairing moved. An echo never comes before its sound: the
+    /// line's newest never pairs with something older than the newest sent,
+    /// unless it is that much late itself.
+    fn pair(&mut self, number: u64) -> (Sent, i16) {
+        let written = self.written as i64;
+        let recentred = written - FAR_LAG as i64 - number as i64;
+        let shift = *self.shift.get_or_insert(recentred);
+        let index = number as i64 + shift;
+        let moved = if index >= written && written > 0 {
+            written - 1 - index
+        } else if written - index > FAR_LAG_MAX as i64 {
+            recentred - shift
+        } else {
+            0
+        };
+        if moved != 0 {
+            self.shifts += 1;
+            self.shift = Some(shift + moved);
+        }
+        let samples = moved.saturating_mul(FRAME as i64);
+        let samples = samples.clamp(i16::MIN.into(), i16::MAX.into()) as i16;
+        let sent = u64::try_from(index + moved)
+            .ok()
+            .filter(|index| *index < self.written);
+        let silent = Sent {
+            frame: [0; FRAME],
+            prompt: false,
+        };
+        let sent = sent.map_or(silent, |index| self.ring[(index % FAR_FRAMES) as usize]);
+        (sent, samples)
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Came {
+    /// Position of the line after the packet.
+    end: u64,
+    arrived: Duration,
+    /// Packets with prompt sound that we had sent by then.
+    packets: u32,
+}
+
+/// The sound side: everything but the order of packets.
+struct Sound {
+    ear: Ear,
+    concealer: Concealer,
+    noise: ComfortNoise,
+    near: [i16; FRAME],
+    filled: usize,
+    source: Source,
+    far: Far,
+    number: u64,
+    types: ReceiveTypes,
+    answered: bool,
+    events: Events,
+}
+
+/// What one leg hears.
+pub struct Line {
+    receiver: Receiver,
+    sound: Sound,
+    came: [Came; ARRIVALS],
+    came_count: usize,
+}
+
+impl Line {
+    /// A line that has not begun; the seed only shapes the noise.
+    pub fn new(seed: u32) -> Self {
+        Self {
+            receiver: Receiver::new(Duration::ZERO),
+            sound: Sound {
+                ear: Ear::new(),
+                concealer: Concealer::new(),
+                noise: ComfortNoise::new(QUIETEST, seed),
+                near: [0; FRAME],
+                filled: 0,
+                source: Source::NoRtp,
+                far: Far::new(),
+                number: 0,
+                types: ReceiveTypes::new(),
+                answered: false,
+                events: Events::new(),
+            },
+            came: [Came::default(); ARRIVALS],
+            came_count: 0,
+        }
+    }
+
+    /// Sample 0 is now.
+    pub fn begin(&mut self, now: Duration) {
+        self.receiver = Receiver::new(now);
+    }
+
+    /// What the peer may send from now on.
+    pub fn connect(&mut self, types: ReceiveTypes) {
+        self.sound.types = types;
+    }
+
+    /// The call is answered.
+    pub fn answer(&mut self) {
+        self.sound.answered = true;
+    }
+
+    /// The codec of a payload type, if it was agreed on.
+    pub fn codec(&self, payload_type: u8) -> Option<Codec> {
+        codec(&self.sound.types, payload_type)
+    }
+
+    /// Order and reception figures.
+    pub fn receiver(&self) -> &Receiver {
+        &self.receiver
+    }
+
+    /// Samples heard by the ear.
+    pub fn heard(&self) -> u64 {
+        self.sound.number * FRAME as u64
+    }
+
+    /// Times that `far` was re-centred.
+    pub fn shifts(&self) -> u32 {
+        self.sound.far.shifts
+    }
+
+    /// We sent this frame.
+    pub fn sent(&mut self, frame: &[i16; FRAME], prompt: bool) {
+        self.sound.far.push(frame, prompt);
+    }
+
+    /// A packet of the peer; `prompts` counts our packets with prompt sound.
+    pub fn receive(
+        &mut self,
+        now: Duration,
+        packet: Arrival<'_>,
+        prompts: u32,
+        mut hear: impl FnMut(Heard<'_>),
+    ) {
+        let Self {
+            receiver, sound, ..
+        } = self;
+        receiver.receive(now, packet, |piece| sound.take(piece, &mut hear));
+        self.came[self.came_count % ARRIVALS] = Came {
+            end: self.receiver.position(),
+            arrived: now,
+            packets: prompts,
+        };
+        self.came_count += 1;
+    }
+
+    /// What is due without a packet.
+    pub fn tick(&mut self, now: Duration, mut hear: impl FnMut(Heard<'_>)) {
+        let Self {
+            receiver, sound, ..
+        } = self;
+        receiver.tick(now, |piece| sound.take(piece, &mut hear));
+    }
+
+    /// The leg ends: hears everything up to now.
+    pub fn finish(&mut self, now: Duration, mut hear: impl FnMut(Heard<'_>)) {
+        let Self {
+            receiver, sound, ..
+        } = self;
+        receiver.finish(now, |piece| sound.take(piece, &mut hear));
+    }
+
+    /// When the packet with sample `start` came.
+    pub fn onset(&self, start: u64, now: Duration, prompts: u32) -> Onset {
+        let oldest = self.came_count.saturating_sub(ARRIVALS);
+        let came = (oldest..self.came_count)
+            .map(|index| self.came[index % ARRIVALS])
+            .find(|came| came.end > start);
+        let (arrived, packets) = came.map_or((now, prompts), |came| (came.arrived, came.packets));
+        Onset {
+            start,
+            arrived,
+            packets,
+        }
+    }
+}
+
+/// Comfort noise of no level yet: -127 dBov (RFC 3389 §3).
+const QUIETEST: u8 = 127;
+
+fn codec(types: &ReceiveTypes, payload_type: u8) -> Option<Codec> {
+    let found = types.iter().find(|(known, _)| *known == payload_type);
+    found.map(|(_, codec)| *codec)
+}
+
+impl Sound {
+    fn take(&mut self, piece: Piece<'_>, hear: &mut impl FnMut(Heard<'_>)) {
+        match piece {
+            Piece::Audio {
+                payload_type,
+                payload,
+                skip,
+            } => {
+                let Some(codec) = codec(&self.types, payload_type) else {
+                    return;
+                };
+                let codes = payload.get(skip as usize..).unwrap_or_default();
+                self.take_audio(codec, codes, hear);
+            }
+            Piece::Fill { samples, cause } => self.take_fill(samples as usize, cause, hear),
+            Piece::Noise { payload } => {
+                self.noise
+                    .set_level(level_of_payload(payload).unwrap_or(QUIETEST));
+            }
+        }
+    }
+
+    fn take_audio(&mut self, codec: Codec, mut codes: &[u8], hear: &mut impl FnMut(Heard<'_>)) {
+        while !codes.is_empty() {
+            let count = codec
+                .law()
+                .decode_into(codes, &mut self.near[self.filled..]);
+            codes = &codes[count..];
+            self.filled += count;
+            self.source = Source::Received;
+            if self.filled == FRAME {
+                self.frame(hear);
+            }
+        }
+    }
+
+    fn take_fill(&mut self, mut samples: usize, cause: Fill, hear: &mut impl FnMut(Heard<'_>)) {
+        let source = match cause {
+            Fill::Lost => Source::Concealed,
+            Fill::Quiet => Source::ComfortNoise,
+            Fill::Stopped => Source::NoRtp,
+        };
+        while samples > 0 {
+            let count = samples.min(FRAME - self.filled);
+            // A frame that has some sound in it counts as sound.
+            if self.filled == 0 {
+                self.source = source;
+            }
+            let gap = &mut self.near[self.filled..self.filled + count];
+            match cause {
+                Fill::Quiet => self.noise.fill(gap),
+                Fill::Lost | Fill::Stopped => gap.fill(0),
+            }
+            samples -= count;
+            self.filled += count;
+            if self.filled == FRAME {
+                self.frame(hear);
+            }
+        }
+    }
+
+    fn frame(&mut self, hear: &mut impl FnMut(Heard<'_>)) {
+        match self.source {
+            Source::Received | Source::ComfortNoise => self.concealer.good(&mut self.near),
+            Source::Concealed => self.concealer.conceal(&mut self.near),
+            Source::NoRtp => {}
+        }
+        let (sent, playout_shift) = self.far.pair(self.number);
+        let line = offhook_dsp::Line {
+            source: self.source,
+            playout_shift,
+            answered: self.answered,
+            prompt: sent.prompt,
+        };
+        self.events.clear();
+        self.ear
+            .hear(&self.near, &sent.frame, line, &mut self.events);
+        self.filled = 0;
+        self.number += 1;
+        hear(Heard {
+            near: &self.near,
+            far: &sent.frame,
+            events: &self.events,
+            source: self.source,
+            at: self.number * FRAME as u64,
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn far_with(written: u64) -> Far {
+        let mut far = Far::new();
+        for number in 0..written {
+            far.push(&[number as i16; FRAME], false);
+        }
+        far
+    }
+
+    #[test]
+    fn the_first_packet_pairs_with_what_was_sent_last() {
+        let mut far = far_with(10);
+        assert_eq!(far.pair(0).0.frame[0], 8);
+        assert_eq!(far.pair(1).0.frame[0], 9);
+        assert_eq!(far.shifts, 0);
+    }
+
+    #[test]
+    fn a_line_that_runs_ahead_is_moved_back_once_and_says_by_how_much() {
+        let mut far = far_with(10);
+        far.pair(0);
+        far.pair(1);
+        let (sent, moved) = far.pair(2);
+        assert_eq!((sent.frame[0], moved), (9, -80));
+        far.push(&[10; FRAME], false);
+        far.push(&[11; FRAME], false);
+        assert_eq!(far.pair(3).1, 0);
+        assert_eq!(far.shifts, 1);
+    }
+
+    #[test]
+    fn a_line_that_lags_too_far_is_recentred() {
+        let mut far = far_with(10);
+        far.pair(0);
+        for number in 10..40 {
+            far.push(&[number; FRAME], false);
+        }
+        let (sent, moved) = far.pair(1);
+        assert_eq!(sent.frame[0], 38);
+        assert_eq!(moved, 29 * 80);
+    }
+
+    #[test]
+    fn before_we_send_there_is_silence_beside_the_line() {
+        let mut far = far_with(0);
+        for number in 0..100 {
+            assert_eq!(far.pair(number).0.frame, [0; FRAME]);
+        }
+        assert_eq!(far.shifts, 0);
+    }
+}

@@ -1,0 +1,435 @@
+//! Media: RTP in and out on threads of its own, which after start never
+//! allocate, free, lock, log or wait.
+//!
+//! [`Media`] is the one handle, owned by whoever decides: it binds sockets,
+//! hands them to the threads, passes orders in and reports out, and frees what
+//! they are done with. It decides nothing itself. A leg's behaviour is in
+//! [`leg`]; the words are in [`words`].
+
+pub mod board;
+pub mod keys;
+pub mod leg;
+pub mod line;
+pub mod mouth;
+pub mod port;
+pub mod ring;
+pub mod rtcp;
+pub mod sender;
+pub mod system;
+pub mod thread;
+pub mod words;
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+use ::rtp::header::Header;
+use heapless::spsc::{Consumer, Producer, Queue};
+use offhook_sip::rtp::Template;
+use webrtc_util::marshal::Marshal;
+
+use crate::bell::Bell;
+use crate::recorder::{Job, Recorder};
+use leg::Birth;
+use port::Ports;
+use rtcp::Rtcp;
+use thread::{Ends, Errand, Loop, ORDERS, REPORTS, RETURNED, Returned, SLOTS, Shared};
+
+pub use ring::{Mark, Tapes};
+pub use words::{
+    Clip, Codec, Cut, Digit, Digits, Direction, Order, ReceiveTypes, Report, ReportKind, Script,
+    SlotId, Stream, Summary,
+};
+
+/// How media is set up.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Media threads, at least one.
+    pub threads: usize,
+    /// Calls with media at the same time.
+    pub max_calls: usize,
+    /// Where sockets are bound.
+    pub address: IpAddr,
+    /// Ports of RTP (even) and RTCP (odd).
+    pub ports: RangeInclusive<u16>,
+    /// Where recordings go; without, nothing is recorded.
+    pub recordings: Option<PathBuf>,
+    /// Our name in RTCP (RFC 3550 §6.5.1).
+    pub cname: String,
+}
+
+/// Why a leg could not be opened, or an order not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Full {
+    /// All slots are taken.
+    Slots,
+    /// All ports are taken.
+    Ports,
+    /// The ring of orders is full: the media thread has stood still for long.
+    Orders,
+    /// The system has no socket left, or no random bits.
+    System(io::ErrorKind),
+    /// The slot belongs to another call by now, or never existed.
+    Gone,
+}
+
+impl fmt::Display for Full {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Slots => f.write_str("all media slots are taken"),
+            Self::Ports => f.write_str("all RTP ports are taken"),
+            Self::Orders => f.write_str("the media thread does not take orders"),
+            Self::System(kind) => write!(f, "no socket: {kind}"),
+            Self::Gone => f.write_str("the media slot belongs to another call"),
+        }
+    }
+}
+
+impl std::error::Error for Full {}
+
+/// A leg that was opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Opened {
+    /// Its name in orders and reports.
+    pub slot: SlotId,
+    /// Where we take RTP; to be put into SDP.
+    pub rtp: SocketAddr,
+    /// Where we take RTCP.
+    pub rtcp: SocketAddr,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Slot {
+    generation: u32,
+    taken: bool,
+}
+
+/// One media thread as its owner sees it.
+struct Hand {
+    shared: Arc<Shared>,
+    orders: Producer<'static, Errand>,
+    reports: Consumer<'static, Report>,
+    returned: Consumer<'static, Returned>,
+    slots: Vec<Slot>,
+    /// The one used last is used next: its memory is warm.
+    free: Vec<u16>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// All media of the process.
+pub struct Media {
+    hands: Vec<Hand>,
+    ports: Ports,
+    rtcp: Rtcp,
+    recorder: Option<Recorder>,
+    recordings: Option<PathBuf>,
+    recording: u32,
+    cname: String,
+    /// Where `next_report` looks first, so that no thread is neglected.
+    turn: usize,
+}
+
+impl Media {
+    /// Starts the threads and makes all that they will ever need. `bell` is rung
+    /// when reports are waiting. Meant to be called once: the rings are kept
+    /// until the process ends.
+    ///
+    /// # Errors
+    /// `InvalidInput` for no thread, no slot or more than 4,096 slots a thread;
+    /// else what the system says.
+    pub fn start(settings: Settings, bell: Bell) -> io::Result<Self> {
+        let slots = settings.max_calls.div_ceil(settings.threads.max(1));
+        if settings.threads == 0 || slots == 0 || slots > SLOTS {
+            let text = format!(
+                "{} threads for {} calls; need at least 1 of each, and at most {SLOTS} calls a thread",
+                settings.threads, settings.max_calls
+            );
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        }
+        let hands = (0..settings.threads)
+            .map(|number| Hand::start(number, slots, bell.clone()))
+            .collect::<io::Result<_>>()?;
+        let recorder = match &settings.recordings {
+            Some(directory) => {
+                std::fs::create_dir_all(directory)?;
+                Some(Recorder::start()?)
+            }
+            None => None,
+        };
+        Ok(Self {
+            hands,
+            ports: Ports::new(settings.address, settings.ports),
+            rtcp: Rtcp::start()?,
+            recorder,
+            recordings: settings.recordings,
+            recording: 0,
+            cname: settings.cname,
+            turn: 0,
+        })
+    }
+
+    /// Takes a slot and binds its sockets; on the same thread as `sibling`,
+    /// another leg of the conversation, if there is one.
+    ///
+    /// # Errors
+    /// There is no room, and of what.
+    pub fn open(&mut self, sibling: Option<SlotId>) -> Result<Opened, Full> {
+        self.sweep();
+        let number = match sibling {
+            Some(sibling) => usize::from(sibling.thread),
+            None => self.emptiest(),
+        };
+        let hand = self.hands.get_mut(number).ok_or(Full::Gone)?;
+        if !hand.orders.ready() {
+            return Err(Full::Orders);
+        }
+        let index = *hand.free.last().ok_or(Full::Slots)?;
+        let slot = SlotId {
+            thread: number as u16,
+            index,
+            generation: hand.slots[usize::from(index)].generation,
+        };
+        let birth = give_birth(slot).map_err(|error| Full::System(error.kind()))?;
+        let pair = self.ports.open().map_err(|error| match error.kind() {
+            io::ErrorKind::AddrInUse => Full::Ports,
+            kind => Full::System(kind),
+        })?;
+        let opened =
+            opened(slot, &pair.rtp, &pair.rtcp).map_err(|error| Full::System(error.kind()))?;
+        hand.take(index, birth, pair.rtp)?;
+        let shared = Arc::clone(&hand.shared);
+        self.rtcp
+            .open(slot, pair.rtcp, birth.template.ssrc(), &self.cname, shared);
+        Ok(opened)
+    }
+
+    /// Passes an order on. It is carried out within 10 ms.
+    ///
+    /// # Errors
+    /// The slot is not that call's any more, or the ring is full.
+    pub fn order(&mut self, slot: SlotId, order: Order) -> Result<(), Full> {
+        self.sweep();
+        let hand = self
+            .hands
+            .get_mut(usize::from(slot.thread))
+            .ok_or(Full::Gone)?;
+        if !hand.is_current(slot) {
+            return Err(Full::Gone);
+        }
+        match &order {
+            Order::Connect(stream) => self.rtcp.aim(slot, stream.remote_rtcp),
+            Order::Close => self.rtcp.close(slot),
+            Order::Answered
+            | Order::Play { .. }
+            | Order::Stop { .. }
+            | Order::Resume { .. }
+            | Order::Collect { .. }
+            | Order::SendDigits(_)
+            | Order::Echo
+            | Order::Tone { .. }
+            | Order::Record(_) => {}
+        }
+        hand.give(Errand::Do(slot, order))
+    }
+
+    /// Records a leg from its next sample to its end, as `NAME.wav`. Gives the
+    /// path, or `None` if nothing is recorded here.
+    ///
+    /// # Errors
+    /// As for [`Media::order`].
+    pub fn record(&mut self, slot: SlotId, name: &str) -> Result<Option<PathBuf>, Full> {
+        let (Some(directory), Some(recorder)) = (&self.recordings, &self.recorder) else {
+            return Ok(None);
+        };
+        let hand = self.hands.get(usize::from(slot.thread)).ok_or(Full::Gone)?;
+        if !hand.is_current(slot) {
+            return Err(Full::Gone);
+        }
+        let path = directory.join(format!("{name}.wav"));
+        self.recording = self.recording.wrapping_add(1).max(1);
+        recorder.record(Job {
+            tapes: Arc::clone(&hand.shared.tapes),
+            slot: slot.index.into(),
+            recording: self.recording,
+            path: path.clone(),
+        });
+        self.order(slot, Order::Record(self.recording))?;
+        Ok(Some(path))
+    }
+
+    /// The next thing that happened. Drained until `None` when the bell rings.
+    pub fn next_report(&mut self) -> Option<Report> {
+        let count = self.hands.len();
+        for step in 0..count {
+            let number = (self.turn + step) % count;
+            if let Some(report) = self.hands[number].reports.dequeue() {
+                self.turn = number;
+                if matches!(report.kind, ReportKind::Closed(_)) {
+                    self.hands[number].set_free(report.slot);
+                    self.sweep();
+                }
+                return Some(report);
+            }
+        }
+        self.turn = (self.turn + 1) % count;
+        None
+    }
+
+    /// Slots that are taken, and all.
+    pub fn load(&self) -> (usize, usize) {
+        let free: usize = self.hands.iter().map(|hand| hand.free.len()).sum();
+        let all: usize = self.hands.iter().map(|hand| hand.slots.len()).sum();
+        (all - free, all)
+    }
+
+    /// Frees what the threads have handed back.
+    fn sweep(&mut self) {
+        for hand in &mut self.hands {
+            while let Some(returned) = hand.returned.dequeue() {
+                match returned {
+                    Returned::Script(script) => drop(script),
+                    Returned::Socket(socket) => close(&mut self.ports, socket),
+                }
+            }
+        }
+    }
+
+    fn emptiest(&self) -> usize {
+        let most = (0..self.hands.len()).max_by_key(|number| self.hands[*number].free.len());
+        most.unwrap_or_default()
+    }
+}
+
+impl Hand {
+    fn start(number: usize, slots: usize, bell: Bell) -> io::Result<Self> {
+        let (orders, orders_end) = Box::leak(Box::new(Queue::<Errand, ORDERS>::new())).split();
+        let (reports, reports_end) = Box::leak(Box::new(Queue::<Report, REPORTS>::new())).split();
+        let (returned, returned_end) =
+            Box::leak(Box::new(Queue::<Returned, RETURNED>::new())).split();
+        let shared = Arc::new(Shared {
+            board: (0..slots).map(|_| board::Notice::default()).collect(),
+            tapes: Arc::new(Tapes::new(slots)),
+            stop: AtomicBool::new(false),
+        });
+        let ends = Ends {
+            orders: orders_end,
+            reports,
+            returned,
+            bell,
+        };
+        let mut work = Loop::new(Arc::clone(&shared), ends, slots)?;
+        let thread = std::thread::Builder::new()
+            .name(format!("media-{number}"))
+            .spawn(move || {
+                if let Err(error) = system::become_real_time() {
+                    warn_once(&error);
+                }
+                work.run();
+            })?;
+        Ok(Self {
+            shared,
+            orders,
+            reports: reports_end,
+            returned: returned_end,
+            slots: vec![Slot::default(); slots],
+            free: (0..slots as u16).rev().collect(),
+            thread: Some(thread),
+        })
+    }
+
+    fn is_current(&self, slot: SlotId) -> bool {
+        let known = self.slots.get(usize::from(slot.index));
+        known.is_some_and(|known| known.taken && known.generation == slot.generation)
+    }
+
+    fn take(&mut self, index: u16, birth: Birth, socket: UdpSocket) -> Result<(), Full> {
+        let slot = usize::from(index);
+        self.shared.board[slot].clear_remote();
+        self.give(Errand::Open(birth, socket))?;
+        self.slots[slot].taken = true;
+        self.free.pop();
+        Ok(())
+    }
+
+    fn give(&mut self, errand: Errand) -> Result<(), Full> {
+        self.orders.enqueue(errand).map_err(|_| Full::Orders)
+    }
+
+    fn set_free(&mut self, id: SlotId) {
+        let slot = &mut self.slots[usize::from(id.index)];
+        slot.taken = false;
+        slot.generation = slot.generation.wrapping_add(1);
+        self.free.push(id.index);
+    }
+}
+
+impl Drop for Media {
+    fn drop(&mut self) {
+        for hand in &mut self.hands {
+            // Relaxed: nothing is passed on with it; the thread looks each tick.
+            hand.shared.stop.store(true, Ordering::Relaxed);
+        }
+        for hand in &mut self.hands {
+            let ended = hand.thread.take().map(JoinHandle::join);
+            if matches!(ended, Some(Err(_))) {
+                tracing::error!(event = "media_thread_panicked");
+            }
+        }
+    }
+}
+
+/// The RTP socket of a call that is over: its port rests from now on.
+fn close(ports: &mut Ports, socket: UdpSocket) {
+    let port = socket.local_addr().map(|address| address.port());
+    drop(socket);
+    if let Ok(port) = port {
+        ports.give_back(port);
+    }
+}
+
+fn opened(slot: SlotId, rtp: &UdpSocket, rtcp: &UdpSocket) -> io::Result<Opened> {
+    Ok(Opened {
+        slot,
+        rtp: rtp.local_addr()?,
+        rtcp: rtcp.local_addr()?,
+    })
+}
+
+/// SSRC, first sequence number and timestamp at random (RFC 3550 §5.1, §8).
+fn give_birth(slot: SlotId) -> io::Result<Birth> {
+    let bits = system::random()?;
+    let more = system::random()?;
+    let ssrc = bits as u32;
+    Ok(Birth {
+        slot,
+        template: template(ssrc)?,
+        sequence: more as u16,
+        timestamp: (more >> 16) as u32,
+        seed: (bits >> 32) as u32,
+    })
+}
+
+/// The header that all packets of a leg share; sequence, timestamp, marker and
+/// type are set in each.
+fn template(ssrc: u32) -> io::Result<Template> {
+    let header = Header {
+        version: 2,
+        ssrc,
+        ..Header::default()
+    };
+    let bytes = header.marshal().map_err(io::Error::other)?;
+    Template::from_header(&bytes).map_err(io::Error::other)
+}
+
+fn warn_once(error: &io::Error) {
+    static WARNED: AtomicBool = AtomicBool::new(false);
+    // Relaxed: only this flag counts.
+    if !WARNED.swap(true, Ordering::Relaxed) {
+        tracing::warn!(event = "media_not_real_time", %error, "SCHED_FIFO is not permitted");
+    }
+}

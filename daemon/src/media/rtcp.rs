@@ -1,0 +1,582 @@
+//! RTCP: one ordinary thread that owns all RTCP sockets.
+//!
+//! It reads what the media threads put on the board, tells the peers (sender
+//! and receiver reports with a CNAME, every 5 s at random; RFC 3550 §6.2), and
+//! puts round trip and remote loss back on the board. Packets are built and
+//! parsed by the `rtcp` crate, after a check of our own that their lengths are
+//! true. Media threads never wait for it.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use bytes::Bytes;
+use offhook_sip::rtp::stats::fraction_lost;
+use rtcp::goodbye::Goodbye;
+use rtcp::packet::Packet;
+use rtcp::receiver_report::ReceiverReport;
+use rtcp::reception_report::ReceptionReport;
+use rtcp::sender_report::SenderReport;
+use rtcp::source_description::{
+    SdesType, SourceDescription, SourceDescriptionChunk, SourceDescriptionItem,
+};
+
+use super::board::{Figures, Notice};
+use super::system::{Epoll, random};
+use super::thread::Shared;
+use super::words::SlotId;
+use crate::clock;
+
+/// Mean time between reports (RFC 3550 §6.2).
+const INTERVAL: Duration = Duration::from_secs(5);
+/// e - 3/2: what randomising adds to the mean (RFC 3550 §6.3.1).
+const COMPENSATION: f64 = 1.218_28;
+/// The longest RTCP datagram that is read.
+const DATAGRAM: usize = 1_500;
+/// Datagrams read from one socket in a row.
+const BURST: usize = 8;
+/// From 1900 to 1970 (RFC 868; RFC 3550 §4 counts from 1900).
+const NTP_EPOCH: u64 = 2_208_988_800;
+
+/// What the thread is told.
+enum Word {
+    Open(Box<Session>),
+    Aim(SlotId, SocketAddr),
+    Close(SlotId),
+}
+
+/// The thread; dropping it says BYE to all and waits for that.
+pub struct Rtcp {
+    words: Option<Sender<Word>>,
+    bell: Arc<Wake>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Wakes the thread out of its epoll: a socket pair of its own kind.
+struct Wake(UdpSocket);
+
+impl Wake {
+    fn new() -> io::Result<Self> {
+        let socket = UdpSocket::bind("127.0.0.1:0")?;
+        socket.connect(socket.local_addr()?)?;
+        socket.set_nonblocking(true)?;
+        Ok(Self(socket))
+    }
+
+    fn ring(&self) {
+        // A full buffer is already awake.
+        let _ = self.0.send(&[0]);
+    }
+
+    fn quiet(&self) {
+        while self.0.recv(&mut [0; 1]).is_ok() {}
+    }
+}
+
+impl Rtcp {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// The system has no thread or descriptor left.
+    pub fn start() -> io::Result<Self> {
+        let (words, inbox) = channel();
+        let bell = Arc::new(Wake::new()?);
+        let mut desk = Desk::new(inbox, Arc::clone(&bell))?;
+        let thread = std::thread::Builder::new()
+            .name("rtcp".into())
+            .spawn(move || desk.run())?;
+        Ok(Self {
+            words: Some(words),
+            bell,
+            thread: Some(thread),
+        })
+    }
+
+    /// A leg begins; `cname` names us in its reports.
+    pub(super) fn open(
+        &self,
+        slot: SlotId,
+        socket: UdpSocket,
+        ssrc: u32,
+        cname: &str,
+        shared: Arc<Shared>,
+    ) {
+        let session = Session {
+            slot,
+            socket,
+            ssrc,
+            cname: Bytes::copy_from_slice(cname.as_bytes()),
+            shared,
+            target: None,
+            next: clock::now() + interval() / 2,
+            counted: Counted::default(),
+            heard: None,
+        };
+        self.say(Word::Open(Box::new(session)));
+    }
+
+    /// The peer wants its RTCP there.
+    pub(super) fn aim(&self, slot: SlotId, target: SocketAddr) {
+        self.say(Word::Aim(slot, target));
+    }
+
+    /// A leg ends.
+    pub(super) fn close(&self, slot: SlotId) {
+        self.say(Word::Close(slot));
+    }
+
+    fn say(&self, word: Word) {
+        if let Some(words) = &self.words {
+            // Fails only when the thread has panicked, which `drop` tells.
+            let _ = words.send(word);
+            self.bell.ring();
+        }
+    }
+}
+
+impl Drop for Rtcp {
+    fn drop(&mut self) {
+        self.words = None;
+        self.bell.ring();
+        let ended = self.thread.take().map(JoinHandle::join);
+        if matches!(ended, Some(Err(_))) {
+            tracing::error!(event = "rtcp_panicked");
+        }
+    }
+}
+
+struct Desk {
+    inbox: Receiver<Word>,
+    bell: Arc<Wake>,
+    epoll: Epoll,
+    sessions: HashMap<RawFd, Session>,
+    sockets: HashMap<SlotId, RawFd>,
+}
+
+impl Desk {
+    fn new(inbox: Receiver<Word>, bell: Arc<Wake>) -> io::Result<Self> {
+        let epoll = Epoll::new()?;
+        epoll.add(&bell.0, bell.0.as_raw_fd() as u64)?;
+        Ok(Self {
+            inbox,
+            bell,
+            epoll,
+            sessions: HashMap::new(),
+            sockets: HashMap::new(),
+        })
+    }
+
+    fn run(&mut self) {
+        loop {
+            let next = self.sessions.values().map(|session| session.next).min();
+            let wait = next.map(|next| next.saturating_sub(clock::now()));
+            self.epoll.wait(wait);
+            if !self.take_words() {
+                let left: Vec<RawFd> = self.sessions.keys().copied().collect();
+                left.into_iter().for_each(|fd| self.close(fd));
+                return;
+            }
+            let mut index = 0;
+            while let Some(token) = self.epoll.ready(index) {
+                if let Some(session) = RawFd::try_from(token)
+                    .ok()
+                    .and_then(|fd| self.sessions.get_mut(&fd))
+                {
+                    session.receive(clock::now());
+                }
+                index += 1;
+            }
+            let now = clock::now();
+            for session in self
+                .sessions
+                .values_mut()
+                .filter(|session| session.next <= now)
+            {
+                session.report(now);
+            }
+        }
+    }
+
+    /// `false` when nobody is left to speak.
+    fn take_words(&mut self) -> bool {
+        self.bell.quiet();
+        loop {
+            match self.inbox.try_recv() {
+                Ok(Word::Open(session)) => self.open(*session),
+                Ok(Word::Aim(slot, target)) => {
+                    if let Some(session) = self.session(slot) {
+                        session.aim(target);
+                    }
+                }
+                Ok(Word::Close(slot)) => {
+                    if let Some(fd) = self.sockets.remove(&slot) {
+                        self.close(fd);
+                    }
+                }
+                Err(TryRecvError::Empty) => return true,
+                Err(TryRecvError::Disconnected) => return false,
+            }
+        }
+    }
+
+    fn open(&mut self, session: Session) {
+        let fd = session.socket.as_raw_fd();
+        if let Err(error) = self.epoll.add(&session.socket, fd as u64) {
+            tracing::warn!(event = "rtcp_unwatched", %error);
+        }
+        self.sockets.insert(session.slot, fd);
+        self.sessions.insert(fd, session);
+    }
+
+    fn session(&mut self, slot: SlotId) -> Option<&mut Session> {
+        let fd = self.sockets.get(&slot)?;
+        self.sessions.get_mut(fd)
+    }
+
+    fn close(&mut self, fd: RawFd) {
+        if let Some(mut session) = self.sessions.remove(&fd) {
+            session.say_goodbye();
+            // Dropping the socket ends the watch as well.
+        }
+    }
+}
+
+/// What the last report said, for the fraction lost since.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counted {
+    expected: u32,
+    received: u32,
+    sent: u32,
+}
+
+struct Session {
+    slot: SlotId,
+    socket: UdpSocket,
+    ssrc: u32,
+    cname: Bytes,
+    shared: Arc<Shared>,
+    target: Option<SocketAddr>,
+    next: Duration,
+    counted: Counted,
+    /// Middle of the NTP time in the peer's last sender report, and its arrival.
+    heard: Option<(u32, Duration)>,
+}
+
+impl Session {
+    fn notice(&self) -> &Notice {
+        &self.shared.board[usize::from(self.slot.index)]
+    }
+
+    /// The leg's own figures; not those of an earlier call on its slot.
+    fn figures(&self) -> Figures {
+        let figures = self.notice().read();
+        if figures.generation == self.slot.generation {
+            return figures;
+        }
+        Figures::default()
+    }
+
+    fn aim(&mut self, target: SocketAddr) {
+        let somewhere = !target.ip().is_unspecified() && target.port() != 0;
+        self.target = somewhere.then_some(target);
+    }
+
+    fn report(&mut self, now: Duration) {
+        self.next = now + interval();
+        let figures = self.figures();
+        let packets = [self.sender_or_receiver(&figures, now), self.description()];
+        self.counted = Counted {
+            expected: figures.expected,
+            received: figures.received,
+            sent: figures.sent,
+        };
+        self.send(&packets);
+    }
+
+    fn say_goodbye(&mut self) {
+        let figures = self.figures();
+        let goodbye = Box::new(Goodbye {
+            sources: vec![self.ssrc],
+            reason: Bytes::new(),
+        });
+        let packets = [
+            self.sender_or_receiver(&figures, clock::now()),
+            self.description(),
+            goodbye,
+        ];
+        self.send(&packets);
+    }
+
+    /// A sender report if we have sent since the last one (RFC 3550 §6.4).
+    fn sender_or_receiver(
+        &self,
+        figures: &Figures,
+        now: Duration,
+    ) -> Box<dyn Packet + Send + Sync> {
+        let reports: Vec<_> = self.reception(figures, now).into_iter().collect();
+        if figures.sent == self.counted.sent {
+            return Box::new(ReceiverReport {
+                ssrc: self.ssrc,
+                reports,
+                profile_extensions: Bytes::new(),
+            });
+        }
+        let since = offhook_sip::rtp::samples(now.saturating_sub(figures.at)) as u32;
+        Box::new(SenderReport {
+            ssrc: self.ssrc,
+            ntp_time: ntp(clock::wall()),
+            rtp_time: figures.timestamp.wrapping_add(since),
+            packet_count: figures.sent,
+            octet_count: figures.sent_octets,
+            reports,
+            profile_extensions: Bytes::new(),
+        })
+    }
+
+    fn reception(&self, figures: &Figures, now: Duration) -> Option<ReceptionReport> {
+        let expected = figures.expected.wrapping_sub(self.counted.expected);
+        let received = figures.received.wrapping_sub(self.counted.received);
+        let delay = self
+            .heard
+            .map_or(0, |(_, at)| short(now.saturating_sub(at)));
+        Some(ReceptionReport {
+            ssrc: figures.remote_ssrc?,
+            fraction_lost: fraction_lost(expected, received),
+            // 24 bits; duplicates do not make it negative here, as the crate's field has no sign.
+            total_lost: u32::try_from(figures.lost).unwrap_or(0).min(0x7F_FFFF),
+            last_sequence_number: figures.highest,
+            jitter: figures.jitter,
+            last_sender_report: self.heard.map_or(0, |(middle, _)| middle),
+            delay,
+        })
+    }
+
+    fn description(&self) -> Box<dyn Packet + Send + Sync> {
+        Box::new(SourceDescription {
+            chunks: vec![SourceDescriptionChunk {
+                source: self.ssrc,
+                items: vec![SourceDescriptionItem {
+                    sdes_type: SdesType::SdesCname,
+                    text: self.cname.clone(),
+                }],
+            }],
+        })
+    }
+
+    fn send(&self, packets: &[Box<dyn Packet + Send + Sync>]) {
+        let Some(target) = self.target else { return };
+        match rtcp::packet::marshal(packets) {
+            // Whoever does not listen for RTCP refuses it; that is no fault.
+            Ok(bytes) => drop(self.socket.send_to(&bytes, target)),
+            Err(error) => tracing::debug!(event = "rtcp_unbuilt", %error),
+        }
+    }
+
+    fn receive(&mut self, now: Duration) {
+        let mut bytes = [0; DATAGRAM];
+        for _ in 0..BURST {
+            match self.socket.recv_from(&mut bytes) {
+                Ok((length, from)) => self.take(now, from, &bytes[..length]),
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Believes only whoever knows the SSRC of the stream that is heard.
+    fn take(&mut self, now: Duration, from: SocketAddr, bytes: &[u8]) {
+        let Some(remote) = self.figures().remote_ssrc else {
+            return;
+        };
+        let Some(told) = parse(bytes).filter(|told| told.ssrc == remote) else {
+            return;
+        };
+        self.target = Some(from);
+        if let Some(ntp) = told.ntp {
+            self.heard = Some(((ntp >> 16) as u32, now));
+        }
+        if let Some(block) = told.reports.iter().find(|block| block.ssrc == self.ssrc) {
+            self.learn(block);
+        }
+    }
+
+    /// RFC 3550 §6.4.1: round trip = now - LSR - DLSR, in 1/65536 s.
+    fn learn(&self, block: &ReceptionReport) {
+        let notice = self.notice();
+        // 24 bits with a sign.
+        let lost = (block.total_lost << 8).cast_signed() >> 8;
+        // Relaxed: single figures that stand alone.
+        notice.remote_lost.store(lost, Ordering::Relaxed);
+        if block.last_sender_report == 0 {
+            return;
+        }
+        let middle = (ntp(clock::wall()) >> 16) as u32;
+        let trip = middle
+            .wrapping_sub(block.last_sender_report)
+            .wrapping_sub(block.delay);
+        // Beyond a minute somebody's clock has stepped.
+        if trip < 60 << 16 {
+            let micros = (u64::from(trip) * 1_000_000) >> 16;
+            notice
+                .round_trip_us
+                .store((micros as u32).max(1), Ordering::Relaxed);
+        }
+    }
+}
+
+/// What a compound packet told about the stream.
+#[derive(Debug, PartialEq, Eq)]
+struct Told {
+    ssrc: u32,
+    ntp: Option<u64>,
+    reports: Vec<ReceptionReport>,
+}
+
+/// The first packet of a compound has to be a report (RFC 3550 §6.1).
+fn parse(bytes: &[u8]) -> Option<Told> {
+    let first = report_of(bytes)?;
+    let packets = rtcp::packet::unmarshal(&mut Bytes::copy_from_slice(first)).ok()?;
+    let packet = packets.first()?.as_any();
+    if let Some(report) = packet.downcast_ref::<SenderReport>() {
+        return Some(Told {
+            ssrc: report.ssrc,
+            ntp: Some(report.ntp_time),
+            reports: report.reports.clone(),
+        });
+    }
+    let report = packet.downcast_ref::<ReceiverReport>()?;
+    Some(Told {
+        ssrc: report.ssrc,
+        ntp: None,
+        reports: report.reports.clone(),
+    })
+}
+
+/// The report at the head of a compound whose lengths are all true.
+fn report_of(bytes: &[u8]) -> Option<&[u8]> {
+    let first = split(bytes)?.0;
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        rest = split(rest)?.1;
+    }
+    let blocks = usize::from(first[0] & 0x1F) * 24;
+    let (fixed, padded) = match first[1] {
+        200 => (28, first[0] & 0x20 != 0),
+        201 => (8, first[0] & 0x20 != 0),
+        _ => return None,
+    };
+    (!padded && first.len() >= fixed + blocks).then_some(first)
+}
+
+fn split(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let header = bytes.first_chunk::<4>()?;
+    let length = (usize::from(u16::from_be_bytes([header[2], header[3]])) + 1) * 4;
+    (header[0] >> 6 == 2).then_some(())?;
+    bytes.split_at_checked(length)
+}
+
+/// Wall time as NTP: seconds since 1900 above, fractions below.
+fn ntp(wall: Duration) -> u64 {
+    let fraction = (u64::from(wall.subsec_nanos()) << 32) / 1_000_000_000;
+    (wall.as_secs() + NTP_EPOCH) << 32 | fraction
+}
+
+/// In 1/65536 s.
+fn short(time: Duration) -> u32 {
+    u32::try_from(time.as_micros() * 65_536 / 1_000_000).unwrap_or(u32::MAX)
+}
+
+/// RFC 3550 §6.3.1: between half and one and a half, compensated.
+fn interval() -> Duration {
+    // Without random bits all report in step, which harms nobody here.
+    let bits = random().unwrap_or(u64::MAX / 2);
+    let share = 0.5 + (bits >> 11) as f64 / (1u64 << 53) as f64;
+    INTERVAL.mul_f64(share / COMPENSATION)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn block(ssrc: u32) -> ReceptionReport {
+        ReceptionReport {
+            ssrc,
+            fraction_lost: 3,
+            total_lost: 7,
+            last_sequence_number: 9,
+            jitter: 11,
+            last_sender_report: 13,
+            delay: 15,
+        }
+    }
+
+    fn compound() -> Bytes {
+        let report = SenderReport {
+            ssrc: 1,
+            ntp_time: 2,
+            reports: vec![block(5)],
+            ..SenderReport::default()
+        };
+        let goodbye = Goodbye {
+            sources: vec![1],
+            reason: Bytes::from_static(b"bye"),
+        };
+        rtcp::packet::marshal(&[Box::new(report), Box::new(goodbye)]).unwrap()
+    }
+
+    #[test]
+    fn a_compound_tells_what_its_report_says() {
+        let told = parse(&compound()).unwrap();
+        assert_eq!((told.ssrc, told.ntp), (1, Some(2)));
+        assert_eq!(told.reports, [block(5)]);
+    }
+
+    #[test]
+    fn a_compound_that_does_not_begin_with_a_report_is_nothing() {
+        let goodbye = Goodbye {
+            sources: vec![1],
+            reason: Bytes::new(),
+        };
+        let bytes = rtcp::packet::marshal(&[Box::new(goodbye)]).unwrap();
+        assert_eq!(parse(&bytes), None);
+        assert_eq!(parse(&[]), None);
+        assert_eq!(parse(&compound()[..30]), None);
+    }
+
+    #[test]
+    fn reports_come_between_two_and_six_and_a_half_seconds_apart() {
+        for _ in 0..1_000 {
+            let interval = interval();
+            assert!(interval >= INTERVAL.mul_f64(0.41) && interval <= INTERVAL.mul_f64(1.232));
+        }
+    }
+
+    #[test]
+    fn ntp_counts_from_1900_in_fractions() {
+        assert_eq!(ntp(Duration::from_millis(500)), NTP_EPOCH << 32 | 1 << 31);
+        assert_eq!(short(Duration::from_millis(250)), 16_384);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_told_or_dropped(bytes: Vec<u8>) {
+            parse(&bytes);
+        }
+
+        #[test]
+        fn a_changed_report_is_told_or_dropped(changes in proptest::collection::vec((0usize..64, any::<u8>()), 1..6)) {
+            let mut bytes = compound().to_vec();
+            for (at, value) in changes {
+                let length = bytes.len();
+                bytes[at % length] = value;
+            }
+            parse(&bytes);
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! Packets that go out: sequence, timestamps, coding, keys.
+//!
+//! Timestamps go on with time, whether something is sent or not. What is said
+//! comes from the mouth. Called by the leg; does not allocate or block.
+
+use std::time::Duration;
+
+use heapless::Deque;
+use offhook_dsp::FRAME;
+use offhook_dsp::tone::Dtmf;
+use offhook_sip::rtp::event::{PAYLOAD, Step};
+use offhook_sip::rtp::header::HEADER;
+use offhook_sip::rtp::{KeySender, Template};
+
+use super::words::{Codec, Digits, Stream};
+
+/// The longest packet: 60 ms of G.711 (RFC 3551 §4.2 has 200 ms as the limit
+/// of what a receiver takes; nobody asks for more than 60).
+pub const SAMPLES_MAX: usize = 6 * FRAME;
+/// How long a key sounds, and the pause after it, in ms (ITU-T Q.24 asks for 40 each).
+const KEY_MS: u16 = 100;
+/// Each tone of a key, dBov: -9 dBm0 (ITU-T Q.23 §7 leaves the level to the network).
+const KEY_DBOV: f32 = -15.0;
+
+/// One packet, as it goes out.
+pub type Packet = heapless::Vec<u8, { HEADER + SAMPLES_MAX }>;
+
+/// The sending side of one leg.
+pub struct Sender {
+    template: Template,
+    sequence: u16,
+    timestamp: u32,
+    codec: Codec,
+    payload_type: u8,
+    telephone_event: Option<u8>,
+    keys: KeySender,
+    tones: Deque<u8, 32>,
+    tone: Option<Dtmf>,
+    /// The last packet had something to hear in it.
+    talking: bool,
+    sent: u32,
+    octets: u32,
+}
+
+/// What this tick's packet is made of.
+pub enum Turn {
+    /// What the mouth says.
+    Sound,
+    /// A key, which is already in the packet.
+    Key,
+}
+
+impl Sender {
+    /// Sequence numbers and timestamps begin where they are told (at random, RFC 3550 §5.1).
+    pub fn new(template: Template, sequence: u16, timestamp: u32) -> Self {
+        Self {
+            template,
+            sequence,
+            timestamp,
+            codec: Codec::Pcmu,
+            payload_type: template.payload_type(),
+            telephone_event: None,
+            keys: KeySender::default(),
+            tones: Deque::new(),
+            tone: None,
+            talking: false,
+            sent: 0,
+            octets: 0,
+        }
+    }
+
+    /// Codes from now on as was agreed.
+    pub fn connect(&mut self, stream: &Stream) {
+        self.codec = stream.codec;
+        self.payload_type = stream.send_payload_type;
+        self.telephone_event = stream.telephone_event;
+        self.talking = false;
+    }
+
+    /// Queues keys, as events where they were agreed on, else as tones.
+    /// Gives how many did not fit.
+    pub fn push_keys(&mut self, digits: &Digits) -> usize {
+        let mut refused = 0;
+        for key in digits {
+            let taken = match self.telephone_event {
+                Some(_) => self.keys.push(*key),
+                None => self.tones.push_back(*key).is_ok(),
+            };
+            refused += usize::from(!taken);
+        }
+        refused
+    }
+
+    /// Timestamp of the next sample.
+    pub fn timestamp(&self) -> u32 {
+        self.timestamp
+    }
+
+    /// Packets and octets of payload sent.
+    pub fn sent(&self) -> (u32, u32) {
+        (self.sent, self.octets)
+    }
+
+    /// Time passes without a packet.
+    pub fn skip(&mut self, samples: usize) {
+        self.timestamp = self.timestamp.wrapping_add(samples as u32);
+        self.talking = false;
+    }
+
+    /// Begins the packet of this tick: a key takes the place of sound.
+    pub fn begin(&mut self, samples: usize, packet: &mut Packet) -> Turn {
+        let Some(payload_type) = self.telephone_event else {
+            return Turn::Sound;
+        };
+        match self.keys.step(samples as u16) {
+            Step::Audio | Step::Pause => Turn::Sound,
+            Step::Event { event, first, age } => {
+                let timestamp = self.timestamp.wrapping_sub(age);
+                self.write(packet, payload_type, first, timestamp, &event.to_bytes());
+                self.skip(samples);
+                Turn::Key
+            }
+        }
+    }
+
+    /// Puts a key tone over what the mouth says, while there is one to be sent.
+    pub fn overlay(&mut self, frame: &mut [i16; FRAME]) {
+        let mut filled = 0;
+        while filled < FRAME {
+            if self.tone.is_none() {
+                let Some(key) = self.tones.pop_front() else {
+                    return;
+                };
+                self.tone = Dtmf::new(key, KEY_MS, KEY_MS, KEY_DBOV);
+            }
+            if let Some(tone) = &mut self.tone {
+                filled += tone.fill(&mut frame[filled..]);
+            }
+            if filled < FRAME {
+                self.tone = None;
+            }
+        }
+    }
+
+    /// A packet of sound; `talks` is the start of a talkspurt if the last one did not.
+    pub fn sound(&mut self, samples: &[i16], talks: bool, packet: &mut Packet) {
+        let mut codes = [0; SAMPLES_MAX];
+        let count = self.codec.law().encode_into(samples, &mut codes);
+        let marker = self.sent == 0 || talks && !self.talking;
+        let timestamp = self.timestamp;
+        self.write(
+            packet,
+            self.payload_type,
+            marker,
+            timestamp,
+            &codes[..count],
+        );
+        self.timestamp = self.timestamp.wrapping_add(count as u32);
+        self.talking = talks;
+    }
+
+    /// A packet of returned sound, which carries the time of the line.
+    pub fn echo(&mut self, samples: &[i16], timestamp: u32, packet: &mut Packet) {
+        let follows = timestamp == self.timestamp;
+        self.timestamp = timestamp;
+        self.talking = follows;
+        self.sound(samples, true, packet);
+    }
+
+    fn write(
+        &mut self,
+        packet: &mut Packet,
+        payload_type: u8,
+        marker: bool,
+        timestamp: u32,
+        payload: &[u8],
+    ) {
+        let mut header = [0; HEADER];
+        self.template
+            .stamp(&mut header, payload_type, marker, self.sequence, timestamp);
+        packet.clear();
+        let fits =
+            packet.extend_from_slice(&header).is_ok() && packet.extend_from_slice(payload).is_ok();
+        debug_assert!(fits, "a payload is at most SAMPLES_MAX octets");
+        self.sequence = self.sequence.wrapping_add(1);
+        self.sent = self.sent.wrapping_add(1);
+        self.octets = self.octets.wrapping_add(payload.len() as u32);
+    }
+}
+
+/// The tick a packet of `ptime` takes, in samples.
+pub fn packet_samples(ptime_ms: u8) -> usize {
+    usize::from(ptime_ms / 10).clamp(1, SAMPLES_MAX / FRAME) * FRAME
+}
+
+/// One tick of the media threads.
+pub const TICK: Duration = Duration::from_millis(10);
+
+const _: () = assert!(PAYLOAD <= SAMPLES_MAX);

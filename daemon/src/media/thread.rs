@@ -1,0 +1,334 @@
+//! A media thread: sockets and a timer drive the legs that live on it.
+//!
+//! After start it never allocates, frees, locks, logs or waits (but for the
+//! next packet or tick); a counting allocator proves it. What has to be freed
+//! goes back through `returned`. It decides nothing: all behaviour is in
+//! [`super::leg`].
+
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use heapless::spsc::{Consumer, Producer};
+use offhook_dsp::FRAME;
+
+use super::board::{Figures, Notice};
+use super::leg::{Birth, Leg, Outlet, Remote};
+use super::ring::{Mark, Tapes};
+use super::sender::TICK;
+use super::system::{BATCH, Batch, Epoll, Timer};
+use super::words::{Order, Report, Script, SlotId};
+use crate::bell::Bell;
+use crate::clock;
+
+/// Orders on their way to one thread.
+pub const ORDERS: usize = 1_024;
+/// Reports on their way from one thread.
+pub const REPORTS: usize = 2_048;
+/// Slots of one thread at most.
+pub const SLOTS: usize = 4_096;
+/// What waits to be freed: per slot a socket, the scripts it speaks, cut and
+/// waits for, and what the orders under way carry. It never fills.
+pub const RETURNED: usize = 4 * SLOTS + ORDERS;
+/// Packets that one leg may bring in one tick: three times what 10 ms packets
+/// after a gap of 40 ms need. What comes above it stays in the socket, and
+/// falls from there.
+const BUDGET: usize = 16;
+/// Ticks made up for after the thread overslept; the rest is skipped.
+const CATCH_UP: u64 = 10;
+const TIMER: u64 = u64::MAX;
+
+/// What goes to a thread.
+pub enum Errand {
+    /// A call takes a slot.
+    Open(Birth, UdpSocket),
+    /// Something for the call on a slot.
+    Do(SlotId, Order),
+}
+
+/// What comes back to be freed.
+pub enum Returned {
+    /// Said, or not to be said any more.
+    Script(Arc<Script>),
+    /// Of a slot that is free again.
+    Socket(UdpSocket),
+}
+
+/// What a thread and its owner share.
+pub struct Shared {
+    /// Per slot, for RTCP.
+    pub board: Box<[Notice]>,
+    /// Per slot, for the recorder.
+    pub tapes: Arc<Tapes>,
+    /// The thread is to end.
+    pub stop: AtomicBool,
+}
+
+/// The thread's ends of the rings.
+pub struct Ends {
+    /// In.
+    pub orders: Consumer<'static, Errand>,
+    /// Out.
+    pub reports: Producer<'static, Report>,
+    /// Out, to be freed.
+    pub returned: Producer<'static, Returned>,
+    /// Rung when reports are waiting.
+    pub bell: Bell,
+}
+
+/// A call on a slot.
+struct Seat {
+    leg: Leg,
+    socket: UdpSocket,
+    /// Packets it may still bring in this tick.
+    budget: usize,
+    /// Not listened to until the next tick.
+    deaf: bool,
+    /// What the system had dropped when last heard of.
+    dropped: u32,
+}
+
+/// All that a media thread owns. Made before the thread starts.
+pub struct Loop {
+    shared: Arc<Shared>,
+    ends: Ends,
+    epoll: Epoll,
+    timer: Timer,
+    batch: Batch,
+    seats: Vec<Option<Seat>>,
+    /// Which seats are taken, so that a tick does not look at the others.
+    taken: Vec<u16>,
+    rang: bool,
+}
+
+impl Loop {
+    /// Makes everything the thread will ever need.
+    ///
+    /// # Errors
+    /// The system has no descriptor left.
+    pub fn new(shared: Arc<Shared>, ends: Ends, slots: usize) -> io::Result<Self> {
+        let epoll = Epoll::new()?;
+        let timer = Timer::new(TICK)?;
+        epoll.add(&timer, TIMER)?;
+        let mut seats = Vec::with_capacity(slots);
+        seats.resize_with(slots, || None);
+        Ok(Self {
+            shared,
+            ends,
+            epoll,
+            timer,
+            batch: Batch::new(),
+            seats,
+            taken: Vec::with_capacity(slots),
+            rang: false,
+        })
+    }
+
+    /// Runs until told to stop.
+    pub fn run(&mut self) {
+        // Relaxed: nothing is passed on with it.
+        while !self.shared.stop.load(Ordering::Relaxed) {
+            self.epoll.wait(None);
+            let now = clock::now();
+            let mut ticked = false;
+            let mut index = 0;
+            while let Some(token) = self.epoll.ready(index) {
+                match token {
+                    TIMER => ticked = true,
+                    slot => self.receive(now, slot as usize),
+                }
+                index += 1;
+            }
+            if ticked {
+                self.tick(now);
+            }
+            if core::mem::take(&mut self.rang) {
+                self.ends.bell.ring();
+            }
+        }
+    }
+
+    fn receive(&mut self, now: Duration, slot: usize) {
+        let Some(Some(seat)) = self.seats.get_mut(slot) else {
+            return;
+        };
+        let count = self.batch.receive(&seat.socket, seat.budget.min(BATCH));
+        let mut out = Out {
+            slot,
+            socket: &seat.socket,
+            shared: &self.shared,
+            ends: &mut self.ends,
+            rang: &mut self.rang,
+        };
+        let (leg, dropped) = (&mut seat.leg, &mut seat.dropped);
+        self.batch.drain(count, |datagram| {
+            if let Some(total) = datagram.dropped {
+                leg.count_flood(total.wrapping_sub(*dropped));
+                *dropped = total;
+            }
+            leg.on_packet(now, datagram.from, datagram.bytes, &mut out);
+        });
+        seat.budget -= count;
+        if seat.budget == 0 {
+            seat.deaf = self.epoll.set_deaf(&seat.socket, slot as u64, true).is_ok();
+        }
+    }
+
+    fn tick(&mut self, now: Duration) {
+        self.take_orders(now);
+        let ticks = self.timer.ticks().min(CATCH_UP);
+        let mut index = 0;
+        while let Some(&slot) = self.taken.get(index) {
+            if self.tick_seat(now, slot.into(), ticks) {
+                self.taken.swap_remove(index);
+            } else {
+                index += 1;
+            }
+        }
+    }
+
+    /// Gives whether the seat is free now.
+    fn tick_seat(&mut self, now: Duration, slot: usize, ticks: u64) -> bool {
+        let Some(seat) = &mut self.seats[slot] else {
+            return true;
+        };
+        let mut out = Out {
+            slot,
+            socket: &seat.socket,
+            shared: &self.shared,
+            ends: &mut self.ends,
+            rang: &mut self.rang,
+        };
+        for _ in 0..ticks {
+            seat.leg.on_tick(now, &mut out);
+        }
+        seat.budget = BUDGET;
+        if seat.deaf {
+            seat.deaf = self
+                .epoll
+                .set_deaf(&seat.socket, slot as u64, false)
+                .is_err();
+        }
+        if seat.leg.is_closed() {
+            self.free_seat(slot);
+            return true;
+        }
+        false
+    }
+
+    fn free_seat(&mut self, slot: usize) {
+        let Some(seat) = self.seats[slot].take() else {
+            return;
+        };
+        // It cannot fail for a socket that was added; if it did, an event of it
+        // would find the seat empty.
+        let _ = self.epoll.remove(&seat.socket);
+        give_back(&mut self.ends.returned, Returned::Socket(seat.socket));
+    }
+
+    fn take_orders(&mut self, now: Duration) {
+        // As many as were there when it looked: a fast giver cannot hold the tick up.
+        for _ in 0..self.ends.orders.len() {
+            match self.ends.orders.dequeue() {
+                Some(Errand::Open(birth, socket)) => self.open(birth, socket),
+                Some(Errand::Do(slot, order)) => self.do_order(now, slot, order),
+                None => return,
+            }
+        }
+    }
+
+    fn open(&mut self, birth: Birth, socket: UdpSocket) {
+        let slot = usize::from(birth.slot.index);
+        if self.epoll.add(&socket, slot as u64).is_err() {
+            // Out of kernel memory: the leg lives and hears nothing, which is reported as such.
+            debug_assert!(false, "a fresh UDP socket can be watched");
+        }
+        self.seats[slot] = Some(Seat {
+            leg: Leg::new(birth),
+            socket,
+            budget: BUDGET,
+            deaf: false,
+            dropped: 0,
+        });
+        self.taken.push(birth.slot.index);
+    }
+
+    fn do_order(&mut self, now: Duration, id: SlotId, order: Order) {
+        let slot = usize::from(id.index);
+        let seat = self.seats[slot]
+            .as_mut()
+            .filter(|seat| seat.leg.slot() == id);
+        let Some(seat) = seat else {
+            if let Order::Play { script, .. } = order {
+                give_back(&mut self.ends.returned, Returned::Script(script));
+            }
+            return;
+        };
+        let mut out = Out {
+            slot,
+            socket: &seat.socket,
+            shared: &self.shared,
+            ends: &mut self.ends,
+            rang: &mut self.rang,
+        };
+        seat.leg.on_order(now, order, &mut out);
+    }
+}
+
+fn give_back(returned: &mut Producer<'static, Returned>, item: Returned) {
+    if let Err(item) = returned.enqueue(item) {
+        debug_assert!(false, "RETURNED holds all there can be");
+        // Leaking is better than freeing here.
+        core::mem::forget(item);
+    }
+}
+
+/// Where the leg on one slot sends and reports.
+struct Out<'a> {
+    slot: usize,
+    socket: &'a UdpSocket,
+    shared: &'a Shared,
+    ends: &'a mut Ends,
+    rang: &'a mut bool,
+}
+
+impl Outlet for Out<'_> {
+    fn send(&mut self, target: SocketAddr, packet: &[u8]) -> bool {
+        self.socket.send_to(packet, target).is_ok()
+    }
+
+    fn report(&mut self, report: &Report) -> bool {
+        *self.rang = true;
+        self.ends.reports.enqueue(report.clone()).is_ok()
+    }
+
+    fn free(&mut self, script: Arc<Script>) {
+        give_back(&mut self.ends.returned, Returned::Script(script));
+    }
+
+    fn tape(&mut self, mark: Mark, line: &[i16; FRAME], ours: &[i16; FRAME]) -> bool {
+        self.shared.tapes.push(self.slot, mark, line, ours)
+    }
+
+    fn end_tape(&mut self, recording: u32, frames: u32) {
+        self.shared.tapes.finish(self.slot, recording, frames);
+    }
+
+    fn publish(&mut self, figures: &Figures) {
+        self.shared.board[self.slot].write(figures);
+    }
+
+    fn remote(&self) -> Remote {
+        let notice = &self.shared.board[self.slot];
+        Remote {
+            // Relaxed: single figures that stand alone.
+            round_trip_us: notice.round_trip_us.load(Ordering::Relaxed),
+            lost: notice.remote_lost.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// One leg's worth of packets fits one call.
+const _: () = assert!(BUDGET <= BATCH);

@@ -1,0 +1,331 @@
+//! The recorder: one thread that writes tapes to stereo WAV files, the line
+//! left, ours right.
+//!
+//! A file is as long as its call to the sample: what did not fit the tape is
+//! silence there. It decides nothing about consent or retention. `Media` tells
+//! it what to record; the media threads only fill their rings.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use offhook_dsp::{FRAME, SAMPLE_RATE};
+
+use crate::media::Tapes;
+use crate::wav::{WavError, Writer};
+
+/// How long the recorder sleeps: a twenty-fifth of what a tape holds.
+const SLEEP: Duration = Duration::from_millis(100);
+/// Sleeps between two flushes, after which a crash loses nothing before: 1 s.
+const SLEEPS_A_FLUSH: u32 = 10;
+/// Sleeps without a frame after which a recording is given up: a media thread
+/// fills a tape always, or has ended it (60 s).
+const IDLE_SLEEPS: u32 = 600;
+
+/// One recording that is to be made.
+pub struct Job {
+    /// The rings of the media thread.
+    pub tapes: Arc<Tapes>,
+    /// Which slot.
+    pub slot: usize,
+    /// Its number, not 0.
+    pub recording: u32,
+    /// Where to.
+    pub path: PathBuf,
+}
+
+/// The thread; dropping it finishes what was recorded and waits for that.
+pub struct Recorder {
+    jobs: Option<Sender<Job>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Recorder {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// The system has no thread left.
+    pub fn start() -> io::Result<Self> {
+        let (jobs, inbox) = channel();
+        let thread = std::thread::Builder::new()
+            .name("recorder".into())
+            .spawn(move || run(&inbox))?;
+        Ok(Self {
+            jobs: Some(jobs),
+            thread: Some(thread),
+        })
+    }
+
+    /// Records until the tape ends. Does not wait.
+    pub fn record(&self, job: Job) {
+        if let Some(jobs) = &self.jobs {
+            // Fails only when the thread has panicked, which `drop` tells.
+            let _ = jobs.send(job);
+        }
+    }
+}
+
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        self.jobs = None;
+        let ended = self.thread.take().map(JoinHandle::join);
+        if matches!(ended, Some(Err(_))) {
+            tracing::error!(event = "recorder_panicked");
+        }
+    }
+}
+
+/// A file that is being written.
+struct Recording {
+    job: Job,
+    writer: Writer,
+    frames: u32,
+    gaps: u32,
+    idle: u32,
+}
+
+/// Rings are told apart by whose they are and which.
+type Reel = (usize, usize);
+
+#[derive(Default)]
+struct Desk {
+    /// Per ring the recordings that share it, in their order.
+    reels: HashMap<Reel, Vec<Recording>>,
+}
+
+fn run(inbox: &Receiver<Job>) {
+    let mut desk = Desk::default();
+    let mut sleeps = 0u32;
+    loop {
+        match inbox.recv_timeout(SLEEP) {
+            Ok(job) => {
+                desk.begin(job);
+                continue;
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => {
+                desk.drain();
+                desk.close_all();
+                return;
+            }
+        }
+        sleeps = sleeps.wrapping_add(1);
+        desk.drain();
+        if sleeps.is_multiple_of(SLEEPS_A_FLUSH) {
+            desk.flush();
+        }
+    }
+}
+
+impl Desk {
+    fn begin(&mut self, job: Job) {
+        match Recording::create(job) {
+            Ok(recording) => {
+                let reel = recording.reel();
+                self.reels.entry(reel).or_default().push(recording);
+            }
+            Err((path, error)) => {
+                tracing::error!(event = "recording_failed", path = %path.display(), %error);
+            }
+        }
+    }
+
+    fn drain(&mut self) {
+        self.reels.retain(|_, recordings| {
+            drain_reel(recordings);
+            !recordings.is_empty()
+        });
+    }
+
+    fn flush(&mut self) {
+        for recording in self.reels.values_mut().flatten() {
+            if let Err(error) = recording.writer.flush() {
+                tracing::warn!(event = "recording_flush", %error);
+            }
+        }
+    }
+
+    fn close_all(&mut self) {
+        for recording in self.reels.drain().flat_map(|(_, recordings)| recordings) {
+            recording.close();
+        }
+    }
+}
+
+/// Writes all that is in one ring. The first recording is the one under way;
+/// a frame of a later one ends it.
+fn drain_reel(recordings: &mut Vec<Recording>) {
+    let Some(first) = recordings.first() else {
+        return;
+    };
+    let (tapes, slot) = (Arc::clone(&first.job.tapes), first.job.slot);
+    // Looked at before the frames: what is written then is all there is.
+    let ended = tapes.ended(slot, first.job.recording);
+    let mut samples = [[0; 2]; FRAME];
+    let mut came = false;
+    while let Some(mark) = tapes.pop(slot, &mut samples) {
+        while recordings.len() > 1 && recordings[0].job.recording != mark.recording {
+            recordings.remove(0).close();
+        }
+        if recordings[0].job.recording == mark.recording {
+            recordings[0].write(mark.frame, &samples);
+            came = true;
+        }
+    }
+    let first = &mut recordings[0];
+    first.idle = if came { 0 } else { first.idle + 1 };
+    match ended.or_else(|| tapes.ended(slot, first.job.recording)) {
+        Some(frames) => {
+            first.fill(frames);
+            recordings.remove(0).close();
+        }
+        None if first.idle > IDLE_SLEEPS => recordings.remove(0).close(),
+        None => {}
+    }
+}
+
+impl Recording {
+    fn create(job: Job) -> Result<Self, (PathBuf, WavError)> {
+        match Writer::create(&job.path, SAMPLE_RATE, 2) {
+            Ok(writer) => Ok(Self {
+                job,
+                writer,
+                frames: 0,
+                gaps: 0,
+                idle: 0,
+            }),
+            Err(error) => Err((job.path, error)),
+        }
+    }
+
+    fn reel(&self) -> Reel {
+        (Arc::as_ptr(&self.job.tapes) as usize, self.job.slot)
+    }
+
+    fn write(&mut self, frame: u32, samples: &[[i16; 2]; FRAME]) {
+        self.fill(frame);
+        self.put(samples.as_flattened());
+        self.frames += 1;
+    }
+
+    /// Silence for frames that did not fit the tape.
+    fn fill(&mut self, until: u32) {
+        while self.frames < until {
+            self.put(&[0; FRAME * 2]);
+            self.frames += 1;
+            self.gaps += 1;
+        }
+    }
+
+    fn put(&mut self, samples: &[i16]) {
+        if let Err(error) = self.writer.write(samples) {
+            // The disk is full: the call goes on, the file ends here.
+            tracing::error!(event = "recording_write", path = %self.job.path.display(), %error);
+        }
+    }
+
+    fn close(self) {
+        let Self {
+            job,
+            writer,
+            frames,
+            gaps,
+            ..
+        } = self;
+        let path = job.path.display();
+        match writer.close() {
+            Ok(_) if gaps > 0 => tracing::warn!(event = "recording_gaps", %path, frames, gaps),
+            Ok(_) => tracing::debug!(event = "recording_closed", %path, frames),
+            Err(error) => tracing::error!(event = "recording_close", %path, %error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::media::Mark;
+    use crate::wav;
+
+    fn push(tapes: &Tapes, recording: u32, frame: u32) -> bool {
+        let mark = Mark { recording, frame };
+        tapes.push(
+            0,
+            mark,
+            &[frame as i16 + 1; FRAME],
+            &[-(frame as i16) - 1; FRAME],
+        )
+    }
+
+    fn job(tapes: &Arc<Tapes>, recording: u32, path: PathBuf) -> Job {
+        Job {
+            tapes: Arc::clone(tapes),
+            slot: 0,
+            recording,
+            path,
+        }
+    }
+
+    fn directory(name: &str) -> PathBuf {
+        let path =
+            std::env::temp_dir().join(format!("offhook-recorder-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        path
+    }
+
+    #[test]
+    fn a_recording_is_as_long_as_its_tape_with_silence_where_frames_are_missing() {
+        let directory = directory("gap");
+        let tapes = Arc::new(Tapes::new(1));
+        let recorder = Recorder::start().unwrap();
+        let path = directory.join("call.wav");
+        recorder.record(job(&tapes, 1, path.clone()));
+        for frame in [0, 1, 4] {
+            assert!(push(&tapes, 1, frame));
+        }
+        tapes.finish(0, 1, 6);
+        drop(recorder);
+        let wav = wav::read(&path).unwrap();
+        assert_eq!(
+            (wav.rate, wav.channels, wav.frames()),
+            (8_000, 2, 6 * FRAME)
+        );
+        let heard: Vec<i16> = wav
+            .channel(0)
+            .unwrap()
+            .chunks(FRAME)
+            .map(|frame| frame[79])
+            .collect();
+        assert_eq!(heard, [1, 2, 0, 0, 5, 0]);
+        let ours: Vec<i16> = wav
+            .channel(1)
+            .unwrap()
+            .chunks(FRAME)
+            .map(|frame| frame[0])
+            .collect();
+        assert_eq!(ours, [-1, -2, 0, 0, -5, 0]);
+        std::fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[test]
+    fn two_calls_that_follow_on_one_slot_are_two_files() {
+        let directory = directory("two");
+        let tapes = Arc::new(Tapes::new(1));
+        let recorder = Recorder::start().unwrap();
+        let paths = [directory.join("1.wav"), directory.join("2.wav")];
+        recorder.record(job(&tapes, 1, paths[0].clone()));
+        recorder.record(job(&tapes, 2, paths[1].clone()));
+        (0..3).for_each(|frame| assert!(push(&tapes, 1, frame)));
+        tapes.finish(0, 1, 3);
+        (0..5).for_each(|frame| assert!(push(&tapes, 2, frame)));
+        tapes.finish(0, 2, 5);
+        drop(recorder);
+        let lengths = paths.map(|path| wav::read(&path).unwrap().frames() / FRAME);
+        assert_eq!(lengths, [3, 5]);
+        std::fs::remove_dir_all(directory).unwrap();
+    }
+}

@@ -1,0 +1,189 @@
+//! Two legs of the real media threads talk to each other over loopback.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use offhook::bell::Bell;
+use offhook::media::{
+    Clip, Codec, Digit, Digits, Direction, Full, Media, Opened, Order, ReceiveTypes, Report,
+    ReportKind, Script, Settings, SlotId, Stream, Summary,
+};
+use offhook::wav;
+
+struct House {
+    media: Media,
+    bell: Bell,
+    seen: Vec<Report>,
+}
+
+impl House {
+    fn new(first_port: u16, max_calls: usize, name: &str) -> Self {
+        let bell = Bell::new().unwrap();
+        let settings = Settings {
+            threads: 1,
+            max_calls,
+            address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            ports: first_port..=first_port + 99,
+            recordings: Some(
+                std::env::temp_dir().join(format!("offhook-{name}-{}", std::process::id())),
+            ),
+            cname: "offhook@127.0.0.1".into(),
+        };
+        Self {
+            media: Media::start(settings, bell.clone()).unwrap(),
+            bell,
+            seen: Vec::new(),
+        }
+    }
+
+    /// Waits for a report; what comes before it is kept in `seen`.
+    fn wait<T>(&mut self, what: &str, mut wanted: impl FnMut(&Report) -> Option<T>) -> T {
+        for _ in 0..1_000 {
+            while let Some(report) = self.media.next_report() {
+                let found = wanted(&report);
+                self.seen.push(report);
+                if let Some(found) = found {
+                    return found;
+                }
+            }
+            self.bell.sleep(Some(Duration::from_millis(50)));
+        }
+        panic!("never came: {what}; but {:#?}", self.seen);
+    }
+
+    fn pair(&mut self) -> (Opened, Opened) {
+        let one = self.media.open(None).unwrap();
+        let other = self.media.open(Some(one.slot)).unwrap();
+        self.connect(one.slot, &other);
+        self.connect(other.slot, &one);
+        (one, other)
+    }
+
+    fn connect(&mut self, slot: SlotId, peer: &Opened) {
+        let stream = stream(peer.rtp, peer.rtcp);
+        self.media.order(slot, Order::Connect(stream)).unwrap();
+        self.media.order(slot, Order::Answered).unwrap();
+    }
+
+    fn close(&mut self, slot: SlotId) -> Summary {
+        self.media.order(slot, Order::Close).unwrap();
+        self.wait("closed", |report| match report.kind {
+            ReportKind::Closed(summary) if report.slot == slot => Some(summary),
+            _ => None,
+        })
+    }
+}
+
+fn stream(remote_rtp: SocketAddr, remote_rtcp: SocketAddr) -> Stream {
+    Stream {
+        remote_rtp,
+        remote_rtcp,
+        codec: Codec::Pcmu,
+        send_payload_type: 0,
+        receive: ReceiveTypes::from_slice(&[(0, Codec::Pcmu), (8, Codec::Pcma)]).unwrap(),
+        comfort_noise: Some(13),
+        telephone_event: Some(101),
+        ptime_ms: 20,
+        direction: Direction::SendReceive,
+    }
+}
+
+fn script(ms: usize) -> Arc<Script> {
+    let samples = (0..ms * 8).map(|n| if n / 20 % 2 == 0 { 9_000 } else { -9_000 });
+    let clip = Clip {
+        samples: samples.collect(),
+        words: Box::new([0]),
+    };
+    Arc::new(Script {
+        clips: vec![Arc::new(clip)],
+    })
+}
+
+#[test]
+fn a_prompt_is_heard_recorded_and_summed_up() {
+    let mut house = House::new(46_500, 4, "loopback");
+    let (one, other) = house.pair();
+    assert_eq!(one.slot.thread, other.slot.thread);
+    let path = house.media.record(other.slot, "heard").unwrap().unwrap();
+    let script = script(500);
+    let play = Order::Play {
+        turn: 0,
+        play: 1,
+        script: Arc::clone(&script),
+        interruptible: false,
+    };
+    house.media.order(one.slot, play).unwrap();
+    let sent = house.wait("played", |report| match report.kind {
+        ReportKind::Played {
+            play: 1,
+            sent_samples,
+            finished: true,
+            ..
+        } => Some(sent_samples),
+        _ => None,
+    });
+    assert_eq!(sent, 4_000);
+    let digits = Digits::from_slice(b"42#").unwrap();
+    house
+        .media
+        .order(one.slot, Order::SendDigits(digits))
+        .unwrap();
+    for key in *b"42#" {
+        let digit = house.wait("digit", |report| match report.kind {
+            ReportKind::Digit(digit) if report.slot == other.slot => Some(digit),
+            _ => None,
+        });
+        assert_eq!(digit, Digit::Key(key));
+    }
+    let heard = house.close(other.slot);
+    let spoken = house.close(one.slot);
+    assert_eq!(house.media.order(one.slot, Order::Close), Err(Full::Gone));
+    assert_eq!(Arc::strong_count(&script), 1);
+    assert!(
+        heard.received > 25 && heard.foreign == 0 && heard.malformed == 0,
+        "{heard:?}"
+    );
+    assert!(spoken.sent >= heard.received, "{spoken:?}");
+    assert!(
+        house
+            .seen
+            .iter()
+            .any(|report| matches!(report.kind, ReportKind::Latched(from) if from == one.rtp))
+    );
+    drop(house);
+    let wav = wav::read(&path).unwrap();
+    assert_eq!(wav.frames() as u64, heard.length_samples);
+    let loud = wav
+        .channel(0)
+        .unwrap()
+        .iter()
+        .filter(|sample| sample.abs() > 8_000)
+        .count();
+    assert!((3_900..=4_100).contains(&loud), "{loud}");
+}
+
+#[test]
+fn an_echo_comes_back_and_slots_are_used_again() {
+    let mut house = House::new(46_600, 2, "echo");
+    for generation in 0..3 {
+        let (one, other) = house.pair();
+        assert_eq!(one.slot.generation, generation);
+        assert_eq!(house.media.open(None), Err(Full::Slots));
+        house.media.order(other.slot, Order::Echo).unwrap();
+        let digit = Order::Tone { hz: 1_004 };
+        house.media.order(one.slot, digit).unwrap();
+        house.wait("the tone from the echo", |report| match report.kind {
+            ReportKind::Latched(from) if report.slot == one.slot => Some(from),
+            _ => None,
+        });
+        let back = house.close(one.slot);
+        let echoed = house.close(other.slot);
+        assert!(
+            back.received > 0 && back.received <= echoed.sent,
+            "{back:?} {echoed:?}"
+        );
+        assert!(echoed.sent <= echoed.received);
+        assert_eq!(house.media.load(), (0, 2));
+    }
+}

@@ -256,7 +256,8 @@ pub(crate) fn reply_flow(via: &Via<'_>, flow: &Flow) -> Flow {
     if flow.transport.is_reliable() || via.wants_rport() {
         return *flow;
     }
-    let port = via.port.unwrap_or(flow.transport.default_port());
+    let named = via.port.filter(|port| *port != 0);
+    let port = named.unwrap_or(flow.transport.default_port());
     Flow {
         remote: SocketAddr::new(flow.remote.ip(), port),
         ..*flow

@@ -531,11 +531,14 @@ fn a_refused_or_cancelled_reinvite_leaves_the_call_as_it_was() {
     driven.command(Command::AnswerReinvite { key, answer });
     assert_eq!(driven.take_lines(), ["SIP/2.0 488 Not Acceptable Here"]);
     driven.packet(&request("ACK", 2, "re", &ours, "", b""));
-    driven.packet(&request("INVITE", 3, "re3", &ours, "", OFFER));
-    driven.packet(&request("CANCEL", 3, "re3", &ours, "", b""));
+    driven.packet(&request("INVITE", 3, "re4", &ours, "Require: x\r\n", OFFER));
+    assert_eq!(driven.take_lines(), ["SIP/2.0 420 Bad Extension"]);
+    driven.packet(&request("ACK", 3, "re4", &ours, "", b""));
+    driven.packet(&request("INVITE", 4, "re3", &ours, "", OFFER));
+    driven.packet(&request("CANCEL", 4, "re3", &ours, "", b""));
     let lines = driven.take_lines();
     assert_eq!(lines, ["SIP/2.0 200 OK", "SIP/2.0 487 Request Terminated"]);
-    driven.packet(&request("ACK", 3, "re3", &ours, "", b""));
+    driven.packet(&request("ACK", 4, "re3", &ours, "", b""));
     let events = driven.take_events();
     assert_eq!(events.last(), Some(&Event::ReinviteCancelled { key }));
     assert!(driven.endpoint.stored_dialog(key).is_some());
@@ -725,6 +728,38 @@ fn a_second_branch_of_a_fork_is_acknowledged_and_hung_up() {
             .map(|stored| stored.remote_tag),
         Some("far".into())
     );
+}
+
+#[test]
+fn a_stranger_gets_one_403_and_leaves_nothing_behind() {
+    let mut driven = Driven::new();
+    for text in [invite("1"), request("OPTIONS", 1, "2", "", "", b"")] {
+        driven.stranger(&text);
+        assert_eq!(driven.take_lines(), ["SIP/2.0 403 Forbidden"]);
+    }
+    driven.stranger(&request("ACK", 1, "1", "x", "", b""));
+    driven.stranger(&invite("3").replace("CSeq: 1 ", "CSeq: x "));
+    driven.stranger(&request("CANCEL", 1, "1", "", "", b""));
+    assert_eq!(
+        driven.take_lines(),
+        ["SIP/2.0 481 Call/Transaction Does Not Exist"]
+    );
+    assert_eq!(driven.endpoint.counters().refused_strangers, 2);
+    assert_eq!(
+        (driven.endpoint.transaction_count(), driven.next),
+        (0, None)
+    );
+    // The callee of a call of ours is no stranger in its dialog.
+    let key = driven.dial();
+    let ours = driven.take_sent().remove(0);
+    driven.stranger(&response(&ours, "200 OK", "peer", CONTACT, ANSWER));
+    driven.take_events();
+    let tag = tag(header(&ours, "From"));
+    let bye = request("BYE", 7, "bye", tag, "", b"")
+        .replace("call-1@198.51.100.7", header(&ours, "Call-ID"));
+    driven.stranger(&bye);
+    let cause = EndCause::RemoteBye { reason: None };
+    assert_eq!(driven.take_events(), [ended(key, cause)]);
 }
 
 #[test]

@@ -85,6 +85,8 @@ pub struct Counters {
     pub retransmitted: u64,
     /// Requests refused with 503 at a limit.
     pub refused_by_limit: u64,
+    /// Requests of strangers (403).
+    pub refused_strangers: u64,
     /// INVITEs that came over two paths (482).
     pub merged: u64,
     /// Requests for dialogs that do not exist (481).

@@ -2,6 +2,7 @@
 
 use super::Endpoint;
 use super::callee::body_refusal;
+use super::send::SUPPORTED;
 use crate::call::{CallKey, Phase, Reinvite};
 use crate::command::ReinviteAnswer;
 use crate::dialog::Sequence;
@@ -103,6 +104,12 @@ impl Endpoint {
         let Some(id) = self.open_in_order(flow, request, key) else {
             return;
         };
+        let unsupported = request.unsupported(SUPPORTED);
+        if !unsupported.is_empty() {
+            let list = unsupported.join(", ");
+            let field = ("Unsupported", list.as_str());
+            return self.refuse(id, StatusCode::BAD_EXTENSION, &[field]);
+        }
         if let Some(field) = body_refusal(request) {
             return self.refuse(id, StatusCode::UNSUPPORTED_MEDIA_TYPE, &[field]);
         }

@@ -39,6 +39,16 @@ pub enum Input<'a> {
         /// Its bytes.
         bytes: &'a [u8],
     },
+    /// A datagram from an address that may not call us. What belongs to a
+    /// call or to a request of ours is served as usual; new requests get a 403
+    /// for which nothing is kept and nothing is repeated, malformed ones
+    /// nothing at all.
+    Stranger {
+        /// Where it came from and arrived.
+        flow: Flow,
+        /// Its bytes.
+        bytes: &'a [u8],
+    },
     /// The application wants something.
     Command(Command),
     /// Time has passed.
@@ -59,6 +69,13 @@ pub enum Output {
     Event(Event),
     /// Nothing more until an input comes or this time is reached.
     Wait(Option<Duration>),
+}
+
+/// Whether new requests from there are welcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sender {
+    Known,
+    Stranger,
 }
 
 /// Whose alarm went off.
@@ -121,7 +138,8 @@ impl Endpoint {
         self.now = self.now.max(now);
         self.fire_timers();
         match input {
-            Input::Packet { flow, bytes } => self.on_packet(&flow, bytes),
+            Input::Packet { flow, bytes } => self.on_packet(&flow, bytes, Sender::Known),
+            Input::Stranger { flow, bytes } => self.on_packet(&flow, bytes, Sender::Stranger),
             Input::Command(command) => self.on_command(command),
             Input::Wake => {}
         }
@@ -162,7 +180,7 @@ impl Endpoint {
         Some(StoredDialog::new(call.flow, &call.dialog))
     }
 
-    fn on_packet(&mut self, flow: &Flow, bytes: &[u8]) {
+    fn on_packet(&mut self, flow: &Flow, bytes: &[u8], sender: Sender) {
         self.counters.received += 1;
         if bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
             self.counters.keepalives += 1;
@@ -171,7 +189,7 @@ impl Endpoint {
         match View::read(bytes) {
             Err(defect) => self.count_malformed(defect),
             Ok(view) => match view.start {
-                StartLine::Request { .. } => self.on_request_view(flow, &view),
+                StartLine::Request { .. } => self.on_request_view(flow, &view, sender),
                 StartLine::Response { .. } => self.on_response_view(&view),
             },
         }

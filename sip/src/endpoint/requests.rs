@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use super::Endpoint;
 use super::send::{ALLOW, SUPPORTED};
+use super::{Endpoint, Sender};
 use crate::call::CallKey;
 use crate::event::Summary;
 use crate::headers::{HeaderName, Via};
@@ -19,10 +19,11 @@ use crate::uri::Scheme;
 use crate::write::{ReplyHead, reply_flow};
 
 impl Endpoint {
-    pub(super) fn on_request_view(&mut self, flow: &Flow, view: &View<'_>) {
-        match Request::check(view) {
-            Ok(request) => self.on_request(flow, &request),
-            Err(defect) => self.refuse_malformed(flow, view, defect),
+    pub(super) fn on_request_view(&mut self, flow: &Flow, view: &View<'_>, sender: Sender) {
+        match (Request::check(view), sender) {
+            (Ok(request), _) => self.on_request(flow, &request, sender),
+            (Err(defect), Sender::Known) => self.refuse_malformed(flow, view, defect),
+            (Err(defect), Sender::Stranger) => self.count_malformed(defect),
         }
     }
 
@@ -50,12 +51,16 @@ impl Endpoint {
         self.answer_statelessly(&reply, reply_flow(&via, flow), status, method, &[]);
     }
 
-    fn on_request(&mut self, flow: &Flow, request: &Request<'_>) {
+    fn on_request(&mut self, flow: &Flow, request: &Request<'_>, sender: Sender) {
         server_key(&request.core, &request.method, &mut self.scratch);
         let known = self.transactions.find(&self.scratch);
         match (&request.method, known) {
             (Method::Ack, _) => self.on_ack(known, request),
             (_, Some(id)) => self.on_repeated_request(id, request),
+            (_, None) if self.is_unwelcome(request, sender) => {
+                self.counters.refused_strangers += 1;
+                self.answer_plainly(flow, request, StatusCode::FORBIDDEN, &[]);
+            }
             (Method::Invite, None) if request.core.to_tag().is_empty() => {
                 self.on_new_invite(flow, request);
             }
@@ -65,6 +70,12 @@ impl Endpoint {
                 self.on_new_request(flow, request, key);
             }
         }
+    }
+
+    /// A stranger may speak only inside dialogs, and take back its INVITE.
+    fn is_unwelcome(&self, request: &Request<'_>, sender: Sender) -> bool {
+        let cancel = request.method == Method::Cancel;
+        sender == Sender::Stranger && !cancel && !self.dialogs.contains_key(request.core.to_tag())
     }
 
     fn on_new_request(&mut self, flow: &Flow, request: &Request<'_>, key: Option<CallKey>) {

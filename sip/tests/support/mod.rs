@@ -85,6 +85,14 @@ impl Driven {
         self.packet_on(peer_flow(), text.as_bytes());
     }
 
+    /// A packet from an address that may not call.
+    pub fn stranger(&mut self, text: &str) {
+        let (flow, bytes) = (peer_flow(), text.as_bytes());
+        self.endpoint
+            .handle(self.now, Input::Stranger { flow, bytes });
+        self.drain();
+    }
+
     pub fn command(&mut self, command: Command) {
         self.endpoint.handle(self.now, Input::Command(command));
         self.drain();

@@ -237,6 +237,18 @@ impl Settings {
         compile::compile(file, text).map_err(LoadError::Wrong)
     }
 
+    /// The control socket of a config, whatever else is wrong in it.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is no TOML.
+    pub fn socket_of(file: &Path) -> Result<PathBuf, LoadError> {
+        let text = std::fs::read_to_string(file).map_err(|error| LoadError::Unreadable {
+            file: file.to_owned(),
+            error,
+        })?;
+        compile::socket_of(file, &text).map_err(LoadError::Wrong)
+    }
+
     /// What on this machine would keep a start from using these settings, as
     /// far as looking tells: nothing is opened, bound or made. The text is the
     /// one they were parsed from. `running`: the daemon of these settings runs,
@@ -535,6 +547,9 @@ mod tests {
         assert!(!settings.tests && settings.trunks.is_empty());
         let installed = Settings::parse(Path::new(INSTALLED), "").unwrap();
         assert_eq!(installed.socket, Path::new(INSTALLED_SOCKET));
+        let wrong = "[paths]\nstate = \"s\"\n[control]\nsocket = \"c\"\n[nonsense]\n";
+        let socket = compile::socket_of(Path::new("f.toml"), wrong).unwrap();
+        assert_eq!(socket, Path::new("s/c"));
         assert_eq!(installed.store, Path::new("/var/lib/offhook/offhook.db"));
     }
 

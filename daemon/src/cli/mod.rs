@@ -11,8 +11,15 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 pub mod analyze;
+mod ask;
+mod calls;
 mod check;
+mod explain;
+mod order;
+mod picture;
 pub mod sink;
+mod status;
+mod text;
 
 /// It worked, or the answer is yes.
 pub const OK: u8 = 0;
@@ -23,7 +30,7 @@ pub const COULD_NOT: u8 = 2;
 
 /// Talk to offhookd, try out lines, look into recordings.
 #[derive(Debug, Parser)]
-#[command(name = "offhook", version, about, max_term_width = 100)]
+#[command(name = "offhook", version, max_term_width = 100)]
 #[command(after_help = "Exit codes: 0 ok, 1 the answer is no, 2 could not do it.")]
 struct Arguments {
     /// JSON instead of text for people.
@@ -43,6 +50,14 @@ struct Arguments {
 enum Verb {
     /// Is the config right? All that a start would refuse, with line and key.
     Check,
+    /// How the box does: calls, media, store, outbox, counters.
+    Status,
+    Calls(calls::CallsArgs),
+    Call(calls::CallArgs),
+    Tail(calls::TailArgs),
+    Explain(explain::ExplainArgs),
+    Originate(order::OriginateArgs),
+    Hangup(order::HangupArgs),
     Analyze(analyze::AnalyzeArgs),
     Sink(sink::SinkArgs),
 }
@@ -63,11 +78,18 @@ pub fn run() -> ExitCode {
         socket: arguments.socket,
         config: arguments.config,
     };
-    match arguments.verb {
-        Verb::Check => ExitCode::from(check::run(&common)),
-        Verb::Analyze(verb) => analyze::run(&verb, common.json),
-        Verb::Sink(verb) => sink::run(&verb, common.json),
-    }
+    ExitCode::from(match arguments.verb {
+        Verb::Check => check::run(&common),
+        Verb::Status => status::run(&common),
+        Verb::Calls(verb) => calls::list(&common, &verb),
+        Verb::Call(verb) => calls::one(&common, &verb),
+        Verb::Tail(verb) => calls::tail(&common, &verb),
+        Verb::Explain(verb) => explain::run(&common, &verb),
+        Verb::Originate(verb) => order::originate(&common, &verb),
+        Verb::Hangup(verb) => order::hangup(&common, &verb),
+        Verb::Analyze(verb) => return analyze::run(&verb, common.json),
+        Verb::Sink(verb) => return sink::run(&verb, common.json),
+    })
 }
 
 /// Prints to the standard output. A reader that has gone away is no reason to

@@ -36,16 +36,7 @@ pub(super) fn compile(file: &Path, text: &str) -> Result<Settings, Vec<Located>>
     let name = file.display().to_string();
     let (raw, faults) = load_partly::<Raw>(&name, text);
     let Some(raw) = raw else { return Err(faults) };
-    let mut compiler = Compiler {
-        file,
-        base: file.parent().unwrap_or(Path::new("")),
-        state: PathBuf::new(),
-        source: Source::new(&name, text),
-        whole: faults.is_empty(),
-        faults,
-        notes: Vec::new(),
-        playbooks: Vec::new(),
-    };
+    let mut compiler = Compiler::new(file, Source::new(&name, text), faults);
     let settings = compiler
         .books(&raw)
         .map(|books| compiler.settings(&raw, books));
@@ -60,6 +51,20 @@ pub(super) fn compile(file: &Path, text: &str) -> Result<Settings, Vec<Located>>
     compiler.faults.dedup();
     match settings {
         Some(settings) if compiler.faults.is_empty() => Ok(settings),
+        _ => Err(compiler.faults),
+    }
+}
+
+/// The control socket alone, whatever else is wrong.
+pub(super) fn socket_of(file: &Path, text: &str) -> Result<PathBuf, Vec<Located>> {
+    let name = file.display().to_string();
+    let (raw, faults) = load_partly::<Raw>(&name, text);
+    let Some(raw) = raw else { return Err(faults) };
+    let mut compiler = Compiler::new(file, Source::new(&name, text), Vec::new());
+    compiler.state = compiler.state(&raw);
+    let socket = compiler.socket(raw.control.socket.as_ref());
+    match compiler.faults.as_slice() {
+        [] => Ok(socket),
         _ => Err(compiler.faults),
     }
 }
@@ -79,7 +84,32 @@ struct Compiler<'c> {
     playbooks: Vec<String>,
 }
 
-impl Compiler<'_> {
+impl<'c> Compiler<'c> {
+    fn new(file: &'c Path, source: Source<'c>, faults: Vec<Located>) -> Self {
+        Self {
+            file,
+            base: file.parent().unwrap_or(Path::new("")),
+            state: PathBuf::new(),
+            source,
+            whole: faults.is_empty(),
+            faults,
+            notes: Vec::new(),
+            playbooks: Vec::new(),
+        }
+    }
+
+    fn is_installed(&self) -> bool {
+        self.file == Path::new(INSTALLED)
+    }
+
+    fn state(&mut self, raw: &Raw) -> PathBuf {
+        match &raw.paths.state {
+            Some(state) => PathBuf::from(self.path_text(state)),
+            None if self.is_installed() => PathBuf::from(INSTALLED_STATE),
+            None => self.file.with_extension("state"),
+        }
+    }
+
     /// Policy, actions and playbooks; `None` after their faults were noted.
     fn books(&mut self, raw: &Raw) -> Option<Books> {
         let mut shelf = Shelf::shipped();
@@ -104,17 +134,7 @@ impl Compiler<'_> {
     }
 
     fn settings(&mut self, raw: &Raw, books: Books) -> Settings {
-        let installed = self.file == Path::new(INSTALLED);
-        self.state = match &raw.paths.state {
-            Some(state) => PathBuf::from(self.path_text(state)),
-            None if installed => PathBuf::from(INSTALLED_STATE),
-            None => self.file.with_extension("state"),
-        };
-        let socket_default = if installed {
-            PathBuf::from(INSTALLED_SOCKET)
-        } else {
-            self.state.join("control.sock")
-        };
+        self.state = self.state(raw);
         let sip = self.sip(&raw.sip);
         let trunks = self.trunks(&raw.trunk);
         let tests = raw.test.enabled.unwrap_or(false);
@@ -123,7 +143,7 @@ impl Compiler<'_> {
             file: self.file.to_owned(),
             media: self.media(&raw.media, &sip),
             sip,
-            socket: self.socket(raw.control.socket.as_ref(), socket_default),
+            socket: self.socket(raw.control.socket.as_ref()),
             store: self.written(raw.store.path.as_ref(), "offhook.db"),
             recordings: raw.recording.enabled.then_some(recording),
             voice: self.voice(&raw.voice),
@@ -267,13 +287,14 @@ impl Compiler<'_> {
         wanted
     }
 
-    fn socket(&mut self, at: Option<&At<String>>, default: PathBuf) -> PathBuf {
+    fn socket(&mut self, at: Option<&At<String>>) -> PathBuf {
         let path = match at {
             Some(at) => {
                 let text = self.path_text(at);
                 self.state.join(text)
             }
-            None => default,
+            None if self.is_installed() => PathBuf::from(INSTALLED_SOCKET),
+            None => self.state.join("control.sock"),
         };
         let length = path.as_os_str().len();
         if length > SOCKET_PATH_MAX {

@@ -1,0 +1,134 @@
+//! `offhook explain`: why each action of a call was allowed or refused.
+
+use std::fmt::Write as _;
+
+use super::ask::asking;
+use super::text::{or_dash, tame};
+use super::{Common, OK, print, print_json};
+use crate::control::client::path_step;
+use crate::control::{Decision, Explanation, Rule};
+
+/// Why each action of a call was allowed or refused.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct ExplainArgs {
+    /// The call's id, the beginning or end of it, or `last`.
+    id: String,
+    /// Only what leaves the box: no prompts, no answering, no hanging up.
+    #[arg(long)]
+    external: bool,
+    /// Only what was refused.
+    #[arg(long)]
+    refused: bool,
+}
+
+pub(super) fn run(common: &Common, arguments: &ExplainArgs) -> u8 {
+    asking(common, async |client| {
+        let path = format!("/v1/calls/{}/explain", path_step(&arguments.id));
+        let mut explanation: Explanation = client.get(&path).await?;
+        explanation.decisions.retain(|decision| {
+            (decision.external || !arguments.external)
+                && (decision.verdict == "refused" || !arguments.refused)
+        });
+        if common.json {
+            print_json(&explanation);
+        } else {
+            print(&text(&explanation));
+        }
+        Ok(OK)
+    })
+}
+
+fn text(explanation: &Explanation) -> String {
+    let call = &explanation.call;
+    let mut text = format!(
+        "{} {}: {} -> {}\n",
+        call.direction.name(),
+        call.id,
+        or_dash(&tame(&call.caller)),
+        or_dash(&tame(&call.called)),
+    );
+    if explanation.decisions.is_empty() {
+        text.push_str("nothing was proposed\n");
+    }
+    for decision in &explanation.decisions {
+        text.push('\n');
+        text.push_str(&one(decision));
+    }
+    text
+}
+
+fn one(decision: &Decision) -> String {
+    let mut text = format!(
+        "{} ms  {}  {} {}\n",
+        decision.ms,
+        decision.verdict.to_uppercase(),
+        decision.kind,
+        tame(&decision.object),
+    );
+    let mut add = |name: &str, value: String| {
+        writeln!(text, "    {name:9}{value}").expect("a String takes all");
+    };
+    let state = decision.state.as_ref();
+    let state = state.map_or(String::new(), |state| format!(", now {state}"));
+    add("action", format!("{}{state}", decision.action));
+    add(
+        "proposed",
+        format!("as {} in {}", decision.role, decision.stage),
+    );
+    for rule in &decision.rules {
+        add("rule", rule_text(rule));
+    }
+    for (name, value) in &decision.values {
+        let value = value.map_or("unknown".to_owned(), |value| value.to_string());
+        add("read", format!("{name} = {value}"));
+    }
+    add("policy", decision.policy.chars().take(12).collect());
+    text
+}
+
+fn rule_text(rule: &Rule) -> String {
+    match &rule.why {
+        Some(why) => format!("{}: {why}", rule.id),
+        None => rule.id.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_names_rules_reasons_and_values() {
+        let decision = Decision {
+            ms: 4_210,
+            action: "0000000000abc-3".into(),
+            kind: "schedule".into(),
+            object: "tuesday".into(),
+            role: "host".into(),
+            stage: "offer".into(),
+            external: true,
+            verdict: "refused".into(),
+            rules: vec![Rule {
+                id: "contact.frequency".into(),
+                why: Some("called too often".into()),
+            }],
+            values: [
+                ("contacts_24h".to_owned(), Some(4)),
+                ("dnc".to_owned(), None),
+            ]
+            .into(),
+            policy: "0123456789abcdef".into(),
+            state: None,
+        };
+        let text = one(&decision);
+        for line in [
+            "4210 ms  REFUSED  schedule tuesday",
+            "    rule     contact.frequency: called too often",
+            "    read     contacts_24h = 4",
+            "    read     dnc = unknown",
+            "    policy   0123456789ab",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! `offhook status`: how the box does, on one screen.
+
+use super::ask::asking;
+use super::text::{length, table};
+use super::{Common, NO, OK, print, print_json};
+use crate::control::Status;
+
+pub(super) fn run(common: &Common) -> u8 {
+    asking(common, async |client| {
+        let status: Status = client.get("/v1/status").await?;
+        if common.json {
+            print_json(&status);
+        } else {
+            print(&text(&status));
+        }
+        Ok(if status.store.failing.is_none() {
+            OK
+        } else {
+            NO
+        })
+    })
+}
+
+fn text(status: &Status) -> String {
+    let row = |name: &str, value: String| vec![name.to_owned(), value];
+    let listen: Vec<&str> = status.sip.iter().map(|sip| sip.listen.as_str()).collect();
+    let calls = status.calls;
+    let mut rows = vec![
+        row(
+            "offhookd",
+            format!(
+                "{}, up {}, process {}",
+                status.version,
+                length(status.uptime_ms),
+                status.pid
+            ),
+        ),
+        row("sip", listen.join(" ")),
+        row(
+            "calls",
+            format!(
+                "{} ({} ringing, {} talking)",
+                calls.active, calls.ringing, calls.talking
+            ),
+        ),
+        row(
+            "media",
+            format!(
+                "{} of {} slots, threads: {}",
+                status.media.used, status.media.slots, status.media.threads
+            ),
+        ),
+        row("store", store(status)),
+        row("outbox", outbox(status)),
+    ];
+    let counters = status.counters.iter().filter(|(_, count)| **count > 0);
+    rows.extend(counters.map(|(name, count)| row(name, count.to_string())));
+    table(&rows, &[])
+}
+
+fn store(status: &Status) -> String {
+    let store = &status.store;
+    let mut text = match &store.failing {
+        None => format!("ok, {} writes, {}", store.writes, store.path.display()),
+        Some(reason) => format!("FAILING: {reason}, {}", store.path.display()),
+    };
+    if store.lost > 0 {
+        text.push_str(&format!(", LOST {}", store.lost));
+    }
+    if store.salvaged {
+        text.push_str(", salvaged at start");
+    }
+    text
+}
+
+fn outbox(status: &Status) -> String {
+    let outbox = status.outbox;
+    let mut text = format!(
+        "{} to be sent, {} held, {} delivered, {} withdrawn",
+        outbox.pending, outbox.held, outbox.delivered, outbox.withdrawn
+    );
+    if outbox.pending > 0 {
+        text.push_str(&format!(", oldest {}", length(outbox.oldest_ms)));
+    }
+    if outbox.dead > 0 {
+        text.push_str(&format!(", DEAD {}", outbox.dead));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_needs_somebody_is_loud_and_zeros_are_not_shown() {
+        let mut status = Status::default();
+        status.counters.insert("sip_bad_messages".into(), 3);
+        status.counters.insert("sip_retransmissions".into(), 0);
+        let calm = text(&status);
+        assert!(calm.contains("store             ok"), "{calm}");
+        assert!(calm.contains("sip_bad_messages  3"), "{calm}");
+        assert!(!calm.contains("sip_retransmissions"), "{calm}");
+        status.store.failing = Some("disk full".into());
+        status.outbox.dead = 2;
+        let loud = text(&status);
+        assert!(loud.contains("FAILING: disk full"), "{loud}");
+        assert!(loud.contains("DEAD 2"), "{loud}");
+    }
+}

@@ -25,7 +25,7 @@ pub struct Invite {
     pub to_display: Option<String>,
     /// From.
     pub from: Party,
-    /// Call-ID; a random one if `None`.
+    /// Call-ID; a random one if `None` or not printable ASCII.
     pub call_id: Option<String>,
     /// SDP offer.
     pub offer: Vec<u8>,

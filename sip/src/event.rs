@@ -130,7 +130,7 @@ pub enum Event {
         /// The SDP answer to a late offer.
         sdp: Option<Vec<u8>>,
     },
-    /// An outgoing call makes progress (101–199).
+    /// An outgoing call makes progress (101–199); comes again for each repetition.
     Progress {
         /// The call.
         key: CallKey,

@@ -17,6 +17,21 @@ const METHOD_MAX: usize = 64;
 /// Longest Call-ID or tag that is read.
 const IDENTIFIER_MAX: usize = 1024;
 
+/// Most bytes in the headers that outlive the message in a transaction or a
+/// dialog; so a datagram of 64 kB cannot make a call of 64 kB.
+const KEPT_MAX: usize = 8192;
+
+/// Those headers.
+const KEPT: [HeaderName; 7] = [
+    HeaderName::Via,
+    HeaderName::From,
+    HeaderName::To,
+    HeaderName::CallId,
+    HeaderName::CSeq,
+    HeaderName::RecordRoute,
+    HeaderName::Contact,
+];
+
 /// A request method; open, since unknown ones have to be answered.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Method {
@@ -154,6 +169,8 @@ impl StatusCode {
     pub const SERVICE_UNAVAILABLE: Self = Self(503);
     /// 505
     pub const VERSION_NOT_SUPPORTED: Self = Self(505);
+    /// 513
+    pub const MESSAGE_TOO_LARGE: Self = Self(513);
     /// 603
     pub const DECLINE: Self = Self(603);
 
@@ -285,6 +302,11 @@ impl<'v> Core<'v> {
     fn check(view: &'v View<'v>) -> Result<Self, Defect> {
         if let Some(defect) = view.defect() {
             return Err(defect);
+        }
+        let kept = view.headers.iter();
+        let kept = kept.filter(|header| KEPT.contains(&header.name));
+        if kept.map(|header| header.value.len()).sum::<usize>() > KEPT_MAX {
+            return Err(Defect::TooLarge);
         }
         let call_id = read_call_id(view.only(HeaderName::CallId)?)?;
         let cseq =

@@ -45,11 +45,13 @@ pub enum Defect {
     MethodMismatch,
     /// A status code outside 100–699.
     Status,
+    /// More than 8 kB in the headers that a transaction or dialog keeps.
+    TooLarge,
 }
 
 impl Defect {
     /// How many kinds [`Defect::index`] tells apart.
-    pub const KINDS: usize = 13;
+    pub const KINDS: usize = 14;
 
     /// Position of the kind in a table of counters.
     pub const fn index(self) -> usize {
@@ -67,6 +69,7 @@ impl Defect {
             Self::Bad(_) => 10,
             Self::MethodMismatch => 11,
             Self::Status => 12,
+            Self::TooLarge => 13,
         }
     }
 
@@ -85,12 +88,14 @@ impl Defect {
         "bad_header",
         "method_mismatch",
         "status",
+        "too_large",
     ];
 
     /// The answer that a request with this defect gets.
     pub const fn status(self) -> StatusCode {
         match self {
             Self::Version => StatusCode::VERSION_NOT_SUPPORTED,
+            Self::TooLarge => StatusCode::MESSAGE_TOO_LARGE,
             _ => StatusCode::BAD_REQUEST,
         }
     }
@@ -112,6 +117,7 @@ impl fmt::Display for Defect {
             Self::Truncated => formatter.write_str("Body Shorter Than Content-Length"),
             Self::MethodMismatch => formatter.write_str("CSeq Method Mismatch"),
             Self::Status => formatter.write_str("Bad Status Code"),
+            Self::TooLarge => formatter.write_str("Message Too Large"),
         }
     }
 }

@@ -305,6 +305,15 @@ fn a_datagram_of_60_kb_is_read_whole() {
 }
 
 #[test]
+fn headers_that_a_call_would_keep_are_bounded() {
+    let mut driven = Driven::new();
+    let lines = format!("Record-Route: <sip:{};lr>\r\n", "p".repeat(3000)).repeat(3);
+    driven.packet(&request("INVITE", 1, "1", "", &lines, OFFER));
+    assert_eq!(driven.take_lines(), ["SIP/2.0 513 Message Too Large"]);
+    assert_eq!(driven.endpoint.call_count(), 0);
+}
+
+#[test]
 fn an_invite_over_two_paths_is_answered_482_on_the_second() {
     let mut driven = Driven::new();
     driven.packet(&invite("1"));

@@ -30,7 +30,8 @@ impl Endpoint {
         let branch = self.random.branch();
         let bytes = self.write_invite(&invite, &dialog, &branch);
         self.dialogs.insert(dialog.local_tag.clone(), key);
-        // The phase gets its transaction below; nothing can see it before.
+        // The phase needs the transaction and the transaction the call; nothing
+        // looks at the phase in between.
         let call = Call::new(invite.flow, dialog, Phase::Established);
         self.calls.insert(key, Box::new(call));
         let method = Method::Invite;
@@ -46,12 +47,13 @@ impl Endpoint {
     }
 
     fn new_dialog(&mut self, invite: &Invite) -> Dialog {
-        let call_id = match &invite.call_id {
-            Some(call_id) => call_id.as_str().into(),
-            None => self.random.call_id().into(),
-        };
+        let given = invite.call_id.as_deref();
+        let usable = given.filter(|id| !id.is_empty() && id.bytes().all(|b| b.is_ascii_graphic()));
         Dialog {
-            call_id,
+            call_id: match usable {
+                Some(call_id) => call_id.into(),
+                None => self.random.call_id().into(),
+            },
             local_tag: self.random.tag().into(),
             remote_tag: Box::default(),
             local_uri: invite.from.uri.as_str().into(),

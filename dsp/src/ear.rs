@@ -116,8 +116,7 @@ impl Ear {
         let residual = self.echo.cancel(near, far, self.speech.is_voiced());
         self.spectrum.push(&residual.samples);
         let heard = self.hear_tones(line.source, &mut report);
-        let echo_explains =
-            residual.far_recent && self.spectrum.frame_power < OVER_ECHO * residual.echo_power;
+        let echo_explains = self.spectrum.frame_power < OVER_ECHO * residual.echo_power;
         self.hear_voice(line.source, heard.tonal || echo_explains);
         self.speech.hear(
             at,

@@ -6,7 +6,7 @@
 //! Called by the ear for every frame.
 
 use crate::FRAME;
-use crate::spectrum::decibels;
+use crate::spectrum::{decibels, product};
 
 /// Length of the adaptive filter: 64 ms covers a hybrid behind a gateway.
 const TAPS: usize = 512;
@@ -165,17 +165,6 @@ impl Echo {
 
 fn power(samples: &[f32; FRAME]) -> f32 {
     samples.iter().map(|s| s * s).sum::<f32>() / FRAME as f32
-}
-
-/// Dot product in eight lanes, so that the compiler can use vectors.
-fn product(one: &[f32], other: &[f32]) -> f32 {
-    let mut lanes = [0.0; 8];
-    for (a, b) in one.chunks_exact(8).zip(other.chunks_exact(8)) {
-        for lane in 0..8 {
-            lanes[lane] += a[lane] * b[lane];
-        }
-    }
-    lanes.iter().sum()
 }
 
 #[cfg(test)]

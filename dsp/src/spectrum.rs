@@ -169,6 +169,17 @@ pub(crate) fn decibels(power: f32) -> f32 {
     10.0 * libm::log10f(power.max(1e-12))
 }
 
+/// Dot product in eight lanes, so that the compiler can use vectors.
+pub(crate) fn product(one: &[f32], other: &[f32]) -> f32 {
+    let mut lanes = [0.0; 8];
+    for (a, b) in one.chunks_exact(8).zip(other.chunks_exact(8)) {
+        for lane in 0..8 {
+            lanes[lane] += a[lane] * b[lane];
+        }
+    }
+    lanes.iter().sum()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

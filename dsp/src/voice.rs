@@ -3,7 +3,7 @@
 //! Bands over their own noise floors, and periodicity. It keeps no notion of
 //! a turn (that is `speech`) and knows no tones. Called by the ear.
 
-use crate::spectrum::{SHORT_BINS, Spectrum, decibels};
+use crate::spectrum::{SHORT_BINS, Spectrum, decibels, product};
 
 /// Weights of the cues, by logistic regression on streams of speech in noise
 /// through a telephone channel; not tuned beyond that.
@@ -221,23 +221,22 @@ fn bands(powers: &[f32; SHORT_BINS]) -> [f32; BANDS] {
 fn periodicity(spectrum: &Spectrum) -> f32 {
     let samples = spectrum.recent(COMPARED + LAGS.end);
     let now = &samples[LAGS.end..];
-    let own: f32 = now.iter().map(|s| s * s).sum();
+    let own = product(now, now);
+    let first = &samples[LAGS.end - LAGS.start..][..COMPARED];
+    let mut energy = product(first, first);
     let (mut before_last, mut last) = (1.0, 1.0);
     let mut best = 0.0f32;
     for lag in LAGS {
-        let then = &samples[LAGS.end - lag..][..COMPARED];
-        let mut product = 0.0;
-        let mut energy = 0.0;
-        for (a, b) in now.iter().zip(then) {
-            product += a * b;
-            energy += b * b;
-        }
-        let likeness = product / libm::sqrtf(own * energy + 1e-12);
+        let begin = LAGS.end - lag;
+        let then = &samples[begin..][..COMPARED];
+        let likeness = product(now, then) / libm::sqrtf(own * energy + 1e-12);
         if last > before_last && last >= likeness {
             best = best.max(last);
         }
         before_last = last;
         last = likeness;
+        let (entering, leaving) = (samples[begin - 1], then[COMPARED - 1]);
+        energy = (energy + entering * entering - leaving * leaving).max(0.0);
     }
     best.min(1.0)
 }

@@ -8,7 +8,7 @@ use crate::clock;
 use crate::resample::{Alignment, LINE_RATE, resample};
 use crate::wav::{self, Wav};
 use offhook_dsp::{Ear, Event, EventKind, Events, FRAME, Line, Source};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use std::fmt;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -241,15 +241,17 @@ fn seconds(samples: u64) -> f64 {
     (samples as f64 / f64::from(LINE_RATE) * 10_000.0).round() / 10_000.0
 }
 
-/// One event as the contract has it.
+/// One event as the contract has it, time and name first.
 fn line_of(event: &Event) -> String {
-    let mut line = Map::new();
-    line.insert("t".into(), json!(seconds(event.at)));
-    line.insert("event".into(), event.kind.name().into());
+    let mut line = format!(
+        r#"{{"t":{},"event":"{}""#,
+        json!(seconds(event.at)),
+        event.kind.name()
+    );
     for (key, value) in fields(&event.kind) {
-        line.insert(key.into(), value);
+        line += &format!(r#","{key}":{value}"#);
     }
-    Value::Object(line).to_string()
+    line + "}"
 }
 
 /// One event for people.
@@ -312,8 +314,11 @@ fn fields(kind: &EventKind) -> Vec<(&'static str, Value)> {
 
 fn summary(json: bool, seconds: f64, cpu_seconds: f64, out: &mut dyn Write) -> io::Result<()> {
     if json {
-        let line = json!({ "event": "summary", "seconds": seconds, "cpu_seconds": cpu_seconds });
-        return writeln!(out, "{line}");
+        let (seconds, cpu_seconds) = (json!(seconds), json!(cpu_seconds));
+        return writeln!(
+            out,
+            r#"{{"event":"summary","seconds":{seconds},"cpu_seconds":{cpu_seconds}}}"#
+        );
     }
     writeln!(out, "{seconds:9.3}  end of file; {cpu_seconds:.3} s of CPU")
 }
@@ -422,6 +427,54 @@ mod tests {
             assert_eq!(events(&heard, "tone")[0]["kind"], "busy", "{rate}");
             assert!(events(&heard, "speech_start").is_empty(), "{rate}");
         }
+    }
+
+    #[test]
+    fn a_spoken_hello_is_a_person_and_a_greeting_with_a_beep_is_a_machine() {
+        let folder = Folder::new("analyze-spoken");
+        let hello = crate::voice::render("Hello?").expect("flite speaks");
+        let mut line = noise(32_000);
+        line[8_000..8_000 + hello.samples.len()].copy_from_slice(&hello.samples);
+        let mut asked = arguments(folder.wav("hello.wav", 8_000, &line));
+        asked.answered_at = Some(0.0);
+        assert_eq!(events(&lines(&asked), "answer")[0]["class"], "human");
+
+        let text = "You have reached the office. We cannot take your call right now, \
+                    so please leave a message after the tone.";
+        let greeting = crate::voice::render(text).expect("flite speaks");
+        let end = 4_000 + greeting.samples.len();
+        let mut line = noise(end + 16_000);
+        line[4_000..end].copy_from_slice(&greeting.samples);
+        add(
+            &mut line[end + 4_000..end + 8_000],
+            &mut Sine::new(1_000.0, -18.0),
+        );
+        let mut asked = arguments(folder.wav("greeting.wav", 8_000, &line));
+        asked.answered_at = Some(0.0);
+        let heard = lines(&asked);
+        assert_eq!(events(&heard, "answer")[0]["class"], "machine");
+        let beeps = events(&heard, "beep");
+        assert_eq!(beeps.len(), 1);
+        let beep_end = (end + 8_000) as f64 / 8_000.0;
+        assert!((beeps[0]["end"].as_f64().expect("a number") - beep_end).abs() < 0.01);
+        assert!(beeps[0]["t"].as_f64().expect("a number") - beep_end < 0.07);
+    }
+
+    #[test]
+    fn what_we_played_and_its_echo_are_no_caller() {
+        let folder = Folder::new("analyze-far");
+        let prompt =
+            crate::voice::render("Good morning. Would you like to book a visit for next week?")
+                .expect("flite speaks");
+        let mut line = noise(prompt.samples.len() + 8_000);
+        for (slot, sample) in line[200..].iter_mut().zip(prompt.samples.iter()) {
+            *slot = slot.saturating_add(sample / 6);
+        }
+        let mut asked = arguments(folder.wav("near.wav", 8_000, &line));
+        asked.far = Some(folder.wav("far.wav", 8_000, &prompt.samples));
+        let heard = lines(&asked);
+        assert!(events(&heard, "barge_in").is_empty(), "{heard:?}");
+        assert!(events(&heard, "speech_start").is_empty(), "{heard:?}");
     }
 
     #[test]

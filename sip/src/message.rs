@@ -1,6 +1,6 @@
 //! Methods, status codes, and the two kinds of checked message.
 //!
-//! [`Request::check`] and [`Response::check`] read the values that every
+//! `Request::check` and `Response::check` read the values that every
 //! message must have, once; afterwards nobody checks them again.
 
 use core::fmt;

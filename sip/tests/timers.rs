@@ -267,6 +267,20 @@ fn every_timer_follows_a_configured_t1() {
 }
 
 #[test]
+fn a_configured_t1_of_zero_does_not_repeat_for_ever() {
+    let mut driven = Driven::with(EndpointConfig {
+        timers: TimerValues {
+            t1: millis(0),
+            t2: millis(0),
+            t4: millis(0),
+        },
+        ..EndpointConfig::default()
+    });
+    driven.dial();
+    assert_eq!(end_of_transactions(&mut driven, millis(0)), 64);
+}
+
+#[test]
 fn a_reinvite_left_alone_gets_a_trying_and_ends_with_the_call() {
     let mut driven = Driven::new();
     driven.packet(&invite("1"));

@@ -59,6 +59,24 @@ impl Default for EndpointConfig {
 const RING_LIMIT: Duration = Duration::from_secs(185);
 
 impl EndpointConfig {
+    /// The same settings with values that can be worked with: no timer of
+    /// zero, which would fire for ever at one instant, and no text that could
+    /// end a header line.
+    pub(crate) fn sound(mut self) -> Self {
+        let least = Duration::from_millis(1);
+        let timers = &mut self.timers;
+        timers.t1 = timers.t1.max(least);
+        timers.t2 = timers.t2.max(timers.t1);
+        timers.t4 = timers.t4.max(least);
+        self.ring_limit = self.ring_limit.max(least);
+        self.product.retain(|letter| !letter.is_control());
+        self.contact_user.retain(|letter| letter.is_ascii_graphic());
+        for entry in &mut self.advertise {
+            entry.host_port.retain(|letter| letter.is_ascii_graphic());
+        }
+        self
+    }
+
     /// `host:port` of a socket as peers see it.
     pub(crate) fn host_port(&self, local: SocketAddr) -> String {
         match self.advertise.iter().find(|entry| entry.local == local) {

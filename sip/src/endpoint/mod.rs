@@ -86,6 +86,33 @@ enum Owner {
 }
 
 /// A SIP user agent, server and client.
+///
+/// ```
+/// use core::time::Duration;
+/// use offhook_sip::{Endpoint, EndpointConfig, Flow, Input, Output, Transport};
+///
+/// let mut endpoint = Endpoint::new(EndpointConfig::default(), [1, 2, 3, 4]);
+/// let flow = Flow {
+///     transport: Transport::Udp,
+///     local: "192.0.2.1:5060".parse()?,
+///     remote: "192.0.2.9:5060".parse()?,
+/// };
+/// let bytes = b"OPTIONS sip:192.0.2.1 SIP/2.0\r\n\
+///     Via: SIP/2.0/UDP 192.0.2.9;branch=z9hG4bK1\r\nFrom: <sip:a@192.0.2.9>;tag=1\r\n\
+///     To: <sip:192.0.2.1>\r\nCall-ID: 1\r\nCSeq: 1 OPTIONS\r\n\r\n";
+/// endpoint.handle(Duration::ZERO, Input::Packet { flow, bytes });
+/// loop {
+///     match endpoint.poll() {
+///         Output::Transmit { flow, bytes } => {
+///             assert_eq!(flow.remote.port(), 5060);
+///             assert!(bytes.starts_with(b"SIP/2.0 200 OK"));
+///         }
+///         Output::Event(event) => panic!("{event:?}"),
+///         Output::Wait(_) => break,
+///     }
+/// }
+/// # Ok::<(), core::net::AddrParseError>(())
+/// ```
 #[derive(Debug)]
 pub struct Endpoint {
     config: EndpointConfig,
@@ -110,7 +137,7 @@ impl Endpoint {
     /// bits that no peer can guess.
     pub fn new(config: EndpointConfig, seed: [u64; 4]) -> Self {
         Self {
-            config,
+            config: config.sound(),
             now: Duration::ZERO,
             random: Random::new(seed),
             transactions: Table::default(),

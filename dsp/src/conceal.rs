@@ -73,7 +73,7 @@ impl Concealer {
             self.start();
         }
         let first = gain(self.lost);
-        let last = gain(self.lost + 1);
+        let last = gain(self.lost.saturating_add(1));
         for (index, sample) in frame.iter_mut().enumerate() {
             let share = index as f32 / FRAME as f32;
             *sample = round(self.next() * (first + (last - first) * share));

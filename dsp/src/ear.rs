@@ -16,7 +16,7 @@ use crate::report::Report;
 use crate::signal::Signal;
 use crate::silence::{Quiet, Silence};
 use crate::spectrum::Spectrum;
-use crate::speech::Speech;
+use crate::speech::{Prompt, Speech};
 use crate::voice::Voice;
 
 /// Echo must be topped by this factor in power (6 dB) to count as a caller.
@@ -118,12 +118,12 @@ impl Ear {
         let heard = self.hear_tones(line.source, &mut report);
         let echo_explains = self.spectrum.frame_power < OVER_ECHO * residual.echo_power;
         self.hear_voice(line.source, heard.tonal || echo_explains);
-        self.speech.hear(
-            at,
-            self.voice.probability(),
-            residual.far_recent,
-            &mut report,
-        );
+        let prompt = Prompt {
+            recent: residual.far_recent,
+            echo_audible: residual.echo_audible,
+        };
+        self.speech
+            .hear(at, self.voice.probability(), prompt, &mut report);
         self.conclude(line, &heard, residual.far_now, near, &mut report);
         self.next_seq = next_seq;
         self.dropped = dropped;
@@ -177,7 +177,7 @@ impl Ear {
         let beep = self
             .beep
             .hear(at, closed, &self.signal, self.speech.spoken());
-        let beep = beep.filter(|_| !is_key);
+        let beep = beep.filter(|_| !is_key && !self.music.is_playing());
         if let Some(kind) = beep {
             report.push(kind);
         }

@@ -14,6 +14,8 @@ const TAPS: usize = 512;
 const ENVELOPE: usize = 60;
 /// A prompt is active above this level, dBov.
 const FAR_ACTIVE_DBOV: f32 = -50.0;
+/// Softer echo than this changes nothing: -60 dBov.
+const AUDIBLE: f32 = 1e-6;
 /// Frames after its last active one in which a prompt can still echo: 600 ms.
 pub(crate) const ECHO_FRAMES: u32 = 60;
 /// Step size of the filter (normalised least mean squares).
@@ -45,6 +47,8 @@ pub(crate) struct Residual {
     pub(crate) echo_power: f32,
     /// A prompt of ours was active in the last 600 ms.
     pub(crate) far_recent: bool,
+    /// Echo of it may still be heard, above -60 dBov.
+    pub(crate) echo_audible: bool,
     /// A prompt of ours is active in this frame.
     pub(crate) far_now: bool,
 }
@@ -76,6 +80,7 @@ impl Echo {
                 samples,
                 echo_power: 0.0,
                 far_recent: false,
+                echo_audible: false,
                 far_now: false,
             };
         }
@@ -85,6 +90,7 @@ impl Echo {
             samples,
             echo_power,
             far_recent: true,
+            echo_audible: echo_power > AUDIBLE,
             far_now: self.frames_since_far == 0,
         }
     }

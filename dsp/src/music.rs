@@ -1,7 +1,8 @@
 //! Music on hold, roughly: notes that are held, and hardly a break.
 //!
 //! Speech changes its spectrum within 100 ms and pauses; noise has no peaks;
-//! signalling tones are one note. Called by the ear.
+//! signalling tones are one note. Music that is mostly rhythm
+//! goes unnoticed. Called by the ear.
 
 use crate::FRAME;
 use crate::spectrum::{LONG_BINS, Spectrum, decibels};
@@ -13,12 +14,12 @@ const APART: u32 = 8;
 /// Softer than this is no music, dBov.
 const LOWEST_LEVEL: f32 = -50.0;
 /// Overlap of two spectra 80 ms apart that counts as a held note.
-const HELD: f32 = 0.55;
+const HELD: f32 = 0.50;
 /// Share of the eight strongest bins that counts as notes.
-const PEAKED: f32 = 0.45;
+const PEAKED: f32 = 0.40;
 /// Music begins and ends at these shares of held notes.
-const BEGIN: f32 = 0.62;
-const END: f32 = 0.35;
+const BEGIN: f32 = 0.45;
+const END: f32 = 0.25;
 /// Comparisons a share is averaged over: 4 s.
 const PACE: f32 = 0.02;
 
@@ -51,9 +52,12 @@ impl Music {
         if !self.frames.is_multiple_of(APART) {
             return None;
         }
-        let held = !tonal && self.holds_notes(spectrum);
+        let held = self.holds_notes(spectrum);
         self.before = spectrum.long;
-        self.share += PACE * (f32::from(u8::from(held)) - self.share);
+        if !tonal {
+            // A single tone may be a note or a signal: it says nothing.
+            self.share += PACE * (f32::from(u8::from(held)) - self.share);
+        }
         let was = self.playing;
         self.playing = self.share > if was { END } else { BEGIN };
         let lasted = (1.0 / PACE) as u64 * u64::from(APART) * FRAME as u64;

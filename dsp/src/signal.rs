@@ -219,7 +219,7 @@ impl Open {
         self.segment.high += pace * (sound.high - self.segment.high);
         self.level_db += pace * (level_db - self.level_db);
         self.segment.end = at;
-        self.frames += 1;
+        self.frames = self.frames.saturating_add(1);
         self.strange = 0;
     }
 }

@@ -9,8 +9,8 @@ use crate::{FRAME, report::Report};
 /// Evidence of speech, summed log-odds, at which it is reported: two or three
 /// frames that are sure, or more that are not …
 const ONSET: f32 = 4.0;
-/// … and twice as much over our own prompt.
-const ONSET_OVER_PROMPT: f32 = 8.0;
+/// … and twice as much where an echo of our own prompt is about.
+const ONSET_OVER_ECHO: f32 = 8.0;
 /// One frame counts for at most this, either way.
 const MOST_EVIDENCE: f32 = 2.5;
 /// log-odds of a frame that says nothing.
@@ -33,6 +33,15 @@ const END_LAG: u64 = 120;
 const RETRACTABLE: u64 = 4_800;
 /// Quiet after which a short barge-in is taken back: 0.4 s.
 const RETRACT_AFTER: u64 = 3_200;
+
+/// What of our own speech is on the line.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Prompt {
+    /// A prompt of ours was active in the last 600 ms.
+    pub(crate) recent: bool,
+    /// Its echo may be heard.
+    pub(crate) echo_audible: bool,
+}
 
 /// Turn taking of one line.
 #[derive(Clone, Debug)]
@@ -104,30 +113,28 @@ impl Speech {
     }
 
     /// Takes the probability of the frame that ends at `at`.
-    pub(crate) fn hear(
-        &mut self,
-        at: u64,
-        probability: f32,
-        far_recent: bool,
-        report: &mut Report,
-    ) {
+    pub(crate) fn hear(&mut self, at: u64, probability: f32, prompt: Prompt, report: &mut Report) {
         match self.current {
-            None => self.await_onset(at, probability, far_recent, report),
-            Some(utterance) => self.follow(utterance, at, probability, far_recent, report),
+            None => self.await_onset(at, probability, prompt, report),
+            Some(utterance) => self.follow(utterance, at, probability, prompt, report),
         }
         self.retract(at, report);
     }
 
-    fn await_onset(&mut self, at: u64, probability: f32, far_recent: bool, report: &mut Report) {
+    fn await_onset(&mut self, at: u64, probability: f32, prompt: Prompt, report: &mut Report) {
         let odds = probability.clamp(0.001, 0.999) / (1.0 - probability.clamp(0.001, 0.999));
         let evidence = (libm::logf(odds) - NEUTRAL).clamp(-MOST_EVIDENCE, MOST_EVIDENCE);
         self.evidence = (self.evidence + evidence).max(0.0);
         self.likely = if self.evidence > 0.0 {
-            self.likely + 1
+            self.likely.saturating_add(1)
         } else {
             0
         };
-        let enough = if far_recent { ONSET_OVER_PROMPT } else { ONSET };
+        let enough = if prompt.echo_audible {
+            ONSET_OVER_ECHO
+        } else {
+            ONSET
+        };
         if self.evidence < enough {
             return;
         }
@@ -145,7 +152,7 @@ impl Speech {
             barge_in: false,
             frames_over_prompt: 0,
         };
-        if far_recent {
+        if prompt.recent {
             self.barge_in(&mut utterance, report);
         }
         self.current = Some(utterance);
@@ -156,15 +163,15 @@ impl Speech {
         mut utterance: Utterance,
         at: u64,
         probability: f32,
-        far_recent: bool,
+        prompt: Prompt,
         report: &mut Report,
     ) {
         if probability > STAY {
             self.spoken += FRAME as u64;
             utterance.last_voiced = at;
             utterance.paused = false;
-            utterance.frames_over_prompt += u32::from(far_recent);
-            if far_recent && utterance.frames_over_prompt >= FRAMES_OVER_PROMPT {
+            utterance.frames_over_prompt += u32::from(prompt.recent);
+            if prompt.recent && utterance.frames_over_prompt >= FRAMES_OVER_PROMPT {
                 self.barge_in(&mut utterance, report);
             }
         }

@@ -492,6 +492,21 @@ fn an_echo_of_our_prompt_is_no_barge_in_and_a_caller_over_it_is() {
 }
 
 #[test]
+fn without_an_echo_a_barge_in_is_reported_within_80_ms() {
+    let scene = Scene::new(6.0)
+        .prompt(0.5, &speech(5.0, -20.0, 190.0), 240, 0.0)
+        .add(3.0, &speech(1.2, -22.0, 110.0));
+    let events = scene.hear(Some(0.0));
+    let barge_ins = named(&events, "barge_in");
+    assert_eq!(barge_ins.len(), 1, "{events:?}");
+    assert!(
+        (3.0..3.08).contains(&seconds(barge_ins[0].at)),
+        "{events:?}"
+    );
+    assert_eq!(named(&events, "barge_in_retracted").len(), 0);
+}
+
+#[test]
 fn a_cough_over_the_prompt_is_taken_back_and_speech_without_a_prompt_is_no_barge_in() {
     let prompt = speech(6.0, -20.0, 190.0);
     let scene = Scene::new(8.0)

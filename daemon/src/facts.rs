@@ -13,14 +13,24 @@ pub fn wall_clock() -> Vec<Fact> {
     // SAFETY: both pointers are valid for the call; localtime_r keeps neither.
     unsafe { libc::localtime_r(&raw const seconds, &raw mut local) };
     // tm_wday counts from Sunday = 0.
-    let weekday = if local.tm_wday == 0 { 7 } else { i64::from(local.tm_wday) };
+    let weekday = if local.tm_wday == 0 {
+        7
+    } else {
+        i64::from(local.tm_wday)
+    };
     vec![
-        fact("local_minute", i64::from(local.tm_hour) * 60 + i64::from(local.tm_min)),
+        fact(
+            "local_minute",
+            i64::from(local.tm_hour) * 60 + i64::from(local.tm_min),
+        ),
         fact("weekday", weekday),
     ]
 }
 
 /// A fact with a value.
 pub fn fact(name: &str, value: i64) -> Fact {
-    Fact { name: name.to_owned(), value: Some(value) }
+    Fact {
+        name: name.to_owned(),
+        value: Some(value),
+    }
 }

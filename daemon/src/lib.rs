@@ -2,17 +2,29 @@
 //! the only place with I/O, threads and a clock.
 
 pub mod bell;
+pub mod call;
 pub mod cli;
 pub mod clock;
 pub mod control;
+pub mod decision;
+pub mod desk;
+pub mod facts;
+pub mod house;
+pub mod keeper;
+pub mod leads;
 pub mod logging;
 pub mod media;
+pub mod prompts;
 pub mod recorder;
 pub mod resample;
 pub mod settings;
+pub mod signalling;
+pub mod start;
 pub mod store;
+pub mod switchboard;
 pub mod timeline;
 pub mod translate;
+pub mod trunks;
 pub mod upstream;
 pub mod voice;
 pub mod watchdog;

@@ -4,19 +4,21 @@
 //! Phone numbers and addresses are logged only inside [`Redacted`].
 
 use std::fmt;
-use std::io;
+use std::io::{self, IsTerminal};
 
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// Starts logging at `level`, once per process.
+use crate::settings::{Level, Log};
+
+/// Starts logging, once per process.
 ///
 /// # Errors
-/// Journald was promised by the environment and cannot be reached.
-pub fn start(level: LevelFilter) -> io::Result<()> {
-    let registry = tracing_subscriber::registry().with(level);
-    if under_journald() {
+/// The journal is to be used and cannot be reached.
+pub fn start(settings: &Log) -> io::Result<()> {
+    let registry = tracing_subscriber::registry().with(filter(settings.level));
+    if settings.journal.unwrap_or_else(under_journald) {
         let journald = tracing_journald::layer()?.with_field_prefix(None);
         registry.with(journald).init();
     } else {
@@ -26,6 +28,16 @@ pub fn start(level: LevelFilter) -> io::Result<()> {
         registry.with(stderr).init();
     }
     Ok(())
+}
+
+fn filter(level: Level) -> LevelFilter {
+    match level {
+        Level::Error => LevelFilter::ERROR,
+        Level::Warn => LevelFilter::WARN,
+        Level::Info => LevelFilter::INFO,
+        Level::Debug => LevelFilter::DEBUG,
+        Level::Trace => LevelFilter::TRACE,
+    }
 }
 
 /// systemd sets `JOURNAL_STREAM` when it has connected stderr to the journal

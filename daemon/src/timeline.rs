@@ -30,6 +30,16 @@ impl Line {
         Self::new(Lane::Signalling, event, detail)
     }
 
+    /// A line about RTP.
+    pub fn media(event: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self::new(Lane::Note, event, detail)
+    }
+
+    /// A line about something that was done.
+    pub fn action(event: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self::new(Lane::Action, event, detail)
+    }
+
     fn new(lane: Lane, event: impl Into<String>, detail: impl Into<String>) -> Self {
         Self {
             lane,

@@ -35,6 +35,7 @@ use webrtc_util::marshal::Marshal;
 
 use crate::bell::Bell;
 use crate::recorder::{Job, Recorder};
+use crate::watchdog::Pulse;
 use leg::Birth;
 use port::Ports;
 use rtcp::Rtcp;
@@ -57,6 +58,8 @@ pub struct Settings {
     pub address: IpAddr,
     /// Ports of RTP (even) and RTCP (odd).
     pub ports: RangeInclusive<u16>,
+    /// Ask for SCHED_FIFO.
+    pub realtime: bool,
     /// Where recordings go; without, nothing is recorded.
     pub recordings: Option<PathBuf>,
     /// Our name in RTCP (RFC 3550 §6.5.1).
@@ -152,7 +155,7 @@ impl Media {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
         }
         let hands = (0..settings.threads)
-            .map(|number| Hand::start(number, slots, bell.clone()))
+            .map(|number| Hand::start(number, slots, settings.realtime, bell.clone()))
             .collect::<io::Result<_>>()?;
         let recorder = match &settings.recordings {
             Some(directory) => {
@@ -287,6 +290,14 @@ impl Media {
         (all - free, all)
     }
 
+    /// Beats once a tick, per thread.
+    pub fn pulses(&self) -> Vec<Pulse> {
+        self.hands
+            .iter()
+            .map(|hand| hand.shared.pulse.clone())
+            .collect()
+    }
+
     /// Frees what the threads have handed back.
     fn sweep(&mut self) {
         for hand in &mut self.hands {
@@ -306,7 +317,7 @@ impl Media {
 }
 
 impl Hand {
-    fn start(number: usize, slots: usize, bell: Bell) -> io::Result<Self> {
+    fn start(number: usize, slots: usize, realtime: bool, bell: Bell) -> io::Result<Self> {
         let (orders, orders_end) = Box::leak(Box::new(Queue::<Errand, ORDERS>::new())).split();
         let (reports, reports_end) = Box::leak(Box::new(Queue::<Report, REPORTS>::new())).split();
         let (returned, returned_end) =
@@ -314,6 +325,7 @@ impl Hand {
         let shared = Arc::new(Shared {
             board: (0..slots).map(|_| board::Notice::default()).collect(),
             tapes: Arc::new(Tapes::new(slots)),
+            pulse: Pulse::default(),
             stop: AtomicBool::new(false),
         });
         let ends = Ends {
@@ -326,7 +338,7 @@ impl Hand {
         let thread = std::thread::Builder::new()
             .name(format!("media-{number}"))
             .spawn(move || {
-                if let Err(error) = system::become_real_time() {
+                if realtime && let Err(error) = system::become_real_time() {
                     warn_once(&error);
                 }
                 work.run();

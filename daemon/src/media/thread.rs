@@ -22,6 +22,7 @@ use super::system::{BATCH, Batch, Epoll, Timer};
 use super::words::{Order, Report, Script, SlotId};
 use crate::bell::Bell;
 use crate::clock;
+use crate::watchdog::Pulse;
 
 /// Orders on their way to one thread.
 pub const ORDERS: usize = 1_024;
@@ -62,6 +63,8 @@ pub struct Shared {
     pub board: Box<[Notice]>,
     /// Per slot, for the recorder.
     pub tapes: Arc<Tapes>,
+    /// Beats once a tick.
+    pub pulse: Pulse,
     /// The thread is to end.
     pub stop: AtomicBool,
 }
@@ -177,6 +180,7 @@ impl Loop {
     }
 
     fn tick(&mut self, now: Duration) {
+        self.shared.pulse.beat();
         self.take_orders(now);
         let ticks = self.timer.ticks().min(CATCH_UP);
         let mut index = 0;

@@ -29,6 +29,7 @@ use tokio::sync::Notify;
 
 use crate::bell::Bell;
 use crate::clock;
+use crate::watchdog::Pulse;
 
 pub use recover::{OpenDialog, Recovery};
 pub use salvage::Salvage;
@@ -129,6 +130,7 @@ struct Shared {
     writes: AtomicU64,
     second_outcomes: AtomicU64,
     salvaged: AtomicU64,
+    pulse: Pulse,
     /// Rang when a row may have become ready to be sent.
     ready: Notify,
 }
@@ -221,6 +223,11 @@ impl Store {
             second_outcomes: shared.second_outcomes.load(Ordering::Relaxed),
             salvaged: shared.salvaged.load(Ordering::Relaxed) > 0,
         }
+    }
+
+    /// Beats as long as the writer gets on.
+    pub fn pulse(&self) -> Pulse {
+        self.shared.pulse.clone()
     }
 
     /// Waits until a row may have become ready to be sent.

@@ -272,6 +272,33 @@ impl Reader {
             .collect()
     }
 
+    /// Numbers that we called since then (wall time, ms since 1970), and when.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn dialled_since(&self, since_ms: u64) -> rusqlite::Result<Vec<(String, u64)>> {
+        self.db
+            .prepare(
+                "SELECT called, started_ms FROM calls WHERE direction = ?1 AND started_ms >= ?2",
+            )?
+            .query_map(
+                params![Direction::Outbound.name(), signed(since_ms)],
+                |row| Ok((row.get(0)?, unsigned(row.get(1)?))),
+            )?
+            .collect()
+    }
+
+    /// Leads that do not want to be called, and have not taken it back at once.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn opted_out(&self) -> rusqlite::Result<Vec<String>> {
+        self.db
+            .prepare("SELECT DISTINCT lead FROM outbox WHERE kind = 'opt_out' AND state <> ?1")?
+            .query_map([state::WITHDRAWN], |row| row.get(0))?
+            .collect()
+    }
+
     /// One line of the list.
     ///
     /// # Errors

@@ -17,6 +17,8 @@ use super::{Shared, wall_ms};
 use crate::bell::Bell;
 use crate::clock;
 
+/// An idle writer turns this often, for the watchdog.
+const HEARTBEAT: Duration = Duration::from_millis(500);
 /// Writes in one transaction at most: about 5 ms of work.
 const BATCH: usize = 1024;
 /// What nobody waits for stays this long for company: fewer fsyncs, less wear.
@@ -55,6 +57,7 @@ impl Writer {
     pub(super) fn run(mut self, queue: &Receiver<Write>, urgent: &Bell) {
         let mut open = true;
         while open {
+            self.shared.pulse.beat();
             let mut batch = Vec::new();
             match self.first(queue) {
                 Ok(write) => {
@@ -79,7 +82,7 @@ impl Writer {
 
     fn first(&self, queue: &Receiver<Write>) -> Result<Write, RecvTimeoutError> {
         match self.probe_at {
-            None => queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            None => queue.recv_timeout(HEARTBEAT),
             Some(at) => queue.recv_timeout(at.saturating_sub(clock::now())),
         }
     }

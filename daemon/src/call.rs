@@ -1,0 +1,145 @@
+//! One conversation as the daemon keeps it: the core's state machine, its log
+//! that has not been flushed yet, and what the live stream is told.
+//!
+//! It carries nothing out; the decision thread does.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use offhook_core::input::Fact;
+use offhook_core::{Conversation, ConversationId, Event, Input, LegEvent, LegId, Output, Record};
+use serde::Serialize;
+
+use crate::control::LiveCall;
+use crate::prompts::Prompts;
+use crate::store::{Entry, EntryKind};
+use crate::timeline::Line;
+
+/// A live conversation.
+pub struct Call {
+    /// Its id.
+    pub id: ConversationId,
+    /// When its INVITE came or went: what its timeline counts from.
+    pub born: Duration,
+    /// In whose order its actions are delivered.
+    pub lead: String,
+    /// What it can say.
+    pub prompts: Arc<Prompts>,
+    /// When it asked to be woken.
+    pub wake_at: Option<Duration>,
+    /// It is answered.
+    pub talking: bool,
+    /// It has said `Ended`.
+    pub over: bool,
+    conversation: Conversation,
+    facts: BTreeMap<String, i64>,
+    log: Vec<Entry>,
+    lines: u32,
+}
+
+/// The core panicked: a defect of ours. The call ends, the others go on.
+#[derive(Debug)]
+pub struct Panicked;
+
+impl Call {
+    /// A conversation that nothing has happened to yet.
+    pub fn new(
+        id: ConversationId,
+        born: Duration,
+        lead: String,
+        conversation: Conversation,
+        prompts: Arc<Prompts>,
+    ) -> Self {
+        Self {
+            id,
+            born,
+            lead,
+            prompts,
+            wake_at: None,
+            talking: false,
+            over: false,
+            conversation,
+            facts: BTreeMap::new(),
+            log: Vec::new(),
+            lines: 0,
+        }
+    }
+
+    /// Logs the input, then lets the core handle it.
+    pub fn handle(&mut self, now: Duration, input: Input) -> Result<(), Panicked> {
+        self.log(input.at, now, EntryKind::Input, &input.event);
+        match &input.event {
+            Event::Facts(facts) => self.remember(facts),
+            Event::Leg(LegId(0), LegEvent::Answered) => self.talking = true,
+            _ => {}
+        }
+        catch_unwind(AssertUnwindSafe(|| self.conversation.handle(now, input)))
+            .map_err(|_| Panicked)
+    }
+
+    /// What the core wants next.
+    pub fn poll(&mut self) -> Result<Output, Panicked> {
+        catch_unwind(AssertUnwindSafe(|| self.conversation.poll())).map_err(|_| Panicked)
+    }
+
+    /// Logs a line that the core does not see.
+    pub fn note(&mut self, at: Duration, line: &Line) {
+        self.log(at, at, EntryKind::Note, line);
+    }
+
+    /// Logs a decision on something that stays on the box.
+    pub fn decided(&mut self, record: &Record) {
+        self.log(record.at, record.at, EntryKind::Decision, record);
+    }
+
+    /// The lines since the last flush.
+    pub fn take_log(&mut self) -> Vec<Entry> {
+        std::mem::take(&mut self.log)
+    }
+
+    /// Something has been logged since the last flush.
+    pub fn is_dirty(&self) -> bool {
+        !self.log.is_empty()
+    }
+
+    /// How it stands, for people who look in.
+    pub fn live(&self) -> LiveCall {
+        let (role, stage) = self.conversation.place();
+        let named = |name: String| Some(name).filter(|name| !name.is_empty());
+        LiveCall {
+            id: self.id,
+            talking: self.talking,
+            stage: named(stage),
+            role: named(role),
+        }
+    }
+
+    /// The facts from outside that the conversation knows now.
+    pub fn facts(&self) -> Vec<Fact> {
+        let known = self.facts.iter();
+        known
+            .map(|(name, value)| Fact {
+                name: name.clone(),
+                value: Some(*value),
+            })
+            .collect()
+    }
+
+    fn remember(&mut self, facts: &[Fact]) {
+        for Fact { name, value } in facts {
+            match value {
+                Some(value) => self.facts.insert(name.clone(), *value),
+                None => self.facts.remove(name),
+            };
+        }
+    }
+
+    fn log(&mut self, at: Duration, now: Duration, kind: EntryKind, body: &impl Serialize) {
+        let entry = Entry::new(self.lines, at, now, kind, body)
+            .expect("our log lines are structs and enums with string keys");
+        self.lines += 1;
+        self.log.push(entry);
+    }
+}

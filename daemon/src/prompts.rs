@@ -1,0 +1,88 @@
+//! What can be said: the prompts of all playbooks, ready before the first call.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use offhook_core::playbook::Playbook;
+
+use crate::media::{Clip, Script};
+use crate::voice::{self, PromptBank, VoiceError};
+
+/// The prompts of one playbook, by key.
+#[derive(Clone, Debug, Default)]
+pub struct Prompts(HashMap<String, Arc<Clip>>);
+
+/// A prompt that cannot be spoken.
+#[derive(Debug)]
+pub struct Speechless {
+    /// Whose prompt.
+    pub playbook: String,
+    /// Which.
+    pub key: String,
+    /// Why.
+    pub error: VoiceError,
+}
+
+impl std::fmt::Display for Speechless {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "playbook {}: prompt {}: {}",
+            self.playbook, self.key, self.error
+        )
+    }
+}
+
+impl std::error::Error for Speechless {}
+
+impl Prompts {
+    /// Renders or reads every prompt of a playbook.
+    ///
+    /// # Errors
+    /// The first prompt that has neither a readable recording nor a text to speak.
+    pub fn of(playbook: &Playbook, bank: &PromptBank) -> Result<Self, Speechless> {
+        let clip = |(key, text): (&String, &String)| {
+            let clip = bank.clip(key, text).map_err(|error| Speechless {
+                playbook: playbook.name.clone(),
+                key: key.clone(),
+                error,
+            })?;
+            Ok((key.clone(), Arc::new(playable(clip))))
+        };
+        playbook
+            .prompts
+            .iter()
+            .map(clip)
+            .collect::<Result<_, _>>()
+            .map(Self)
+    }
+
+    /// The prompts of every playbook.
+    ///
+    /// # Errors
+    /// As [`Self::of`].
+    pub fn of_all<'a>(
+        playbooks: impl Iterator<Item = &'a Playbook>,
+        bank: &PromptBank,
+    ) -> Result<BTreeMap<String, Arc<Self>>, Speechless> {
+        let named =
+            |playbook: &Playbook| Ok((playbook.name.clone(), Arc::new(Self::of(playbook, bank)?)));
+        playbooks.map(named).collect()
+    }
+
+    /// Clips one after the other. The playbook was checked: all its keys are here.
+    pub fn script(&self, keys: &[String]) -> Arc<Script> {
+        let clips = keys
+            .iter()
+            .filter_map(|key| self.0.get(key).cloned())
+            .collect();
+        Arc::new(Script { clips })
+    }
+}
+
+fn playable(clip: voice::Clip) -> Clip {
+    Clip {
+        samples: clip.samples.as_ref().into(),
+        words: clip.words.into(),
+    }
+}

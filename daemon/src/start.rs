@@ -1,0 +1,329 @@
+//! From settings to a running daemon, and down again.
+//!
+//! Sockets first, then the store (which finishes what a crash left behind),
+//! then threads; READY=1 when a call could be taken. SIGTERM or SIGINT ends the
+//! calls that there are, within a deadline, and stops.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use std::time::Duration;
+
+use offhook_core::LegId;
+use offhook_core::input::UpstreamAnswer;
+use offhook_sip::{Endpoint, EndpointConfig, StoredDialog};
+use tokio::net::{UdpSocket, UnixListener};
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{broadcast, mpsc};
+
+use crate::bell::Bell;
+use crate::control;
+use crate::decision::{Decision, Inbound, Tray};
+use crate::desk::Desk;
+use crate::house::House;
+use crate::leads::Leads;
+use crate::media::{self, Media};
+use crate::prompts::Prompts;
+use crate::settings::Settings;
+use crate::signalling::Signalling;
+use crate::store::{self, Recovery, Store};
+use crate::switchboard::Switchboard;
+use crate::trunks::Trunks;
+use crate::upstream::{self, Forwarder};
+use crate::voice::PromptBank;
+use crate::watchdog::{self, Pulse, Watchdog};
+
+/// What waits for the decision thread at most, but for media reports.
+const INBOX: usize = 65_536;
+/// Orders that wait for signalling at most; more wait on the decision thread.
+const ORDERS: usize = 16_384;
+/// Lines that an onlooker may be behind before it misses some.
+const EVENTS: usize = 4_096;
+/// A stop waits this long for BYEs to be answered (64*T1 would be 32 s; systemd waits 90).
+const STOP_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Why the daemon did not start.
+#[derive(Debug)]
+pub struct StartError(String);
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// Says what could not be done.
+fn failed<E: fmt::Display>(what: impl fmt::Display) -> impl FnOnce(E) -> StartError {
+    move |error| StartError(format!("{what}: {error}"))
+}
+
+/// Starts, runs until told to stop, and stops.
+///
+/// # Errors
+/// What could not be opened or started, by name.
+pub fn run(settings: Settings) -> Result<(), StartError> {
+    let runtime = Runtime::new().map_err(failed("tokio"))?;
+    // Timers and tasks made below belong to it.
+    let _inside = runtime.enter();
+    let sockets = runtime.block_on(bind(&settings))?;
+    let listeners: Vec<SocketAddr> = sockets.iter().map(|(_, address)| *address).collect();
+    let control = control::bind(&settings.socket).map_err(failed("control socket"))?;
+
+    let bell = Bell::new().map_err(failed("eventfd"))?;
+    let (sender, inbox) = sync_channel(INBOX);
+    let tray = Tray::new(sender, bell.clone());
+    let (store, recovery) = open_store(&settings, tray.clone())?;
+    let house = Arc::new(furnish(settings, listeners.clone())?);
+    let leads = Leads::load(&store).map_err(failed("store"))?;
+    let media = Media::start(media_settings(&house.settings), bell.clone())
+        .map_err(failed("media threads"))?;
+
+    let (orders, order_queue) = mpsc::channel(ORDERS);
+    let pulses = vec![("decision", Pulse::default()), ("store", store.pulse())]
+        .into_iter()
+        .chain(media.pulses().into_iter().map(|pulse| ("media", pulse)))
+        .collect::<Vec<_>>();
+    let mut board = Switchboard::new(media, orders, house.settings.media.advertise);
+    clear_up(recovery, &mut board);
+
+    let endpoint = Endpoint::new(endpoint_config(), seed().map_err(failed("getrandom"))?);
+    let signalling = Signalling::new(
+        endpoint,
+        sockets,
+        order_queue,
+        tray.clone(),
+        Arc::clone(&house.sip),
+    );
+    let signalling = runtime.spawn(signalling.run());
+    let forwarder = start_forwarder(&house, &store, tray.clone())?;
+    serve_control(
+        &runtime,
+        control,
+        Desk::new(
+            Arc::clone(&house),
+            tray.clone(),
+            store.clone(),
+            listeners.clone(),
+        ),
+    );
+
+    let pulse = pulses[0].1.clone();
+    let decision = Decision::new(
+        Arc::clone(&house),
+        inbox,
+        bell,
+        board,
+        store.clone(),
+        leads,
+        pulse,
+    );
+    let decision = std::thread::Builder::new()
+        .name("decision".into())
+        .spawn(move || decision.run())
+        .map_err(failed("decision thread"))?;
+
+    let status = listeners
+        .iter()
+        .map(|at| format!("udp:{at}"))
+        .collect::<Vec<_>>()
+        .join(" ");
+    tracing::info!(event = "ready", listening = status);
+    watchdog::ready(&format!("listening on {status}"));
+    runtime.block_on(until_told(Watchdog::new(pulses)));
+
+    watchdog::stopping("ending calls");
+    tracing::info!(event = "stopping");
+    tray.put(Inbound::Stop);
+    runtime.block_on(async {
+        // The decision thread drops its orders when the last call is gone.
+        let _ = tokio::time::timeout(STOP_DEADLINE, signalling).await;
+    });
+    if let Some(forwarder) = forwarder {
+        runtime.block_on(forwarder.stop());
+    }
+    store.close();
+    // Already gone is as good.
+    let _ = std::fs::remove_file(&house.settings.socket);
+    if decision.is_finished() && decision.join().is_err() {
+        return Err(StartError("the decision thread panicked".to_owned()));
+    }
+    Ok(())
+}
+
+/// Binds the SIP sockets; each with the address that peers reach it by.
+async fn bind(settings: &Settings) -> Result<Vec<(UdpSocket, SocketAddr)>, StartError> {
+    let mut sockets = Vec::new();
+    for listen in &settings.sip.listen {
+        let socket = UdpSocket::bind(listen.address)
+            .await
+            .map_err(failed(listen))?;
+        let local = socket.local_addr().map_err(failed(listen))?;
+        let ip = settings.sip.advertise.unwrap_or(local.ip());
+        let ip = if ip.is_unspecified() {
+            own_address(local).map_err(failed(listen))?
+        } else {
+            ip
+        };
+        sockets.push((socket, SocketAddr::new(ip, local.port())));
+    }
+    Ok(sockets)
+}
+
+/// The address by which this box reaches the world, for a socket on all of them.
+/// A connected UDP socket asks the routing table; nothing is sent.
+fn own_address(local: SocketAddr) -> io::Result<std::net::IpAddr> {
+    // Documentation addresses (RFC 5737, RFC 3849): routed by the default route.
+    let (any, far) = match local {
+        SocketAddr::V4(_) => ("0.0.0.0:0", "192.0.2.1:9"),
+        SocketAddr::V6(_) => ("[::]:0", "[2001:db8::1]:9"),
+    };
+    let probe = std::net::UdpSocket::bind(any)?;
+    probe.connect(far)?;
+    Ok(probe.local_addr()?.ip())
+}
+
+fn open_store(settings: &Settings, tray: Tray) -> Result<(Store, Recovery), StartError> {
+    if let Some(directory) = settings.store.parent() {
+        std::fs::create_dir_all(directory).map_err(failed(directory.display()))?;
+    }
+    let answer = move |answer| tray.put(Inbound::Stored(answer));
+    let (store, recovery) = Store::open(&settings.store, &store::Options::default(), answer)
+        .map_err(failed("store"))?;
+    if let Some(salvage) = &recovery.salvage {
+        tracing::error!(event = "store_salvaged", what = ?salvage);
+    }
+    Ok((store, recovery))
+}
+
+/// Renders the prompts and looks up the trunks.
+fn furnish(settings: Settings, listeners: Vec<SocketAddr>) -> Result<House, StartError> {
+    let voice = &settings.voice;
+    let bank = PromptBank::new(voice.recordings.clone(), Some(voice.cache.clone()));
+    let playbooks = settings.books.playbooks.values().map(AsRef::as_ref);
+    let prompts = Prompts::of_all(playbooks, &bank).map_err(failed("prompts"))?;
+    let trunks = Trunks::resolve(&settings.trunks, listeners);
+    let (events, _) = broadcast::channel(EVENTS);
+    Ok(House {
+        settings,
+        prompts,
+        trunks,
+        sip: Arc::default(),
+        events,
+    })
+}
+
+fn media_settings(settings: &Settings) -> media::Settings {
+    let media = &settings.media;
+    media::Settings {
+        threads: media.threads,
+        max_calls: media.max_calls,
+        address: media.address,
+        ports: media.ports.clone(),
+        realtime: media.realtime,
+        recordings: settings.recordings.clone(),
+        cname: format!("offhook@{}", host_name()),
+    }
+}
+
+/// The box's own name, as upstream and RTCP see it.
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name = name.trim();
+    if name.is_empty() {
+        "offhook".to_owned()
+    } else {
+        name.to_owned()
+    }
+}
+
+fn endpoint_config() -> EndpointConfig {
+    EndpointConfig {
+        trace: true,
+        ..EndpointConfig::default()
+    }
+}
+
+/// 256 bits that nobody can guess: tags and branches are made from them.
+fn seed() -> io::Result<[u64; 4]> {
+    let mut bytes = [0u8; 32];
+    // SAFETY: the buffer is writable for its whole length; up to 256 bytes come whole (getrandom(2)).
+    let got = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
+    if usize::try_from(got) != Ok(bytes.len()) {
+        return Err(io::Error::last_os_error());
+    }
+    let word = |n: usize| u64::from_ne_bytes(std::array::from_fn(|i| bytes[n * 8 + i]));
+    Ok([word(0), word(1), word(2), word(3)])
+}
+
+/// The peers of calls that the last process lost are told that they are over.
+fn clear_up(recovery: Recovery, board: &mut Switchboard) {
+    for id in &recovery.interrupted {
+        tracing::warn!(event = "call_interrupted", CALL_ID = %id);
+    }
+    for dialog in recovery.dialogs {
+        match StoredDialog::from_text(&dialog.text) {
+            Ok(stored) => board.abandon((dialog.conversation, LegId(dialog.leg)), Box::new(stored)),
+            Err(error) => {
+                tracing::error!(event = "dialog_unreadable", CALL_ID = %dialog.conversation, %error);
+            }
+        }
+    }
+}
+
+fn start_forwarder(
+    house: &House,
+    store: &Store,
+    tray: Tray,
+) -> Result<Option<Forwarder>, StartError> {
+    let Some(settings) = &house.settings.upstream else {
+        return Ok(None);
+    };
+    let secrets = vec![
+        settings
+            .secret
+            .secret()
+            .map_err(failed("upstream.secret"))?,
+    ];
+    let source = format!("/offhook/{}", host_name());
+    let config = upstream::Config::new(&settings.url, secrets, &source, settings.timeout);
+    let answer = move |action, answer: UpstreamAnswer| tray.put(Inbound::Upstream(action, answer));
+    Forwarder::start(config, store.clone(), answer)
+        .map(Some)
+        .map_err(failed("upstream"))
+}
+
+fn serve_control(runtime: &Runtime, socket: UnixListener, desk: Desk) {
+    runtime.spawn(async move {
+        if let Err(error) = control::serve(socket, Arc::new(desk)).await {
+            tracing::error!(event = "control_failed", %error);
+        }
+    });
+}
+
+/// Feeds systemd's watchdog until a signal asks for the end.
+async fn until_told(mut watchdog: Watchdog) {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+    ) else {
+        tracing::error!(event = "signals_unavailable");
+        return;
+    };
+    let mut beat = tokio::time::interval(watchdog.interval());
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return,
+            _ = interrupt.recv() => return,
+            _ = beat.tick() => {
+                if let Err(thread) = watchdog.check() {
+                    tracing::error!(event = "thread_stuck", thread);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,717 @@
+//! Leg ↔ dialog ↔ media slot ↔ conversation. It connects and translates; it
+//! holds no timers and no rules. Called by the decision thread only.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use offhook_core::input::{Cause, Digit};
+use offhook_core::{Command, ConversationId, LegEvent, LegId, Turn};
+use offhook_sip::sdp::{self, LocalMedia, Negotiated, SdpSession};
+use offhook_sip::{
+    CallKey, Command as SipCommand, Event as SipEvent, HangupReason, Invite, ReinviteAnswer,
+    StatusCode, StoredDialog, Summary,
+};
+use tokio::sync::mpsc;
+
+use crate::control::MediaCounts;
+use crate::media::{
+    self, Digit as Key, Media, Opened, Order as MediaOrder, Report, ReportKind, SlotId, Stream,
+};
+use crate::prompts::Prompts;
+use crate::signalling::{Notice, Order};
+use crate::timeline::Line;
+use crate::translate;
+
+/// Seconds after which a refused caller may try again.
+const RETRY_AFTER: u32 = 10;
+
+/// A leg of a conversation.
+pub type Place = (ConversationId, LegId);
+
+/// What came of something on a leg.
+#[derive(Debug)]
+pub enum Told {
+    /// The core wants to know, and when it happened.
+    Event(Duration, LegEvent),
+    /// The dialog may now be stored.
+    Dialog(String),
+    /// For the timeline only.
+    Note(Duration, Line),
+    /// All state of the leg is gone.
+    Gone,
+}
+
+/// One leg as the switchboard knows it.
+#[derive(Default)]
+struct Leg {
+    key: Option<CallKey>,
+    slot: Option<SlotId>,
+    sdp: Option<SdpSession>,
+    /// The peer's offer, until it is answered.
+    offer: Option<Vec<u8>>,
+    /// Our offer is out, or the call came without one.
+    offered: bool,
+    held: bool,
+    /// Hang up as soon as there is a key to hang up.
+    doomed: bool,
+}
+
+/// The switchboard.
+pub struct Switchboard {
+    media: Media,
+    orders: Orders,
+    legs: HashMap<Place, Leg>,
+    by_key: HashMap<CallKey, Place>,
+    by_slot: HashMap<SlotId, Place>,
+    placing: HashMap<u64, Place>,
+    next_token: u64,
+    /// What one report had to say beyond the first thing.
+    more: VecDeque<(Place, Told)>,
+    /// Address in our SDP, where it is not the socket's own.
+    advertise: Option<IpAddr>,
+}
+
+/// The bounded queue to signalling, with what it could not take yet.
+struct Orders {
+    sender: mpsc::Sender<Order>,
+    waiting: VecDeque<Order>,
+}
+
+impl Orders {
+    fn send(&mut self, order: Order) {
+        self.waiting.push_back(order);
+        self.push();
+    }
+
+    /// Sends what waits, as far as there is room. Nothing is dropped: what is
+    /// here is bounded by the legs, each of which has a few orders at most.
+    fn push(&mut self) {
+        while let Some(order) = self.waiting.pop_front() {
+            if let Err(refused) = self.sender.try_send(order) {
+                self.waiting.push_front(refused.into_inner());
+                return;
+            }
+        }
+    }
+}
+
+impl Switchboard {
+    /// Connects media and signalling.
+    pub fn new(media: Media, orders: mpsc::Sender<Order>, advertise: Option<IpAddr>) -> Self {
+        Self {
+            media,
+            orders: Orders {
+                sender: orders,
+                waiting: VecDeque::new(),
+            },
+            legs: HashMap::new(),
+            by_key: HashMap::new(),
+            by_slot: HashMap::new(),
+            placing: HashMap::new(),
+            next_token: 0,
+            more: VecDeque::new(),
+            advertise,
+        }
+    }
+
+    /// Seats an incoming call on its leg.
+    pub fn seat(&mut self, place: Place, key: CallKey, offer: Option<Vec<u8>>) {
+        self.by_key.insert(key, place);
+        self.legs.insert(
+            place,
+            Leg {
+                key: Some(key),
+                offer,
+                ..Leg::default()
+            },
+        );
+    }
+
+    /// Refuses a call that gets no leg.
+    pub fn turn_away(&mut self, key: CallKey, cause: Cause) {
+        self.orders.send(reject(key, cause));
+    }
+
+    /// No leg is left.
+    pub fn is_quiet(&self) -> bool {
+        self.legs.is_empty()
+    }
+
+    /// A leg of the conversation is not gone yet.
+    pub fn has_leg(&self, conversation: ConversationId) -> bool {
+        self.slots_of(conversation).next().is_some()
+    }
+
+    /// A media slot is free.
+    pub fn has_room(&self) -> bool {
+        let (used, all) = self.media.load();
+        used < all
+    }
+
+    /// Orders that signalling has no room for yet are sent as it makes some.
+    pub fn push_orders(&mut self) {
+        self.orders.push();
+    }
+
+    /// Slots of the media threads.
+    pub fn media_counts(&self) -> MediaCounts {
+        let (used, all) = self.media.load();
+        MediaCounts {
+            used: used as u64,
+            slots: all as u64,
+            threads: self.media.pulses().len() as u64,
+        }
+    }
+
+    /// Sends BYE in a dialog that a crash left behind.
+    pub fn abandon(&mut self, place: Place, dialog: Box<StoredDialog>) {
+        let token = self.token(place);
+        self.orders.send(Order::Abandon { token, dialog });
+    }
+
+    /// Seats a leg whose key signalling will choose.
+    fn token(&mut self, place: Place) -> u64 {
+        self.legs.entry(place).or_default();
+        self.next_token += 1;
+        self.placing.insert(self.next_token, place);
+        self.next_token
+    }
+
+    /// What signalling says, and of which leg; nothing when it concerns none.
+    pub fn notice(&mut self, now: Duration, notice: Notice) -> Option<(Place, Told)> {
+        let event = match notice {
+            Notice::Placed { token, key } => {
+                self.placed(token, key);
+                return None;
+            }
+            Notice::Dialog { key, text } => {
+                return Some((*self.by_key.get(&key)?, Told::Dialog(text)));
+            }
+            Notice::Event(event) => event,
+        };
+        let place = *self.by_key.get(&key_of(&event)?)?;
+        let told = self.signalled(now, place, event)?;
+        Some((place, told))
+    }
+
+    fn placed(&mut self, token: u64, key: CallKey) {
+        let Some(place) = self.placing.remove(&token) else {
+            return;
+        };
+        let Some(leg) = self.legs.get_mut(&place) else {
+            return;
+        };
+        leg.key = Some(key);
+        self.by_key.insert(key, place);
+        if leg.doomed {
+            self.orders.send(hangup(key));
+        }
+    }
+
+    fn signalled(&mut self, now: Duration, place: Place, event: SipEvent) -> Option<Told> {
+        let heard = |event| Some(Told::Event(now, event));
+        match event {
+            // Incoming calls are seated by the decision thread, which routes them.
+            SipEvent::Incoming { .. } => None,
+            SipEvent::Cancelled { .. } => heard(LegEvent::Ended(Cause::Cancelled)),
+            SipEvent::Confirmed { sdp, .. } => {
+                self.connect_late(place, sdp);
+                None
+            }
+            SipEvent::Progress { sdp, .. } => {
+                let media = sdp.is_some_and(|sdp| self.connect(place, &sdp).is_ok());
+                heard(LegEvent::Ringing { media })
+            }
+            SipEvent::Answered { sdp, .. } => heard(self.answered(place, sdp)),
+            SipEvent::Failed { failure, .. } => {
+                heard(LegEvent::Failed(translate::failure(&failure)))
+            }
+            SipEvent::Reinvite { offer, .. } => self.reinvited(place, offer).and_then(heard),
+            SipEvent::ReinviteConfirmed { sdp, .. } => {
+                self.connect_late(place, sdp);
+                None
+            }
+            SipEvent::ReinviteCancelled { .. } => None,
+            SipEvent::Ended { cause, .. } => heard(LegEvent::Ended(translate::ending(&cause))),
+            SipEvent::Released { .. } => {
+                self.release(place);
+                Some(Told::Gone)
+            }
+            SipEvent::Message {
+                sent,
+                summary,
+                repeated,
+                ..
+            } => Some(Told::Note(now, message_line(sent, &summary, repeated))),
+        }
+    }
+
+    /// An outgoing call was answered; without an SDP that we understand it is no call.
+    fn answered(&mut self, place: Place, sdp: Option<Vec<u8>>) -> LegEvent {
+        let connected = match sdp {
+            Some(sdp) => self.connect(place, &sdp),
+            // Early media was agreed in a reliable answer before (RFC 3261 §13.2.1).
+            None => Ok(()),
+        };
+        if connected.is_err() {
+            self.hang_up(place);
+            return LegEvent::Failed(Cause::NoCommonCodec);
+        }
+        self.order(place, MediaOrder::Answered);
+        self.record(place);
+        LegEvent::Answered
+    }
+
+    /// The answer to an offer of ours.
+    fn connect(&mut self, place: Place, sdp: &[u8]) -> Result<(), Cause> {
+        let leg = self.legs.get(&place).ok_or(Cause::InternalError)?;
+        let session = leg.sdp.as_ref().ok_or(Cause::InternalError)?;
+        let agreed = session
+            .accept_answer(sdp)
+            .map_err(|_| Cause::NoCommonCodec)?;
+        self.stream(place, &agreed);
+        Ok(())
+    }
+
+    /// The answer to a late offer came with the ACK.
+    fn connect_late(&mut self, place: Place, sdp: Option<Vec<u8>>) {
+        let offered = self
+            .legs
+            .get_mut(&place)
+            .is_some_and(|leg| std::mem::take(&mut leg.offered));
+        let connected = match sdp {
+            Some(sdp) if offered => self.connect(place, &sdp),
+            None if offered => Err(Cause::NoCommonCodec),
+            _ => Ok(()),
+        };
+        if connected.is_err() {
+            self.hang_up(place);
+        }
+    }
+
+    fn stream(&mut self, place: Place, agreed: &Negotiated) {
+        self.order(place, MediaOrder::Connect(stream(agreed)));
+    }
+
+    fn reinvited(&mut self, place: Place, offer: Option<Vec<u8>>) -> Option<LegEvent> {
+        let leg = self.legs.get_mut(&place)?;
+        let (key, session) = (leg.key?, leg.sdp.as_mut()?);
+        let Some(offer) = offer else {
+            leg.offered = true;
+            let sdp = session.offer();
+            self.answer_reinvite(key, ReinviteAnswer::Accept(sdp));
+            return None;
+        };
+        let (sdp, agreed) = match session.answer(&offer) {
+            Ok(answer) => answer,
+            Err(fault) => {
+                // The session stays as it was (RFC 3261 §14.2).
+                self.answer_reinvite(key, ReinviteAnswer::Refuse(fault.status()));
+                return None;
+            }
+        };
+        let held = !agreed.direction.sends();
+        let changed = std::mem::replace(&mut leg.held, held) != held;
+        self.stream(place, &agreed);
+        self.answer_reinvite(key, ReinviteAnswer::Accept(sdp));
+        changed.then_some(LegEvent::Held(held))
+    }
+
+    fn answer_reinvite(&mut self, key: CallKey, answer: ReinviteAnswer) {
+        self.orders
+            .send(Order::Command(SipCommand::AnswerReinvite { key, answer }));
+    }
+
+    /// Carries out what the core ordered. What becomes known at once is given back.
+    pub fn carry_out(
+        &mut self,
+        place: Place,
+        command: Command,
+        prompts: &Prompts,
+    ) -> Option<LegEvent> {
+        match command {
+            Command::Ring => self.ring(place),
+            Command::Answer => return Some(self.answer(place)),
+            Command::Refuse(cause) => self.refuse(place, cause),
+            Command::HangUp => self.hang_up(place),
+            // The decision thread knows trunks and routes: see `place`.
+            Command::Dial { .. } => {}
+            Command::Play(play) => {
+                let script = prompts.script(&play.prompts);
+                let (turn, number) = (play.turn.0, play.play);
+                let interruptible = play.interruptible;
+                self.order(
+                    place,
+                    MediaOrder::Play {
+                        turn,
+                        play: number,
+                        script,
+                        interruptible,
+                    },
+                );
+            }
+            Command::Stop { turn } => self.order(place, MediaOrder::Stop { turn: turn.0 }),
+            Command::Resume { turn, play } => {
+                self.order(place, MediaOrder::Resume { turn: turn.0, play });
+            }
+            Command::Collect { secret } => self.order(place, MediaOrder::Collect { secret }),
+            Command::Echo => self.order(place, MediaOrder::Echo),
+            Command::TestTone => self.order(place, MediaOrder::Tone { hz: TEST_TONE_HZ }),
+        }
+        None
+    }
+
+    fn ring(&mut self, place: Place) {
+        if let Some(key) = self.legs.get(&place).and_then(|leg| leg.key) {
+            self.orders.send(Order::Command(SipCommand::Ring {
+                key,
+                status: StatusCode::RINGING,
+                sdp: None,
+                headers: Vec::new(),
+            }));
+        }
+    }
+
+    /// Answers with audio, or refuses with the reason why there is none.
+    fn answer(&mut self, place: Place) -> LegEvent {
+        match self.try_answer(place) {
+            Ok(()) => LegEvent::Answered,
+            Err(cause) => {
+                self.refuse(place, cause);
+                LegEvent::Failed(cause)
+            }
+        }
+    }
+
+    fn try_answer(&mut self, place: Place) -> Result<(), Cause> {
+        self.open(place)?;
+        let leg = self.legs.get_mut(&place).ok_or(Cause::InternalError)?;
+        let key = leg.key.ok_or(Cause::InternalError)?;
+        let session = leg.sdp.as_mut().ok_or(Cause::InternalError)?;
+        let (sdp, agreed) = match leg.offer.take() {
+            Some(offer) => {
+                let (sdp, agreed) = session.answer(&offer).map_err(|_| Cause::NoCommonCodec)?;
+                (sdp, Some(agreed))
+            }
+            None => (session.offer(), None),
+        };
+        leg.offered = agreed.is_none();
+        if let Some(agreed) = agreed {
+            self.stream(place, &agreed);
+        }
+        self.order(place, MediaOrder::Answered);
+        self.record(place);
+        self.orders.send(Order::Command(SipCommand::Accept {
+            key,
+            sdp,
+            headers: Vec::new(),
+        }));
+        Ok(())
+    }
+
+    /// Both directions on tape, where the config says so; from the answer on.
+    fn record(&mut self, place: Place) {
+        let Some(slot) = self.legs.get(&place).and_then(|leg| leg.slot) else {
+            return;
+        };
+        if let Err(error) = self.media.record(slot, &tape_name(place)) {
+            tracing::error!(event = "not_recorded", CALL_ID = %place.0, %error);
+        }
+    }
+
+    /// Takes a media slot for the leg: none free means that the box is full.
+    fn open(&mut self, place: Place) -> Result<(), Cause> {
+        let sibling = self.slots_of(place.0).find_map(|slot| slot);
+        let Opened { slot, rtp, .. } = self.media.open(sibling).map_err(|error| {
+            tracing::warn!(event = "no_media", CALL_ID = %place.0, %error);
+            Cause::Overload
+        })?;
+        let address = self.advertise.unwrap_or(rtp.ip());
+        let leg = self.legs.entry(place).or_default();
+        leg.slot = Some(slot);
+        leg.sdp = Some(SdpSession::new(local_media(place.0, address, rtp.port())));
+        self.by_slot.insert(slot, place);
+        Ok(())
+    }
+
+    /// Legs of one conversation: they are numbered from 0 and live on one media thread.
+    fn slots_of(&self, conversation: ConversationId) -> impl Iterator<Item = Option<SlotId>> {
+        let leg = move |leg| self.legs.get(&(conversation, LegId(leg)));
+        (0..LEGS_MAX).filter_map(leg).map(|leg| leg.slot)
+    }
+
+    fn refuse(&mut self, place: Place, cause: Cause) {
+        if let Some(key) = self.legs.get(&place).and_then(|leg| leg.key) {
+            self.orders.send(reject(key, cause));
+        }
+    }
+
+    /// Ends a leg in whatever state it is.
+    pub fn hang_up(&mut self, place: Place) {
+        let Some(leg) = self.legs.get_mut(&place) else {
+            return;
+        };
+        match leg.key {
+            Some(key) => self.orders.send(hangup(key)),
+            None => leg.doomed = true,
+        }
+    }
+
+    /// Calls out: takes a slot and hands the INVITE to signalling.
+    pub fn dial(&mut self, place: Place, mut invite: Box<Invite>) -> Result<(), Cause> {
+        self.open(place)?;
+        let session = self.legs.get_mut(&place).and_then(|leg| leg.sdp.as_mut());
+        invite.offer = session.ok_or(Cause::InternalError)?.offer();
+        let token = self.token(place);
+        self.orders.send(Order::Place { token, invite });
+        Ok(())
+    }
+
+    fn order(&mut self, place: Place, order: MediaOrder) {
+        let slot = self.legs.get(&place).and_then(|leg| leg.slot);
+        if let Some(slot) = slot
+            && self.media.order(slot, order).is_err()
+        {
+            tracing::error!(event = "media_orders_full", CALL_ID = %place.0);
+        }
+    }
+
+    /// Lets go of a leg that signalling has let go of.
+    fn release(&mut self, place: Place) {
+        let Some(leg) = self.legs.remove(&place) else {
+            return;
+        };
+        if let Some(key) = leg.key {
+            self.by_key.remove(&key);
+        }
+        if let Some(slot) = leg.slot
+            && self.media.order(slot, MediaOrder::Close).is_err()
+        {
+            tracing::error!(event = "media_orders_full", CALL_ID = %place.0);
+        }
+    }
+
+    /// What a media thread says, and of which leg.
+    pub fn next_report(&mut self) -> Option<(Place, Told)> {
+        while self.more.is_empty() {
+            let report = self.media.next_report()?;
+            let Some(place) = self.by_slot.get(&report.slot).copied() else {
+                continue;
+            };
+            if matches!(report.kind, ReportKind::Closed(_)) {
+                self.by_slot.remove(&report.slot);
+            }
+            let more = &mut self.more;
+            reported(&report, |told| more.push_back((place, told)));
+        }
+        self.more.pop_front()
+    }
+}
+
+/// What a report means, in the core's words and for the timeline.
+fn reported(report: &Report, mut tell: impl FnMut(Told)) {
+    let at = report.at;
+    let mut heard = |event| tell(Told::Event(at, event));
+    match &report.kind {
+        ReportKind::Ear(event) => {
+            let at = at.saturating_sub(samples(
+                report.sample.saturating_sub(translate::began(event)),
+            ));
+            if let Some(event) = translate::heard(&event.kind) {
+                tell(Told::Event(at, event));
+            }
+        }
+        ReportKind::BargeIn { turn, start, .. } => {
+            let at = at.saturating_sub(samples(report.sample.saturating_sub(*start)));
+            tell(Told::Event(at, LegEvent::BargeIn { turn: Turn(*turn) }));
+        }
+        ReportKind::Turn { turn } => heard(LegEvent::Turn { turn: Turn(*turn) }),
+        ReportKind::Digit(Key::Masked) => heard(LegEvent::Digit(Digit::Masked)),
+        ReportKind::Digit(Key::Key(ascii)) => {
+            if let Some(digit) = translate::key(*ascii) {
+                heard(LegEvent::Digit(digit));
+            }
+        }
+        ReportKind::Played {
+            play,
+            sent_samples,
+            finished,
+            cut,
+            ..
+        } => {
+            let sent_ms = samples(*sent_samples)
+                .as_millis()
+                .try_into()
+                .unwrap_or(u32::MAX);
+            heard(LegEvent::Played {
+                play: *play,
+                sent_ms,
+                finished: *finished,
+            });
+            if let Some(cut) = cut {
+                tell(Told::Note(at, cut_line(cut)));
+            }
+        }
+        ReportKind::Stale { turn } => heard(LegEvent::Stale { turn: Turn(*turn) }),
+        ReportKind::MediaLost { ms } => heard(LegEvent::MediaLost { ms: *ms }),
+        ReportKind::EventsLost {
+            count,
+            speaking,
+            turn,
+        } => {
+            heard(LegEvent::Turn { turn: Turn(*turn) });
+            heard(LegEvent::EventsLost {
+                count: *count,
+                speaking: *speaking,
+            });
+        }
+        ReportKind::Latched(from) => {
+            tell(Told::Note(at, Line::media("rtp_from", from.to_string())))
+        }
+        ReportKind::Closed(summary) => {
+            tell(Told::Note(
+                at,
+                Line::media("media_closed", summary_text(summary)),
+            ));
+        }
+    }
+}
+
+/// How quickly a prompt gave way, in our packets and in time at our socket.
+fn cut_line(cut: &media::Cut) -> Line {
+    let (packets, ms) = (cut.packets, cut.took.as_millis());
+    Line::media(
+        "prompt_stopped",
+        format!("{packets} packets, {ms} ms after the first speech packet"),
+    )
+}
+
+fn summary_text(summary: &media::Summary) -> String {
+    format!(
+        "received {} lost {} late {} concealed {} ms, sent {}, jitter {} us, foreign {}",
+        summary.received,
+        summary.lost,
+        summary.late,
+        summary.concealed_ms,
+        summary.sent,
+        summary.jitter_us,
+        summary.foreign
+    )
+}
+
+/// Samples at 8 kHz as time.
+fn samples(count: u64) -> Duration {
+    Duration::from_micros(count.saturating_mul(125))
+}
+
+/// Legs of a conversation at most.
+const LEGS_MAX: u8 = 4;
+/// Packet length we like (RFC 3551 §4.2).
+const PTIME_MS: u8 = 20;
+
+/// The caller's tape is named by the conversation; a later leg's says which.
+fn tape_name((conversation, leg): Place) -> String {
+    if leg.0 == 0 {
+        conversation.to_string()
+    } else {
+        format!("{conversation}.{}", leg.0)
+    }
+}
+
+fn local_media(conversation: ConversationId, address: IpAddr, port: u16) -> LocalMedia {
+    LocalMedia {
+        session_id: conversation.0,
+        version: 1,
+        address,
+        port,
+        codecs: sdp::Codec::ALL.to_vec(),
+        telephone_event: true,
+        comfort_noise: true,
+        ptime_ms: PTIME_MS,
+    }
+}
+
+/// Test frequency of ITU-T O.6, kept off a submultiple of the sampling rate.
+const TEST_TONE_HZ: u16 = 1004;
+
+fn reject(key: CallKey, cause: Cause) -> Order {
+    let status = translate::refusal(cause);
+    let retry_after = (status == StatusCode::SERVICE_UNAVAILABLE).then_some(RETRY_AFTER);
+    Order::Command(SipCommand::Reject {
+        key,
+        status,
+        phrase: None,
+        retry_after,
+        headers: Vec::new(),
+    })
+}
+
+/// Normal call clearing (ITU-T Q.850 cause 16).
+fn hangup(key: CallKey) -> Order {
+    let reason = HangupReason {
+        cause: Some(16),
+        text: "Normal call clearing".to_owned(),
+    };
+    Order::Command(SipCommand::Hangup {
+        key,
+        reason: Some(reason),
+    })
+}
+
+fn key_of(event: &SipEvent) -> Option<CallKey> {
+    match event {
+        SipEvent::Incoming { key, .. }
+        | SipEvent::Cancelled { key, .. }
+        | SipEvent::Confirmed { key, .. }
+        | SipEvent::Progress { key, .. }
+        | SipEvent::Answered { key, .. }
+        | SipEvent::Failed { key, .. }
+        | SipEvent::Reinvite { key, .. }
+        | SipEvent::ReinviteCancelled { key }
+        | SipEvent::ReinviteConfirmed { key, .. }
+        | SipEvent::Ended { key, .. }
+        | SipEvent::Released { key } => Some(*key),
+        SipEvent::Message { key, .. } => *key,
+    }
+}
+
+fn message_line(sent: bool, summary: &Summary, repeated: bool) -> Line {
+    let direction = if sent { "sent" } else { "received" };
+    let again = if repeated { ", again" } else { "" };
+    Line::signalling(summary.to_string(), format!("{direction}{again}"))
+}
+
+/// What was agreed on, in the words of the media threads.
+fn stream(agreed: &Negotiated) -> Stream {
+    let receive = agreed.receive.iter();
+    Stream {
+        remote_rtp: agreed.remote_rtp,
+        remote_rtcp: agreed.remote_rtcp,
+        codec: codec(agreed.codec),
+        send_payload_type: agreed.send_payload_type,
+        receive: receive
+            .map(|it| (it.payload_type, codec(it.codec)))
+            .take(4)
+            .collect(),
+        comfort_noise: agreed.comfort_noise.then_some(COMFORT_NOISE),
+        telephone_event: agreed.telephone_event.map(|event| event.receive),
+        ptime_ms: agreed.ptime_ms,
+        direction: match agreed.direction {
+            sdp::Direction::SendRecv => media::Direction::SendReceive,
+            sdp::Direction::SendOnly => media::Direction::SendOnly,
+            sdp::Direction::RecvOnly => media::Direction::ReceiveOnly,
+            sdp::Direction::Inactive => media::Direction::Inactive,
+        },
+    }
+}
+
+/// Static payload type of comfort noise (RFC 3389 §4).
+const COMFORT_NOISE: u8 = 13;
+
+fn codec(codec: sdp::Codec) -> media::Codec {
+    match codec {
+        sdp::Codec::Pcmu => media::Codec::Pcmu,
+        sdp::Codec::Pcma => media::Codec::Pcma,
+    }
+}

@@ -10,6 +10,7 @@ use offhook_core::output::{OutboxRow, Outcome};
 use offhook_core::{ActionId, ConversationId, Record};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::Serialize;
+use serde::de::IgnoredAny;
 
 use super::chain::{self, Digest, Fault, Head, Kind, Salt, Verified};
 use super::rows::{Answered, Decided, OutcomeRow};
@@ -559,25 +560,38 @@ fn local_decisions(entries: &[Entry]) -> Vec<Record> {
 /// # Errors
 /// SQLite's.
 pub(super) fn items(db: &Connection, conversation: ConversationId) -> rusqlite::Result<Vec<Item>> {
-    db.prepare_cached(
+    let mut statement = db.prepare_cached(
         "SELECT seq, kind, wall_ms, payload FROM audit WHERE conversation = ?1 ORDER BY seq",
-    )?
-    .query_map([signed(conversation.0)], |row| {
-        let kind: String = row.get(1)?;
+    )?;
+    let mut rows = statement.query([signed(conversation.0)])?;
+    let mut items = Vec::new();
+    while let Some(row) = rows.next()? {
+        let (seq, wall_ms) = (unsigned(row.get(0)?), unsigned(row.get(2)?));
+        let kind = Kind::named(&row.get::<_, String>(1)?);
         let payload: Option<Vec<u8>> = row.get(3)?;
-        Ok(Item {
-            seq: unsigned(row.get(0)?),
-            wall_ms: unsigned(row.get(2)?),
-            what: match (payload, Kind::named(&kind)) {
-                (None, _) => What::Forgotten,
-                (Some(payload), Some(kind)) => {
-                    what(conversation, kind, &payload).unwrap_or(What::Unreadable)
+        let mut push = |what| items.push(Item { seq, wall_ms, what });
+        match (&payload, kind) {
+            (None, _) => push(What::Forgotten),
+            (Some(payload), Some(kind)) => {
+                if kind == Kind::Outcome {
+                    last_entries(payload)
+                        .map(What::Log)
+                        .into_iter()
+                        .for_each(&mut push);
                 }
-                (Some(_), None) => What::Unreadable,
-            },
-        })
-    })?
-    .collect()
+                push(what(conversation, kind, payload).unwrap_or(What::Unreadable));
+            }
+            (Some(_), None) => push(What::Unreadable),
+        }
+    }
+    Ok(items)
+}
+
+/// The end of the log, which rides in the outcome's row.
+fn last_entries(payload: &[u8]) -> Option<Vec<Entry>> {
+    let row: OutcomeRow<IgnoredAny, IgnoredAny, Vec<Entry>> =
+        serde_json::from_slice(payload).ok()?;
+    (!row.entries.is_empty()).then_some(row.entries)
 }
 
 /// What a due row carries.
@@ -624,7 +638,7 @@ pub(super) fn what(
         Kind::Released => What::Released(serde_json::from_slice(payload)?),
         Kind::Withdrawn => What::Withdrawn(serde_json::from_slice(payload)?),
         Kind::Outcome => {
-            let row: OutcomeRow<String, Outcome> = serde_json::from_slice(payload)?;
+            let row: OutcomeRow<IgnoredAny, Outcome, IgnoredAny> = serde_json::from_slice(payload)?;
             What::Outcome(row.outcome)
         }
         Kind::Answered => {

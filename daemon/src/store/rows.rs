@@ -29,9 +29,11 @@ pub(super) struct Decided<R, F> {
 
 /// Payload of an `outcome` row.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct OutcomeRow<L, O> {
+pub(super) struct OutcomeRow<L, O, E> {
     pub(super) lead: L,
     pub(super) outcome: O,
+    /// The end of the log: one row instead of two for every call.
+    pub(super) entries: E,
 }
 
 /// Payload of an `answered` row.
@@ -40,6 +42,13 @@ pub(super) struct Answered<E> {
     pub(super) number: u32,
     pub(super) delivered: bool,
     pub(super) error: E,
+}
+
+/// A row of the outbox, as far as the end of its conversation matters.
+struct Enqueued {
+    number: i64,
+    lead: String,
+    state: i64,
 }
 
 /// What a batch brought about beside its rows.
@@ -345,57 +354,69 @@ impl Rows {
     }
 
     /// The conversation is over; its dialogs with it, where the peers know.
+    /// What is still held is released: nobody can deny it any more.
     pub(super) fn ended(
         &mut self,
         ended: &Ended,
         peers_know: bool,
         effects: &mut Effects,
     ) -> rusqlite::Result<()> {
-        let conversation = ended.conversation.0;
-        self.log(ended.conversation, &ended.entries)?;
-        self.release_all(ended.conversation, effects)?;
-        if self.has_row(conversation, OUTCOME_NUMBER)? {
-            effects.second_outcomes += 1;
-            return Ok(());
+        let conversation = ended.conversation;
+        let rows = self.rows_of(conversation)?;
+        for row in &rows {
+            if let (state::HELD, Ok(number)) = (row.state, u32::try_from(row.number)) {
+                let action = ActionId {
+                    conversation,
+                    number,
+                };
+                self.release(action, effects)?;
+            }
         }
-        self.outcome(ended.conversation, &ended.lead, &ended.outcome)?;
+        if rows.iter().any(|row| row.number == OUTCOME_NUMBER) {
+            effects.second_outcomes += 1;
+            return self.log(conversation, &ended.entries);
+        }
+        // In the order of the conversation's actions, where it has any.
+        let lead = rows.last().map_or(&ended.lead, |row| &row.lead);
+        self.outcome(ended, lead)?;
         effects.ready = true;
         if peers_know {
             self.db
                 .prepare_cached("DELETE FROM dialogs WHERE conversation = ?1")?
-                .execute([signed(conversation)])?;
+                .execute([signed(conversation.0)])?;
         }
         // Late rows (an upstream answer) find the salt in the file.
-        self.salts.remove(&conversation);
+        self.salts.remove(&conversation.0);
         Ok(())
     }
 
-    /// The outcome row, in the same order as the conversation's actions.
-    fn outcome(
-        &mut self,
-        conversation: ConversationId,
-        lead: &str,
-        outcome: &Outcome,
-    ) -> rusqlite::Result<()> {
-        let of_actions: Option<String> = self
-            .db
+    /// The conversation's outbox rows, its outcome first, then by number.
+    fn rows_of(&self, conversation: ConversationId) -> rusqlite::Result<Vec<Enqueued>> {
+        self.db
             .prepare_cached(
-                "SELECT lead FROM outbox WHERE conversation = ?1 ORDER BY number DESC LIMIT 1",
+                "SELECT number, lead, state FROM outbox WHERE conversation = ?1 ORDER BY number",
             )?
-            .query_row([signed(conversation.0)], |row| row.get(0))
-            .optional()?;
-        let lead = of_actions.as_deref().unwrap_or(lead);
-        let seq = self.append(conversation.0, Kind::Outcome, &OutcomeRow { lead, outcome })?;
-        self.enqueue(
-            seq,
-            conversation.0,
-            OUTCOME_NUMBER,
+            .query_map([signed(conversation.0)], |row| {
+                Ok(Enqueued {
+                    number: row.get(0)?,
+                    lead: row.get(1)?,
+                    state: row.get(2)?,
+                })
+            })?
+            .collect()
+    }
+
+    fn outcome(&mut self, ended: &Ended, lead: &str) -> rusqlite::Result<()> {
+        let conversation = ended.conversation;
+        let row = OutcomeRow {
             lead,
-            "outcome",
-            "",
-            state::PENDING,
-        )?;
-        self.list_end(conversation, self.now_ms, outcome)
+            outcome: &ended.outcome,
+            entries: &ended.entries,
+        };
+        let seq = self.append(conversation.0, Kind::Outcome, &row)?;
+        let (number, state) = (OUTCOME_NUMBER, state::PENDING);
+        self.enqueue(seq, conversation.0, number, lead, "outcome", "", state)?;
+        self.list_end(conversation, self.now_ms, &ended.outcome)
     }
 
     /// How the call ended, in the list of calls.
@@ -416,28 +437,6 @@ impl Rows {
                 outcome.result
             ])
             .map(drop)
-    }
-
-    /// The call is over: nobody can deny any more.
-    fn release_all(
-        &mut self,
-        conversation: ConversationId,
-        effects: &mut Effects,
-    ) -> rusqlite::Result<()> {
-        let held: Vec<u32> = self
-            .db
-            .prepare_cached(
-                "SELECT number FROM outbox WHERE conversation = ?1 AND state = 1 ORDER BY number",
-            )?
-            .query_map([signed(conversation.0)], |row| row.get(0))?
-            .collect::<rusqlite::Result<_>>()?;
-        held.into_iter().try_for_each(|number| {
-            let action = ActionId {
-                conversation,
-                number,
-            };
-            self.release(action, effects)
-        })
     }
 
     fn mark(&mut self, mark: &Mark, effects: &mut Effects) -> rusqlite::Result<()> {

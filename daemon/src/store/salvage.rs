@@ -8,6 +8,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params, params_from_iter};
 use serde::Serialize;
+use serde::de::IgnoredAny;
 
 use super::chain::{self, Digest, Kind, Link, Salt};
 use super::reader::{self, What};
@@ -219,7 +220,7 @@ fn rebuild(rows: &mut Rows, row: &AuditRow, kind: Kind, sound: bool) -> rusqlite
         }
         What::Outcome(outcome) => {
             let Ok(of) =
-                serde_json::from_slice::<OutcomeRow<String, serde::de::IgnoredAny>>(payload)
+                serde_json::from_slice::<OutcomeRow<String, IgnoredAny, IgnoredAny>>(payload)
             else {
                 return Ok(());
             };

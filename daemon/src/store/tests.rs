@@ -507,7 +507,7 @@ fn forgetting_deletes_words_and_numbers_and_keeps_the_chain_whole() {
     store.close();
     let reader = place.reader();
     let verified = reader.verify().unwrap().unwrap();
-    assert_eq!(verified.forgotten, 8 + 1);
+    assert_eq!(verified.forgotten, 7 + 1);
     let items = reader.items(CALL).unwrap();
     assert!(
         items
@@ -581,7 +581,7 @@ proptest! {
 
     #[test]
     fn any_changed_byte_of_a_row_is_found_at_that_row(
-        seq in 1i64..=18, column in 0usize..5, place_in in any::<prop::sample::Index>(), flip in 1u8..=255,
+        seq in 1i64..=15, column in 0usize..5, place_in in any::<prop::sample::Index>(), flip in 1u8..=255,
     ) {
         thread_local!(static CALLS: Place = three_calls());
         CALLS.with(|place| {
@@ -663,7 +663,7 @@ fn a_damaged_page_costs_its_rows_and_nothing_else() {
     let (store, recovery, _answers) = place.open();
     store.close();
     let salvage = recovery.salvage.unwrap();
-    assert!(salvage.rows > 2300 && salvage.gaps >= 1, "{salvage:?}");
+    assert!(salvage.rows > 2100 && salvage.gaps >= 1, "{salvage:?}");
     assert_eq!(salvage.damaged, 0, "{salvage:?}");
     assert_eq!(fault(&place), None);
     let counts = place.reader().counts().unwrap();

@@ -1,15 +1,22 @@
 //! Our own prompt, coming back: taken out where it can be, bounded where not.
 //!
-//! A short adaptive filter (64 ms) removes the echo of a hybrid. What is left,
-//! and longer acoustic echoes, are bounded by a learnt coupling between the
+//! A short adaptive filter (64 ms), put where `delay` finds the echo, removes
+//! most of it. What is left is bounded by a learnt coupling between the
 //! prompt's envelope and what the line returns. It does not say who speaks.
 //! Called by the ear for every frame.
 
 use crate::FRAME;
+use crate::delay::{Delay, LAGS};
 use crate::spectrum::{decibels, product};
 
 /// Length of the adaptive filter: 64 ms covers a hybrid behind a gateway.
 const TAPS: usize = 512;
+/// Frames of prompt remembered: the longest delay and the filter's own length.
+const PAST: usize = LAGS + TAPS / FRAME + 2;
+/// An echo within this many frames needs no other place of the filter.
+const NEARBY: usize = 4;
+/// The filter begins this many frames before the delay that was found.
+const LEAD: usize = 2;
 /// Envelope remembered: 600 ms, the longest echo that is bounded.
 const ENVELOPE: usize = 60;
 /// A prompt is active above this level, dBov.
@@ -33,6 +40,10 @@ const LEARNING_FRAMES: u32 = 100;
 pub(crate) struct Echo {
     taps: [f32; TAPS],
     far: [f32; TAPS + FRAME],
+    past: [[i16; FRAME]; PAST],
+    delay: Delay,
+    /// Frames by which the filter lies behind the prompt.
+    place: usize,
     envelope: [f32; ENVELOPE],
     coupling_db: f32,
     frames_learnt: u32,
@@ -58,6 +69,9 @@ impl Echo {
         Self {
             taps: [0.0; TAPS],
             far: [0.0; TAPS + FRAME],
+            past: [[0; FRAME]; PAST],
+            delay: Delay::new(),
+            place: 0,
             envelope: [0.0; ENVELOPE],
             coupling_db: COUPLING_AT_FIRST_DB,
             frames_learnt: 0,
@@ -84,6 +98,9 @@ impl Echo {
                 far_now: false,
             };
         }
+        if !caller_speaks {
+            self.follow_delay(&samples);
+        }
         self.filter(&mut samples, caller_speaks);
         let echo_power = self.bound(&samples, caller_speaks);
         Residual {
@@ -101,12 +118,11 @@ impl Echo {
     }
 
     fn push_far(&mut self, far: &[i16; FRAME]) {
+        self.past.copy_within(..PAST - 1, 1);
+        self.past[0] = *far;
         self.far.copy_within(FRAME.., 0);
-        let mut power = 0.0;
-        for (slot, &sample) in self.far[TAPS..].iter_mut().zip(far) {
-            *slot = f32::from(sample) / 32_768.0;
-            power += *slot * *slot / FRAME as f32;
-        }
+        self.fill(TAPS, self.place);
+        let power = power(&far.map(|s| f32::from(s) / 32_768.0));
         self.envelope.copy_within(1.., 0);
         self.envelope[ENVELOPE - 1] = power;
         self.frames_since_far = if decibels(power) > FAR_ACTIVE_DBOV {
@@ -114,6 +130,28 @@ impl Echo {
         } else {
             self.frames_since_far.saturating_add(1)
         };
+    }
+
+    /// Copies a frame of the past to its place in the filter's view.
+    fn fill(&mut self, begin: usize, age: usize) {
+        for (slot, &sample) in self.far[begin..].iter_mut().zip(&self.past[age]) {
+            *slot = f32::from(sample) / 32_768.0;
+        }
+    }
+
+    /// Moves the filter to where the echo is; it learns anew there.
+    fn follow_delay(&mut self, near: &[f32; FRAME]) {
+        let lag = self.delay.hear(power(near), self.envelope[ENVELOPE - 1]);
+        let wanted = if lag <= NEARBY { 0 } else { lag - LEAD };
+        if wanted.abs_diff(self.place) <= 1 {
+            return;
+        }
+        self.place = wanted;
+        self.taps = [0.0; TAPS];
+        self.frames_learnt = 0;
+        for back in 0..TAPS / FRAME + 1 {
+            self.fill(TAPS - back * FRAME, wanted + back);
+        }
     }
 
     /// Subtracts the filter's echo and lets it learn, unless it made things worse.

@@ -13,6 +13,7 @@ mod answer;
 mod beep;
 mod cadence;
 pub mod conceal;
+mod delay;
 mod dtmf;
 mod ear;
 mod echo;

@@ -492,6 +492,17 @@ fn an_echo_of_our_prompt_is_no_barge_in_and_a_caller_over_it_is() {
 }
 
 #[test]
+fn a_caller_is_heard_over_an_echo_that_comes_a_fifth_of_a_second_late() {
+    let echo = Scene::new(11.0).prompt(0.5, &speech(10.0, -20.0, 190.0), 1_600, 0.35);
+    assert!(named(&echo.hear(Some(0.0)), "barge_in").is_empty());
+    let caller = echo.add(7.0, &speech(1.5, -22.0, 110.0));
+    let events = caller.hear(Some(0.0));
+    let barge_ins = named(&events, "barge_in");
+    assert_eq!(barge_ins.len(), 1, "{events:?}");
+    assert!((7.0..7.5).contains(&seconds(barge_ins[0].at)), "{events:?}");
+}
+
+#[test]
 fn without_an_echo_a_barge_in_is_reported_within_80_ms() {
     let scene = Scene::new(6.0)
         .prompt(0.5, &speech(5.0, -20.0, 190.0), 240, 0.0)

@@ -98,8 +98,13 @@ pub(crate) struct Call {
     pub(crate) forks: Vec<Box<str>>,
     /// Caller: further 2xx branches that were acknowledged and hung up.
     pub(crate) refused_forks: Vec<Box<str>>,
-    /// Client transactions that still need the call.
+    /// Client transactions before whose end the call is not released.
     pub(crate) clients: u32,
+    /// Our INVITE was answered and may be answered again, by a fork or because
+    /// our ACK was lost.
+    pub(crate) lingers: bool,
+    /// The application was told.
+    pub(crate) released: bool,
 }
 
 impl Call {
@@ -118,6 +123,8 @@ impl Call {
             forks: Vec::new(),
             refused_forks: Vec::new(),
             clients: 0,
+            lingers: false,
+            released: false,
         }
     }
 
@@ -129,8 +136,13 @@ impl Call {
         matches!(self.phase, Phase::Ended)
     }
 
-    /// Whether the released event is due.
-    pub(crate) fn is_released(&self) -> bool {
+    /// Whether the released event may be told.
+    pub(crate) fn is_releasable(&self) -> bool {
         self.is_ended() && self.clients == 0
+    }
+
+    /// Whether nothing can ask for the call any more.
+    pub(crate) fn is_forgettable(&self) -> bool {
+        self.released && self.clients == 0 && !self.lingers
     }
 }

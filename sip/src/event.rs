@@ -1,5 +1,7 @@
 //! What the endpoint tells the application.
 //!
+//! The first event of an incoming call is `Incoming`, so an application can
+//! seat the key before anything else is said of it.
 //! Each call on either role ends with exactly one of `Cancelled`, `Failed` or
 //! `Ended` (a call that the application rejects needs none) and then
 //! `Released`, after which its key is never heard of again.
@@ -181,7 +183,8 @@ pub enum Event {
         /// Why.
         cause: EndCause,
     },
-    /// All state of the call is gone; always the last event of a key.
+    /// The call is over for the application; always the last event of a key.
+    /// (What may still arrive for it, the endpoint deals with alone.)
     Released {
         /// The call.
         key: CallKey,

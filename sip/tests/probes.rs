@@ -768,7 +768,8 @@ fn a_stranger_gets_one_403_and_leaves_nothing_behind() {
         .replace("call-1@198.51.100.7", header(&ours, "Call-ID"));
     driven.stranger(&bye);
     let cause = EndCause::RemoteBye { reason: None };
-    assert_eq!(driven.take_events(), [ended(key, cause)]);
+    let events = [ended(key, cause), Event::Released { key }];
+    assert_eq!(driven.take_events(), events);
 }
 
 #[test]

@@ -106,7 +106,10 @@ impl World {
         let loss = [0, 5, 15][usize::try_from(seed % 3).expect("small")];
         let mut side = |number| Side {
             endpoint: Endpoint::new(
-                EndpointConfig::default(),
+                EndpointConfig {
+                    trace: true,
+                    ..EndpointConfig::default()
+                },
                 [seed, number, dice.next(), dice.next()],
             ),
             next: None,
@@ -302,10 +305,18 @@ impl World {
                 assert!(belief.over ^ belief.refused, "one end: {belief:?}");
                 belief.released = true;
             }
+            Event::Message { key, .. } => {
+                let belief = key.map(|key| self.belief(side, key));
+                assert!(
+                    belief.is_none_or(|belief| !belief.released),
+                    "a message after the release"
+                );
+            }
             Event::Reinvite { .. }
             | Event::ReinviteCancelled { .. }
-            | Event::ReinviteConfirmed { .. }
-            | Event::Message { .. } => assert!(self.damage > 0, "nobody sends these: {event:?}"),
+            | Event::ReinviteConfirmed { .. } => {
+                assert!(self.damage > 0, "nobody sends these: {event:?}");
+            }
         }
     }
 

@@ -26,7 +26,7 @@ struct Objection {
 impl Endpoint {
     pub(super) fn on_new_invite(&mut self, flow: &Flow, request: &Request<'_>) {
         let full = self.transactions.len() >= self.config.max_transactions
-            || self.calls.len() >= self.config.max_calls;
+            || self.live_calls >= self.config.max_calls;
         if full {
             self.trace(None, false, &Summary::Request(Method::Invite), false);
             return self.refuse_by_limit(flow, request);
@@ -71,16 +71,16 @@ impl Endpoint {
         let invite = incoming(request);
         call.late_offer = invite.offer.is_none();
         self.dialogs.insert(tag.into(), key);
-        self.calls.insert(key, Box::new(call));
+        self.insert_call(key, call);
         if let Some(transaction) = self.transactions.get_mut(id) {
             transaction.call = Some(key);
         }
-        self.trace(Some(key), false, &Summary::Request(Method::Invite), false);
         self.tell(Event::Incoming {
             key,
             flow: *flow,
             invite: Box::new(invite),
         });
+        self.trace(Some(key), false, &Summary::Request(Method::Invite), false);
     }
 
     /// The INVITE transaction of a call that is not answered yet.

@@ -9,7 +9,7 @@ use crate::event::{EndCause, Event, Failure, Summary};
 use crate::headers::HeaderName;
 use crate::message::{Method, Response, StatusCode};
 use crate::timers::Timer;
-use crate::transaction::TransactionId;
+use crate::transaction::{Hold, TransactionId};
 use crate::write::{Writer, cancel_of};
 
 impl Endpoint {
@@ -19,7 +19,7 @@ impl Endpoint {
             return None;
         }
         self.last_key = self.last_key.max(key.0);
-        if self.calls.len() >= self.config.max_calls {
+        if self.live_calls >= self.config.max_calls {
             self.counters.refused_by_limit += 1;
             let failure = local_failure(StatusCode::SERVICE_UNAVAILABLE);
             self.tell(Event::Failed { key, failure });
@@ -33,9 +33,16 @@ impl Endpoint {
         // The phase needs the transaction and the transaction the call; nothing
         // looks at the phase in between.
         let call = Call::new(invite.flow, dialog, Phase::Established);
-        self.calls.insert(key, Box::new(call));
+        self.insert_call(key, call);
         let method = Method::Invite;
-        let id = self.start_client(&method, &branch, invite.flow, bytes, Some(key), true);
+        let id = self.start_client(
+            &method,
+            &branch,
+            invite.flow,
+            bytes,
+            Some(key),
+            Hold::Release,
+        );
         self.calls.get_mut(&key)?.phase = Phase::Calling(Calling {
             invite: id,
             branch: branch.into(),
@@ -102,7 +109,7 @@ impl Endpoint {
         if response.status.is_provisional() {
             self.on_progress(key, response);
         } else if response.status.is_success() {
-            self.on_answer(key, response);
+            self.on_answer(key, id, response);
         } else {
             self.on_refusal(key, response);
             self.detach(id);
@@ -151,7 +158,7 @@ impl Endpoint {
         })
     }
 
-    fn on_answer(&mut self, key: CallKey, response: &Response<'_>) {
+    fn on_answer(&mut self, key: CallKey, id: TransactionId, response: &Response<'_>) {
         let Some(call) = self.calls.get_mut(&key) else {
             return;
         };
@@ -164,6 +171,7 @@ impl Endpoint {
         call.dialog = dialog;
         call.phase = Phase::Established;
         call.confirmed = true;
+        self.linger(id, key);
         self.disarm_call(key);
         self.acknowledge(key);
         if unwanted {
@@ -278,7 +286,7 @@ impl Endpoint {
         };
         let flow = transaction.flow;
         let bytes = cancel_of(&transaction.message, reason).unwrap_or_default();
-        self.start_client(&Method::Cancel, &branch, flow, bytes, Some(key), false);
+        self.start_client(&Method::Cancel, &branch, flow, bytes, Some(key), Hold::None);
         let patience = self.config.timers.patience();
         self.arm_call(key, Timer::CancelUnanswered, patience);
     }

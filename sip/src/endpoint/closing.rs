@@ -1,12 +1,13 @@
 //! How calls end: hang-up in every state, BYE, and the release of the key.
 
-use super::Endpoint;
+use super::{Endpoint, Output};
 use crate::call::{Call, CallKey, Phase};
 use crate::command::HangupReason;
 use crate::dialog::Dialog;
 use crate::event::{EndCause, Event};
 use crate::message::{Method, StatusCode};
 use crate::stored::StoredDialog;
+use crate::transaction::Hold;
 use crate::transport::Flow;
 
 /// After a crash the BYE skips numbers that may have been used since the
@@ -72,7 +73,7 @@ impl Endpoint {
         }
         let next = dialog.next_flow(&flow);
         let bytes = writer.finish();
-        self.start_client(&Method::Bye, &branch, next, bytes, Some(key), true);
+        self.start_client(&Method::Bye, &branch, next, bytes, Some(key), Hold::Release);
     }
 
     pub(super) fn abandoned_bye(&mut self, key: CallKey, stored: &StoredDialog) -> Option<()> {
@@ -86,7 +87,7 @@ impl Endpoint {
         call.confirmed = true;
         let tag = call.dialog.local_tag.clone();
         self.dialogs.insert(tag, key);
-        self.calls.insert(key, Box::new(call));
+        self.insert_call(key, call);
         self.bye(key, None);
         Some(())
     }
@@ -110,13 +111,29 @@ impl Endpoint {
         self.release_if_done(key);
     }
 
+    /// Tells the release when it is due, and forgets the call when nothing can
+    /// ask for it any more.
     pub(super) fn release_if_done(&mut self, key: CallKey) {
-        let done = self.calls.get(&key).is_some_and(|call| call.is_released());
-        if done && let Some(call) = self.calls.remove(&key) {
+        let Some(call) = self.calls.get_mut(&key) else {
+            return;
+        };
+        if !call.released && call.is_releasable() {
+            call.released = true;
+            self.live_calls = self.live_calls.saturating_sub(1);
+            self.outbox
+                .push_back(Output::Event(Event::Released { key }));
+        }
+        if call.is_forgettable()
+            && let Some(call) = self.calls.remove(&key)
+        {
             self.dialogs.remove(&call.dialog.local_tag);
             self.timers.abandon(call.alarms.count());
-            self.tell(Event::Released { key });
         }
+    }
+
+    pub(super) fn insert_call(&mut self, key: CallKey, call: Call) {
+        self.calls.insert(key, Box::new(call));
+        self.live_calls += 1;
     }
 }
 

@@ -125,6 +125,8 @@ pub struct Endpoint {
     timers: TimerQueue<Owner>,
     outbox: VecDeque<Output>,
     counters: Counters,
+    /// Calls that are not yet released; the others wait for late answers.
+    live_calls: usize,
     last_key: u64,
     /// Room in which lookup keys are built.
     scratch: Vec<u8>,
@@ -146,6 +148,7 @@ impl Endpoint {
             timers: TimerQueue::new(),
             outbox: VecDeque::new(),
             counters: Counters::default(),
+            live_calls: 0,
             last_key: 0,
             scratch: Vec::with_capacity(256),
         }
@@ -193,7 +196,7 @@ impl Endpoint {
 
     /// Calls that are not yet released.
     pub fn call_count(&self) -> usize {
-        self.calls.len()
+        self.live_calls
     }
 
     /// Transactions that are not yet terminated.

@@ -9,7 +9,7 @@ use crate::event::{Event, Summary};
 use crate::message::{Method, Response, StatusCode};
 use crate::timers::Slot;
 use crate::transaction::{
-    Client, ClientInvite, Machine, Step, Steps, Transaction, TransactionId, client_key,
+    Client, ClientInvite, Hold, Machine, Step, Steps, Transaction, TransactionId, client_key,
 };
 use crate::transport::Flow;
 use crate::write::{ReplyHead, ack_for_refusal};
@@ -44,6 +44,9 @@ impl Endpoint {
         repeated: bool,
     ) {
         if self.config.trace {
+            // `Released` is the last that is heard of a key.
+            let live = |key: &CallKey| self.calls.get(key).is_some_and(|call| !call.released);
+            let key = key.filter(live);
             self.tell(Event::Message {
                 key,
                 sent,
@@ -141,19 +144,32 @@ impl Endpoint {
         let Some(transaction) = self.transactions.get_mut(id) else {
             return;
         };
-        if !core::mem::take(&mut transaction.holds_call) {
+        let hold = core::mem::replace(&mut transaction.hold, Hold::None);
+        let Some(key) = transaction.call else {
             return;
-        }
-        if let Some(key) = transaction.call {
-            if let Some(call) = self.calls.get_mut(&key) {
-                call.clients = call.clients.saturating_sub(1);
+        };
+        if let Some(call) = self.calls.get_mut(&key) {
+            match hold {
+                Hold::None => return,
+                Hold::Release => call.clients = call.clients.saturating_sub(1),
+                Hold::Memory => call.lingers = false,
             }
             self.release_if_done(key);
         }
     }
 
-    /// Starts a client transaction; `branch` is the one in `bytes`. A call
-    /// that it holds is not released before it is done.
+    /// Our INVITE was answered: from now on it keeps the call only in memory.
+    pub(super) fn linger(&mut self, id: TransactionId, key: CallKey) {
+        let transaction = self.transactions.get_mut(id);
+        if let Some((transaction, call)) = transaction.zip(self.calls.get_mut(&key)) {
+            transaction.hold = Hold::Memory;
+            call.clients = call.clients.saturating_sub(1);
+            call.lingers = true;
+        }
+    }
+
+    /// Starts a client transaction; `branch` is the one in `bytes`. With
+    /// `Hold::Release` the call is not released before it is done.
     pub(super) fn start_client(
         &mut self,
         method: &Method,
@@ -161,7 +177,7 @@ impl Endpoint {
         flow: Flow,
         bytes: Vec<u8>,
         call: Option<CallKey>,
-        holds_call: bool,
+        hold: Hold,
     ) -> TransactionId {
         let reliable = flow.transport.is_reliable();
         let timers = self.config.timers;
@@ -182,10 +198,10 @@ impl Endpoint {
         transaction.message = bytes.into_boxed_slice();
         let held = call
             .and_then(|key| self.calls.get_mut(&key))
-            .filter(|_| holds_call);
+            .filter(|_| hold == Hold::Release);
         if let Some(call) = held {
             call.clients += 1;
-            transaction.holds_call = true;
+            transaction.hold = hold;
         }
         let id = self.transactions.insert(transaction);
         self.carry_out(id, &steps, None);

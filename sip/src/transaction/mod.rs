@@ -15,7 +15,9 @@ pub(crate) use client::Client;
 pub(crate) use client_invite::ClientInvite;
 pub(crate) use server::Server;
 pub(crate) use server_invite::ServerInvite;
-pub(crate) use table::{Table, Transaction, TransactionId, client_key, merge_key, server_key};
+pub(crate) use table::{
+    Hold, Table, Transaction, TransactionId, client_key, merge_key, server_key,
+};
 
 use crate::timers::{Slot, Timer};
 

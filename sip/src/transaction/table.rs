@@ -15,6 +15,18 @@ use crate::write::ReplyHead;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct TransactionId(u64);
 
+/// How a call depends on a client transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hold {
+    /// Not at all.
+    None,
+    /// The application is not told of the release before it is done.
+    Release,
+    /// An answered INVITE: the call is remembered, because further answers may
+    /// come, but the application has no part in that.
+    Memory,
+}
+
 /// One transaction.
 #[derive(Debug)]
 pub(crate) struct Transaction {
@@ -29,8 +41,8 @@ pub(crate) struct Transaction {
     pub(crate) summary: Summary,
     /// The message went out at least once.
     pub(crate) was_sent: bool,
-    /// A client whose call is not released before it is done.
-    pub(crate) holds_call: bool,
+    /// Of a client: how its call depends on it.
+    pub(crate) hold: Hold,
     /// What answers repeat of the request, while answers are still to come.
     pub(crate) reply: Option<Box<ReplyHead>>,
     /// For an INVITE server: names the request over all its paths (RFC 3261 §8.2.2.2).
@@ -48,7 +60,7 @@ impl Transaction {
             message: Box::default(),
             summary,
             was_sent: false,
-            holds_call: false,
+            hold: Hold::None,
             reply: None,
             merge_key: None,
             alarms: Alarms::default(),

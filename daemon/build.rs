@@ -5,8 +5,11 @@ use std::path::Path;
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-env-changed=FLITE_LIB_DIR");
-    if let Some(directory) = library_directory() {
-        println!("cargo:rustc-link-search=native={directory}");
+    match library_directory() {
+        Some(directory) => println!("cargo:rustc-link-search=native={directory}"),
+        None => println!(
+            "cargo:warning=no libflite.a found: install Debian's flite1-dev or set FLITE_LIB_DIR"
+        ),
     }
     // In the order in which each needs the next.
     for library in [

@@ -48,6 +48,21 @@ pub struct Snapshot {
 }
 
 /// Hears one line, 10 ms at a time. Fixed size, no heap, no clock.
+///
+/// ```
+/// use offhook_dsp::tone::Dtmf;
+/// use offhook_dsp::{Ear, EventKind, Events, FRAME, Line, Source};
+///
+/// let line = Line { source: Source::Received, playout_shift: 0, answered: true, prompt: false };
+/// let mut key = Dtmf::new(b'5', 100, 100, -16.0).expect("a key");
+/// let (mut ear, mut out) = (Ear::new(), Events::new());
+/// for _ in 0..20 {
+///     let mut near = [0; FRAME];
+///     key.fill(&mut near);
+///     ear.hear(&near, &[0; FRAME], line, &mut out);
+/// }
+/// assert!(matches!(out[0].kind, EventKind::Dtmf { digit: b'5', .. }));
+/// ```
 #[derive(Clone, Debug)]
 pub struct Ear {
     at: u64,

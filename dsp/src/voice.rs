@@ -5,8 +5,10 @@
 
 use crate::spectrum::{SHORT_BINS, Spectrum, decibels, product};
 
-/// Weights of the cues, by logistic regression on streams of speech in noise
-/// through a telephone channel; not tuned beyond that.
+/// Weights of the cues, by logistic regression on 180 minutes of speech in noise
+/// through a telephone channel; not tuned beyond that. Material: LibriSpeech and
+/// Speech Commands (CC BY 4.0), the speech-to-intent benchmark (Apache-2.0),
+/// ESC-10 and public ambience recordings (CC0, CC BY).
 const WEIGHTS: Cues = [
     2.12, -5.05, -1.33, -2.68, 4.82, 0.72, 4.42, 2.54, 4.61, -0.21, 5.41, -0.97,
 ];

@@ -121,7 +121,7 @@ pub struct ExtraHeader {
 /// Record-Route, byte for byte as they came.
 #[derive(Clone, Debug)]
 pub(crate) struct ReplyHead {
-    /// Via…CSeq lines, then `To: value` without a line end.
+    /// Via…CSeq lines, then `To: value`; the last without its line end.
     head: Box<[u8]>,
     has_to_tag: bool,
     /// Record-Route lines.
@@ -157,8 +157,15 @@ impl ReplyHead {
                 head.field_raw(name.as_str(), value);
             }
         }
-        head.raw(b"To: ");
-        head.raw(view.first(HeaderName::To).unwrap_or_default());
+        match view.first(HeaderName::To) {
+            Some(to) => {
+                head.raw(b"To: ");
+                head.raw(to);
+            }
+            // The last line has no end yet, and no To can take a tag.
+            None => head.bytes.truncate(head.bytes.len().saturating_sub(2)),
+        }
+        let has_to_tag = has_to_tag || view.first(HeaderName::To).is_none();
         let mut routes = Writer { bytes: Vec::new() };
         for value in view.values(HeaderName::RecordRoute) {
             routes.field_raw("Record-Route", value);

@@ -136,6 +136,22 @@ fn a_refusal_names_both_unsupported_extensions() {
 }
 
 #[test]
+fn a_refusal_repeats_only_what_the_request_had() {
+    let mut driven = Driven::new();
+    driven.packet_on(peer_flow(), &read("INSUF_I"));
+    let answer = driven.take_sent().remove(0);
+    assert_eq!(
+        answer.lines().take(4).collect::<Vec<_>>(),
+        [
+            "SIP/2.0 400 Missing Call-ID",
+            "Via: SIP/2.0/UDP 192.0.2.95;branch=z9hG4bKkdj.insuf;received=198.51.100.7",
+            "CSeq: 193942 INVITE",
+            concat!("Server: Offhook/", env!("CARGO_PKG_VERSION")),
+        ]
+    );
+}
+
+#[test]
 fn an_invite_of_rfc_2543_is_answered_acknowledged_and_cancelled() {
     let mut driven = Driven::new();
     let invite = read("INV2543_I");

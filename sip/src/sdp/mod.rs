@@ -160,7 +160,8 @@ pub struct TelephoneEvent {
 /// What both sides agreed on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Negotiated {
-    /// Where RTP goes.
+    /// Where RTP goes; the unspecified address while the peer holds the old way
+    /// (`c=` of zeros), and then `direction` does not send.
     pub remote_rtp: SocketAddr,
     /// Where RTCP goes.
     pub remote_rtcp: SocketAddr,

@@ -215,6 +215,11 @@ impl Conversation {
             } => self.classified(class, corrected),
             LegEvent::MediaLost { ms } => self.media_lost(ms),
             LegEvent::Turn { turn } => self.desk.turn = self.desk.turn.max(turn),
+            LegEvent::BargeIn { turn } => {
+                // Before the call is up as well: what is decided from now on is of this turn.
+                self.desk.turn = self.desk.turn.max(turn);
+                self.heard_event(at, LegEvent::BargeIn { turn });
+            }
             other => self.heard_event(at, other),
         }
     }
@@ -282,7 +287,7 @@ impl Conversation {
             LegEvent::Held(held) => dialogue.held(held, at),
             LegEvent::SpeechStart => dialogue.speech_start(desk),
             LegEvent::SpeechEnd => dialogue.speech_end(desk, at),
-            LegEvent::BargeIn { turn } => dialogue.barge_in(desk, at, turn),
+            LegEvent::BargeIn { turn: _ } => dialogue.barge_in(desk, at),
             LegEvent::BargeInRetracted => dialogue.barge_in_retracted(desk),
             LegEvent::Beep => dialogue.beep(desk),
             LegEvent::Digit(digit) => dialogue.digit(desk, at, digit),
@@ -292,7 +297,7 @@ impl Conversation {
                 sent_ms,
                 finished,
             } => dialogue.played(desk, play, sent_ms, finished),
-            LegEvent::Stale { turn: _ } => dialogue.stale(desk),
+            LegEvent::Stale { turn } => dialogue.stale(desk, turn),
             LegEvent::Words(words) => dialogue.words(desk, at, &words),
             LegEvent::EventsLost { count: _, speaking } => {
                 dialogue.events_lost(desk, at, speaking);

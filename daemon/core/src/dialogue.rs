@@ -223,6 +223,7 @@ impl Dialogue {
             say_as: say_as.to_owned(),
             scene: self.scene(),
             purpose,
+            tries: 0,
         });
     }
 
@@ -279,7 +280,7 @@ impl Dialogue {
             *taken = taken.saturating_add(1);
             self.run(desk, handler, signal);
         } else if let Some(id) = self.ledger.denied_too_late(signal) {
-            self.hush(desk);
+            self.mouth.stop(desk);
             self.untold.push_back((id, Turnout::PassedOn));
         }
     }
@@ -333,7 +334,7 @@ impl Dialogue {
             || handler.go.is_some()
             || handler.hang_up;
         if acts && !matches!(signal, SignalKind::Said) {
-            self.hush(desk);
+            self.mouth.stop(desk);
         }
         self.learn(desk, handler);
         let purpose = match handler.hang_up {
@@ -364,18 +365,6 @@ impl Dialogue {
         if handler.intent != 0 {
             desk.intent.add(desk.now, handler.intent);
         }
-    }
-
-    /// We stop speaking, because there is something else to say; confirmations
-    /// that were not begun are kept.
-    fn hush(&mut self, desk: &mut Desk) {
-        let unsaid = self.mouth.stop(desk);
-        self.keep_unsaid(unsaid);
-    }
-
-    fn keep_unsaid(&mut self, unsaid: Vec<ActionId>) {
-        self.untold
-            .extend(unsaid.into_iter().map(|id| (id, Turnout::Durable)));
     }
 
     /// Nobody speaks and nothing is awaited but the caller: the time of silence runs.

@@ -73,7 +73,7 @@ pub(crate) fn suggest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>)
         .iter()
         .map(|word| (distance(given, word), *word))
         .min()
-        .filter(|(steps, word)| *steps <= 1 + word.len() / 4);
+        .filter(|(steps, word)| *steps <= 1 + word.len() / 3);
     match near {
         Some((_, word)) => format!("; did you mean `{word}`?"),
         None if known.is_empty() => "; there is none".to_owned(),

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use crate::facts::Facts;
 use crate::id::Turn;
-use crate::policy::Policy;
+use crate::policy::{FACT_MISSING, Policy, ROLE_AUTHORITY};
 use crate::record::Verdict;
 
 /// Refuses what was proposed before the leg's turn went up.
@@ -85,6 +85,30 @@ pub fn judge(policy: &Policy, evidence: &Evidence<'_>, proposal: &Proposal) -> J
         rules,
         values,
     }
+}
+
+/// Why a rule refuses, in a sentence for people; empty for a rule that neither
+/// the gate nor this policy has.
+pub fn why(policy: &Policy, rule: &str) -> String {
+    let named = |prefix: &str| rule.strip_prefix(prefix);
+    if let Some(fact) = named(FACT_MISSING) {
+        return format!("Nobody has said what `{fact}` is; what is not known is not allowed");
+    }
+    if let Some(field) = named(FIELD_MISSING) {
+        return format!("The field `{field}` is needed and empty");
+    }
+    if let Some(field) = named(FIELD_INVALID) {
+        return format!("The field `{field}` does not hold what it should");
+    }
+    let built_in = match rule {
+        ROLE_AUTHORITY => "This role has no authority over this action",
+        STALE_TURN => "The caller has taken the word since it was proposed",
+        AUTHORITY_SUSPENDED => "The caller has interrupted and is not yet understood",
+        DUPLICATE_ACTION => "The same effect is authorised already",
+        TOO_MANY_ACTIONS => "This conversation has had too many actions",
+        _ => policy.why(rule).unwrap_or_default(),
+    };
+    built_in.to_owned()
 }
 
 /// What no policy can allow.

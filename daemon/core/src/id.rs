@@ -59,9 +59,9 @@ impl FromStr for ConversationId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct LegId(pub u8);
 
-/// Counts the times the caller took the word from us on a leg. The media edge
-/// alone raises it, and reports each raise with `BargeIn`; a `Stop` or `Resume`
-/// leaves it as it is. What was decided in an older turn is stale.
+/// Counts the onsets and stops on a leg. The media edge raises it and reports each
+/// raise with `BargeIn` or `Turn`; that a `Stop` raises it the core knows itself.
+/// What was decided in an older turn is stale.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]

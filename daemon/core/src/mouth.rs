@@ -9,6 +9,8 @@ use crate::output::{Command, Play};
 
 /// Utterances that wait; a further one is dropped.
 const QUEUE_MAX: usize = 16;
+/// An utterance that came too late this often is given up.
+const TRIES_MAX: u8 = 4;
 /// Utterances of which it is kept how much was heard.
 const HEARD_MAX: usize = 32;
 
@@ -32,11 +34,14 @@ pub(crate) struct Utterance {
     pub(crate) say_as: String,
     pub(crate) scene: Scene,
     pub(crate) purpose: Purpose,
+    /// How often it came too late.
+    pub(crate) tries: u8,
 }
 
 #[derive(Clone, Debug)]
 struct Playing {
     play: u32,
+    turn: Turn,
     utterance: Utterance,
 }
 
@@ -120,33 +125,38 @@ impl Mouth {
             prompts: utterance.prompts.clone(),
             interruptible: utterance.interruptible,
         }));
-        self.playing = Some(Playing { play, utterance });
+        let turn = desk.turn;
+        self.playing = Some(Playing {
+            play,
+            turn,
+            utterance,
+        });
         None
     }
 
     /// We take the word back: the prompt fades, what waited is dropped.
-    /// Gives the confirmations that were never begun.
-    pub(crate) fn stop(&mut self, desk: &mut Desk) -> Vec<ActionId> {
+    pub(crate) fn stop(&mut self, desk: &mut Desk) {
         if let Some(playing) = self.playing.take() {
             desk.command(Command::Stop { turn: desk.turn });
             // The media edge raises the turn at each stop; what follows is of that turn.
             desk.turn = Turn(desk.turn.0.saturating_add(1));
             self.stopped = Some(playing);
         }
-        self.forget()
+        self.forget();
     }
 
-    /// What was cut is not taken up again, what waited is dropped.
-    /// Gives the confirmations that were never begun.
-    pub(crate) fn forget(&mut self) -> Vec<ActionId> {
+    /// What was cut is not taken up again, what waited is dropped, except the
+    /// news that an action stands: it is owed to the caller.
+    pub(crate) fn forget(&mut self) {
         self.cut = None;
         self.queue
-            .drain(..)
-            .filter_map(|utterance| match utterance.purpose {
-                Purpose::Confirm(id) => Some(id),
-                Purpose::Plain | Purpose::Stage(_) | Purpose::Last => None,
-            })
-            .collect()
+            .retain(|utterance| matches!(utterance.purpose, Purpose::Confirm(_)));
+    }
+
+    /// The action does not stand any more: nothing of it is said.
+    pub(crate) fn unsay(&mut self, id: ActionId) {
+        self.queue
+            .retain(|utterance| utterance.purpose != Purpose::Confirm(id));
     }
 
     /// The caller took the word; the media edge has cut us.
@@ -168,7 +178,8 @@ impl Mouth {
             turn: desk.turn,
             play,
         });
-        self.playing = Some(Playing { play, ..cut });
+        let turn = desk.turn;
+        self.playing = Some(Playing { play, turn, ..cut });
     }
 
     /// The media edge says how far a play came. `Some` when it was the one under way.
@@ -209,9 +220,21 @@ impl Mouth {
             })
     }
 
-    /// A prompt came too late for its turn: nothing of it was said.
-    pub(crate) fn stale(&mut self) -> Option<Spoken> {
-        let play = self.playing.as_ref()?.play;
-        self.played(play, 0, false)
+    /// The prompt decided on that turn came too late: nothing of it was said. It
+    /// waits until the caller is heard out, but is not tried for ever.
+    pub(crate) fn stale(&mut self, turn: Turn) -> Option<Spoken> {
+        let of_turn = |it: &mut Playing| it.turn == turn;
+        let late = self.playing.take_if(of_turn);
+        let late = late.or_else(|| self.cut.take_if(of_turn))?;
+        let mut utterance = late.utterance;
+        utterance.tries = utterance.tries.saturating_add(1);
+        if utterance.tries >= TRIES_MAX {
+            return Some(Spoken {
+                purpose: utterance.purpose,
+                finished: false,
+            });
+        }
+        self.queue.push_front(utterance);
+        None
     }
 }

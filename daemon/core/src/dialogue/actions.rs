@@ -147,13 +147,14 @@ impl Dialogue {
         };
         if matches!(entry.state, State::Storing { .. }) {
             entry.state = State::Storing { denied: true };
-            self.hush(desk);
+            self.mouth.stop(desk);
             return true;
         }
         entry.state = State::Withdrawn;
         withdraw(desk, entry);
         let id = entry.id;
-        self.hush(desk);
+        self.mouth.stop(desk);
+        self.mouth.unsay(id);
         self.untold.retain(|(known, _)| *known != id);
         self.tell_later(id, Turnout::Withdrawn);
         true

@@ -8,7 +8,7 @@ use crate::desk::Desk;
 use crate::hearing::{Hearing, Onset};
 use crate::id::Turn;
 use crate::input::{AnswerClass, Digit, SilenceCause, Words};
-use crate::keypad::{Keypad, Progress};
+use crate::keypad::Progress;
 use crate::mouth::Purpose;
 use crate::signal::{SignalKind, is_key};
 use crate::timers::Timer;
@@ -42,10 +42,8 @@ impl Dialogue {
         }
     }
 
-    /// The caller took the word. What we may not be interrupted in goes on, but
-    /// what was decided before is stale all the same.
-    pub(crate) fn barge_in(&mut self, desk: &mut Desk, at: Duration, turn: Turn) {
-        desk.turn = desk.turn.max(turn);
+    /// The caller took the word. What we may not be interrupted in goes on.
+    pub(crate) fn barge_in(&mut self, desk: &mut Desk, at: Duration) {
         if self.mouth.holds_the_floor() {
             return;
         }
@@ -85,14 +83,17 @@ impl Dialogue {
     }
 
     pub(crate) fn digit(&mut self, desk: &mut Desk, at: Duration, digit: Digit) {
+        if matches!(digit, Digit::Key(key) if !is_key(key)) {
+            return;
+        }
         if let Some(keypad) = &mut self.keypad {
             let progress = keypad.press(digit);
             return self.keys(desk, at, progress);
         }
         match digit {
-            Digit::Key(key) if is_key(key) => self.understood(desk, at, &SignalKind::Key(key)),
+            Digit::Key(key) => self.understood(desk, at, &SignalKind::Key(key)),
             // Outside a collection a masked key says nothing.
-            Digit::Key(_) | Digit::Masked => {}
+            Digit::Masked => {}
         }
     }
 
@@ -103,7 +104,7 @@ impl Dialogue {
                 let wait = desk.after_ms(keypad.wanted().timeout_ms);
                 desk.timers.set(Timer::Keys, wait);
                 self.last_sound = at;
-                self.hush(desk);
+                self.mouth.stop(desk);
             }
             (Progress::Complete(keys), Some(keypad)) => {
                 let name = keypad.wanted().name.clone();
@@ -117,6 +118,19 @@ impl Dialogue {
             (Progress::Short, Some(_)) => self.on_signal(desk, &SignalKind::Incomplete),
             (Progress::More | Progress::Complete(_) | Progress::Short, None) => {}
         }
+    }
+
+    /// No further key came. Whoever speaks meanwhile is heard out first.
+    fn keys_late(&mut self, desk: &mut Desk) {
+        let Some(keypad) = &mut self.keypad else {
+            return;
+        };
+        if self.hearing.is_open() {
+            let progress = keypad.finish();
+            return self.keys(desk, desk.now, progress);
+        }
+        let wait = desk.after_ms(keypad.wanted().timeout_ms);
+        desk.timers.set(Timer::Keys, wait);
     }
 
     pub(crate) fn answer(&mut self, desk: &mut Desk, class: AnswerClass) {
@@ -149,8 +163,8 @@ impl Dialogue {
         }
     }
 
-    pub(crate) fn stale(&mut self, desk: &mut Desk) {
-        if let Some(spoken) = self.mouth.stale() {
+    pub(crate) fn stale(&mut self, desk: &mut Desk, turn: Turn) {
+        if let Some(spoken) = self.mouth.stale(turn) {
             self.spoken(desk, spoken);
         }
     }
@@ -165,14 +179,10 @@ impl Dialogue {
                 };
                 self.understood(desk, at, &SignalKind::Speech);
             }
-            Timer::Keys => {
-                let progress = self.keypad.as_mut().map(Keypad::finish);
-                self.keys(desk, desk.now, progress.unwrap_or(Progress::Short));
-            }
+            Timer::Keys => self.keys_late(desk),
             Timer::Silence => {
                 self.last_sound = desk.now;
-                let unsaid = self.mouth.forget();
-                self.keep_unsaid(unsaid);
+                self.mouth.forget();
                 self.on_signal(desk, &SignalKind::Silence);
             }
             Timer::Bridge => self.bridge(),
@@ -202,8 +212,7 @@ impl Dialogue {
         self.last_sound = self.last_sound.max(at);
         self.turns = self.turns.saturating_add(1);
         if onset.is_some_and(|onset| onset.interrupting) {
-            let unsaid = self.mouth.forget();
-            self.keep_unsaid(unsaid);
+            self.mouth.forget();
         }
         let earlier = |onset: Onset| onset.epoch != self.epoch;
         if *signal != SignalKind::Speech || !onset.is_some_and(earlier) {

@@ -19,6 +19,7 @@ pub struct Stage {
     pub wait: Option<Duration>,
     turn: u32,
     play: u32,
+    played_on: u32,
     seq: u32,
     kinds: BTreeMap<ActionId, String>,
     last_action: Option<ActionId>,
@@ -31,6 +32,7 @@ impl Stage {
             wait: None,
             turn: 0,
             play: 0,
+            played_on: 0,
             seq: 0,
             kinds: BTreeMap::new(),
             last_action: None,
@@ -103,10 +105,14 @@ impl Stage {
             Command::HangUp => "hang up".to_owned(),
             Command::Play(play) => {
                 self.play = play.play;
+                self.played_on = play.turn.0;
                 let firm = if play.interruptible { "" } else { " (firm)" };
                 format!("say {}{firm}", play.prompts.join(" "))
             }
-            Command::Stop { .. } => "stop".to_owned(),
+            Command::Stop { .. } => {
+                self.turn += 1;
+                "stop".to_owned()
+            }
             Command::Resume { play, .. } => {
                 self.play = play;
                 "resume".to_owned()
@@ -167,6 +173,12 @@ impl Stage {
                     turn: Turn(self.turn),
                 }
             }
+            "turn" => {
+                self.turn += 1;
+                LegEvent::Turn {
+                    turn: Turn(self.turn),
+                }
+            }
             "coughed" => LegEvent::BargeInRetracted,
             "key" => LegEvent::Digit(Digit::Key(rest.chars().next().expect("a key"))),
             "masked" => LegEvent::Digit(Digit::Masked),
@@ -183,7 +195,7 @@ impl Stage {
                 finished: false,
             },
             "stale" => LegEvent::Stale {
-                turn: Turn(self.turn),
+                turn: Turn(self.played_on),
             },
             "beep" => LegEvent::Beep,
             "music" => LegEvent::Silence(SilenceCause::HoldMusic),

@@ -10,7 +10,6 @@ mod stage;
 use serde_json::Value;
 
 use crate::patience::{seconds, watch};
-use crate::picture;
 use crate::place::free_port;
 use crate::sound::{SPEECH_DB, Sound, level};
 use narrator::{Narrator, say};
@@ -67,10 +66,7 @@ fn talk_over(stage: &Stage) -> Result<(Row, String), String> {
     if packets > 25 {
         return Err(format!("(a): the prompt went on for {packets} packets"));
     }
-    let path = stage.folder().join("call-a.svg");
-    let svg = picture::draw("Call (a): the caller talks over the prompt", &detail, &tape);
-    std::fs::write(&path, svg).map_err(|error| format!("{}: {error}", path.display()))?;
-    Ok((row, stage.relative(&path)))
+    Ok((row, stage.picture(&id, "call-a.svg")?))
 }
 
 /// Call (b): we call, a voicemail answers, we speak after its beep.

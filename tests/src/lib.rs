@@ -10,7 +10,6 @@ pub mod daemon;
 pub mod demo;
 pub mod patience;
 pub mod peer;
-pub mod picture;
 pub mod place;
 pub mod process;
 pub mod rtp;

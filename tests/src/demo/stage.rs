@@ -79,12 +79,17 @@ impl Stage {
         &self.folder
     }
 
-    /// A path as seen from the checkout.
-    pub(super) fn relative(&self, path: &Path) -> String {
-        path.strip_prefix(checkout())
-            .unwrap_or(path)
-            .display()
-            .to_string()
+    /// Draws a call and says where, as seen from the checkout.
+    ///
+    /// # Errors
+    /// It cannot be drawn.
+    pub(super) fn picture(&self, id: &str, name: &str) -> Result<String, String> {
+        let file = self.folder.join(name);
+        let ran = ask(&self.socket(), &["call", id, "--picture", &path(&file)]);
+        if ran.code != 0 || !file.is_file() {
+            return Err(format!("offhook call --picture: {}{}", ran.out, ran.err));
+        }
+        Ok(path(file.strip_prefix(checkout()).unwrap_or(&file)))
     }
 
     /// The command line.

@@ -78,7 +78,7 @@ impl Scene {
             "[outbound]\nplaybook = \"outreach\"\ntrunk = \"loopback\"\n"
         };
         format!(
-            "[paths]\nstate = \"{{dir}}\"\n\
+            "policy = \"demo\"\n[paths]\nstate = \"{{dir}}\"\n\
              [sip]\nlisten = [\"udp:127.0.0.1:0\"]\n\
              [media]\naddress = \"127.0.0.1\"\nports = \"{first}-{last}\"\nmax_calls = {max_calls}\n\
              [control]\nsocket = \"control.sock\"\n\

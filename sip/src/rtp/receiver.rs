@@ -397,7 +397,8 @@ impl Receiver {
             stream.seen = stream.seen.checked_shl(ahead as u32).unwrap_or(0) | 1;
             stream.newest = packet.sequence;
         } else {
-            stream.seen |= 1 << ahead.unsigned_abs();
+            // The one awaited may be older than the window reaches.
+            stream.seen |= 1u64.checked_shl(ahead.unsigned_abs().into()).unwrap_or(0);
         }
     }
 
@@ -710,3 +711,33 @@ fn content_samples(content: Content) -> u32 {
 
 const _: () = assert!(LAG as u64 == samples(GAP_WAIT));
 const _: () = assert!(AHEAD == CLOCK_RATE as u64);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_packet_awaited_may_be_far_behind_the_newest() {
+        let mut receiver = Receiver::new(Duration::ZERO);
+        let payload = [0xff; 80];
+        let mut heard = 0;
+        // The third packet is held, 178 numbers ahead of the one awaited.
+        for (sequence, timestamp) in [(0, 0), (1, 80), (179, 240), (2, 160)] {
+            let packet = Arrival {
+                ssrc: 7,
+                sequence,
+                timestamp,
+                marker: false,
+                payload_type: 0,
+                content: Content::Audio { samples: 80 },
+                payload: &payload,
+            };
+            receiver.receive(Duration::from_millis(10), packet, |piece| {
+                assert!(matches!(piece, Piece::Audio { .. }), "{piece:?}");
+                heard += 80;
+            });
+        }
+        assert_eq!(receiver.stats().packets, 4);
+        assert_eq!(receiver.position(), heard);
+    }
+}

@@ -10,10 +10,12 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod agent;
 pub mod analyze;
 mod ask;
 mod calls;
 mod check;
+mod dial;
 mod explain;
 mod order;
 mod picture;
@@ -58,6 +60,8 @@ enum Verb {
     Explain(explain::ExplainArgs),
     Originate(order::OriginateArgs),
     Hangup(order::HangupArgs),
+    Dial(dial::DialArgs),
+    Answer(dial::AnswerArgs),
     Analyze(analyze::AnalyzeArgs),
     Sink(sink::SinkArgs),
 }
@@ -87,6 +91,8 @@ pub fn run() -> ExitCode {
         Verb::Explain(verb) => explain::run(&common, &verb),
         Verb::Originate(verb) => order::originate(&common, &verb),
         Verb::Hangup(verb) => order::hangup(&common, &verb),
+        Verb::Dial(verb) => dial::dial(&common, &verb),
+        Verb::Answer(verb) => dial::answer(&common, &verb),
         Verb::Analyze(verb) => return analyze::run(&verb, common.json),
         Verb::Sink(verb) => return sink::run(&verb, common.json),
     })

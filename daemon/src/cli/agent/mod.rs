@@ -730,6 +730,7 @@ fn media_settings(address: IpAddr, plan: &Plan) -> std::io::Result<media::Settin
         max_calls: 1,
         address,
         ports: first..=first + PAIRS * 2 - 1,
+        realtime: true,
         recordings: plan.record.as_deref().map(folder),
         cname: format!("offhook@{address}"),
     })

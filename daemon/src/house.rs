@@ -2,8 +2,8 @@
 //! prompts, ways out; and the channel of those who look on.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
 use offhook_core::{Book, Program};
 use tokio::sync::broadcast;
@@ -70,14 +70,23 @@ impl House {
     /// Counters by name, for `offhook status`.
     pub fn counters(&self) -> BTreeMap<String, u64> {
         let sip = &self.sip;
-        [
+        let endpoint = sip.endpoint.lock().unwrap_or_else(PoisonError::into_inner);
+        let sockets = [
             ("sip_received", &sip.received),
             ("sip_sent", &sip.sent),
             ("sip_send_failed", &sip.send_failed),
             ("sip_inbox_full", &sip.inbox_full),
-        ]
-        .into_iter()
-        .map(|(name, counter)| (name.to_owned(), counter.load(Ordering::Relaxed)))
-        .collect()
+        ];
+        let endpoint = [
+            ("sip_malformed", endpoint.malformed_total()),
+            ("sip_strangers", endpoint.refused_strangers),
+            ("sip_retransmitted", endpoint.retransmitted),
+            ("sip_over_limit", endpoint.refused_by_limit),
+            ("sip_unknown_dialog", endpoint.unknown_dialog),
+            ("sip_timeouts", endpoint.timeouts),
+        ];
+        let sockets = sockets.map(|(name, counter)| (name, counter.load(Ordering::Relaxed)));
+        let all = sockets.into_iter().chain(endpoint);
+        all.map(|(name, count)| (name.to_owned(), count)).collect()
     }
 }

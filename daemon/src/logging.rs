@@ -24,6 +24,7 @@ pub fn start(settings: &Log) -> io::Result<()> {
     } else {
         let stderr = tracing_subscriber::fmt::layer()
             .with_writer(io::stderr)
+            .with_ansi(io::stderr().is_terminal())
             .with_target(false);
         registry.with(stderr).init();
     }

@@ -6,8 +6,8 @@
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep};
 
 use crate::clock;
+use crate::house::House;
 
 /// The largest UDP payload (RFC 768: 65,535 with the 8 bytes of its header).
 const DATAGRAM_MAX: usize = 65_527;
@@ -84,7 +85,12 @@ pub struct Counters {
     pub send_failed: AtomicU64,
     /// Times that the decision thread's queue was full.
     pub inbox_full: AtomicU64,
+    /// What the endpoint counts, at most a second old.
+    pub endpoint: Mutex<offhook_sip::Counters>,
 }
+
+/// How often the endpoint's counters are shown.
+const COUNTERS_EVERY: Duration = Duration::from_secs(1);
 
 /// The task that owns endpoint and sockets.
 pub struct Signalling<I> {
@@ -93,7 +99,8 @@ pub struct Signalling<I> {
     orders: mpsc::Receiver<Order>,
     inbox: I,
     timer: Pin<Box<Sleep>>,
-    counters: Arc<Counters>,
+    house: Arc<House>,
+    counted_at: Duration,
     buffer: Box<[u8]>,
     /// The socket whose turn it is.
     turn: usize,
@@ -125,7 +132,7 @@ impl<I: Inbox> Signalling<I> {
         sockets: Vec<(UdpSocket, SocketAddr)>,
         orders: mpsc::Receiver<Order>,
         inbox: I,
-        counters: Arc<Counters>,
+        house: Arc<House>,
     ) -> Self {
         let sockets = sockets
             .into_iter()
@@ -137,7 +144,8 @@ impl<I: Inbox> Signalling<I> {
             orders,
             inbox,
             timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
-            counters,
+            house,
+            counted_at: Duration::ZERO,
             buffer: vec![0; DATAGRAM_MAX].into_boxed_slice(),
             turn: 0,
         }
@@ -163,15 +171,18 @@ impl<I: Inbox> Signalling<I> {
     }
 
     fn receive(&mut self, listener: usize, remote: SocketAddr, length: usize) {
-        self.counters.received.fetch_add(1, Ordering::Relaxed);
+        self.house.sip.received.fetch_add(1, Ordering::Relaxed);
         let flow = Flow {
             transport: Transport::Udp,
             local: self.sockets[listener].local,
             remote,
         };
         let bytes = &self.buffer[..length];
-        self.endpoint
-            .handle(clock::now(), Input::Packet { flow, bytes });
+        let input = match self.house.settings.trunk_of(remote.ip()) {
+            Some(_) => Input::Packet { flow, bytes },
+            None => Input::Stranger { flow, bytes },
+        };
+        self.endpoint.handle(clock::now(), input);
     }
 
     async fn obey(&mut self, order: Order) {
@@ -221,6 +232,7 @@ impl<I: Inbox> Signalling<I> {
                 }
                 Output::Wait(until) => {
                     self.set_timer(until);
+                    self.show_counters();
                     return;
                 }
             }
@@ -235,9 +247,9 @@ impl<I: Inbox> Signalling<I> {
             .find(|listener| listener.local == flow.local)
             .is_some_and(|listener| listener.socket.try_send_to(bytes, flow.remote).is_ok());
         let counter = if sent {
-            &self.counters.sent
+            &self.house.sip.sent
         } else {
-            &self.counters.send_failed
+            &self.house.sip.send_failed
         };
         counter.fetch_add(1, Ordering::Relaxed);
     }
@@ -256,9 +268,18 @@ impl<I: Inbox> Signalling<I> {
     async fn deliver(&self, notice: Notice) {
         let mut waiting = notice;
         while let Err(back) = self.inbox.offer(waiting) {
-            self.counters.inbox_full.fetch_add(1, Ordering::Relaxed);
+            self.house.sip.inbox_full.fetch_add(1, Ordering::Relaxed);
             waiting = back;
             tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    fn show_counters(&mut self) {
+        let now = clock::now();
+        if now >= self.counted_at + COUNTERS_EVERY {
+            self.counted_at = now;
+            let shown = self.house.sip.endpoint.lock();
+            *shown.unwrap_or_else(PoisonError::into_inner) = self.endpoint.counters().clone();
         }
     }
 

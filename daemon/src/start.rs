@@ -97,7 +97,7 @@ pub fn run(settings: Settings) -> Result<(), StartError> {
         sockets,
         order_queue,
         tray.clone(),
-        Arc::clone(&house.sip),
+        Arc::clone(&house),
     );
     let signalling = runtime.spawn(signalling.run());
     let forwarder = start_forwarder(&house, &store, tray.clone())?;

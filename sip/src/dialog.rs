@@ -100,7 +100,8 @@ impl Dialog {
     }
 
     /// Where requests go: the first route, or the target, if it is an address
-    /// literal our socket can reach; otherwise where the dialog came from.
+    /// literal that our socket can reach over this transport; otherwise where
+    /// the dialog came from.
     pub(crate) fn next_flow(&self, flow: &Flow) -> Flow {
         let hop = match self.routes.first() {
             Some(route) => NameAddr::parse(route.as_bytes()).map(|route| route.uri),
@@ -178,7 +179,75 @@ fn next_address(uri: &UriView<'_>, flow: &Flow) -> Option<SocketAddr> {
         Some(maddr) => crate::uri::literal_address(maddr)?,
         None => uri.host_address()?,
     };
-    let reachable = host.is_ipv4() == flow.local.is_ipv4() && !host.is_unspecified();
+    let named = uri.params.value(b"transport");
+    let same_transport =
+        named.is_none_or(|name| name.eq_ignore_ascii_case(flow.transport.parameter().as_bytes()));
+    let same_family = host.is_ipv4() == flow.local.is_ipv4();
+    let reachable = same_transport && same_family && !host.is_unspecified();
     let port = uri.port.unwrap_or(flow.transport.default_port());
     (reachable && port != 0).then_some(SocketAddr::new(host, port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transport::Transport;
+
+    fn dialog(target: &str, routes: &[&str]) -> Dialog {
+        Dialog {
+            call_id: "c".into(),
+            local_tag: "l".into(),
+            remote_tag: "r".into(),
+            local_uri: "sip:me@h".into(),
+            remote_uri: "sip:you@h".into(),
+            target: target.into(),
+            routes: routes.iter().map(|route| (*route).into()).collect(),
+            local_cseq: 1,
+            remote_cseq: None,
+        }
+    }
+
+    #[test]
+    fn requests_go_to_the_next_hop_or_back_where_the_dialog_came_from() {
+        let source = "198.51.100.7:5070";
+        let flow = Flow {
+            transport: Transport::Udp,
+            local: "192.0.2.1:5060".parse().expect("address"),
+            remote: source.parse().expect("address"),
+        };
+        let table: &[(&str, &[&str], &str)] = &[
+            ("sip:x@198.51.100.8", &[], "198.51.100.8:5060"),
+            ("sip:x@198.51.100.8:5090", &[], "198.51.100.8:5090"),
+            (
+                "sip:x@h",
+                &["<sip:198.51.100.9:5061;lr>"],
+                "198.51.100.9:5061",
+            ),
+            ("sip:x@198.51.100.8", &["<sip:proxy;lr>"], source),
+            ("sip:x@pbx.example", &[], source),
+            ("sip:x@[2001:db8::1]", &[], source),
+            ("sip:x@0.0.0.0", &[], source),
+            ("sip:x@198.51.100.8;transport=tcp", &[], source),
+            ("sip:x@198.51.100.8;transport=UDP", &[], "198.51.100.8:5060"),
+            ("sip:x@h;maddr=198.51.100.8", &[], "198.51.100.8:5060"),
+            ("tel:+4930", &[], source),
+        ];
+        for (target, routes, expected) in table {
+            let next = dialog(target, routes).next_flow(&flow);
+            let expected: SocketAddr = expected.parse().expect("address");
+            assert_eq!(
+                (next.remote, next.local),
+                (expected, flow.local),
+                "{target}"
+            );
+        }
+    }
+
+    #[test]
+    fn numbers_may_jump_but_not_stand_still_or_fall() {
+        let mut dialog = dialog("sip:x@h", &[]);
+        let judged = [5, 9, 9, 8, 10].map(|number| dialog.accept_sequence(number));
+        use Sequence::{InOrder, OutOfOrder};
+        assert_eq!(judged, [InOrder, InOrder, OutOfOrder, OutOfOrder, InOrder]);
+    }
 }

@@ -326,7 +326,12 @@ impl Decision {
     }
 
     /// Places a call; the gate decides whether it is dialled.
-    fn originate(&mut self, originate: Originate, book: &Arc<Book>) -> ConversationId {
+    fn originate(
+        &mut self,
+        originate: Originate,
+        consented: bool,
+        book: &Arc<Book>,
+    ) -> ConversationId {
         let (id, now) = (self.new_id(), clock::now());
         let lead = originate.to.clone();
         let offered = Offered {
@@ -337,6 +342,8 @@ impl Decision {
         self.born(id, now, Direction::Outbound, book, &offered, lead);
         tracing::info!(event = "call_originated", CALL_ID = %id, trunk = originate.trunk,
             to = %Redacted(&originate.to), by = originate.by);
+        let consent = facts::fact("consent_recorded", consented.into());
+        self.feed(id, now, Event::Facts(vec![consent]));
         self.feed(id, now, Event::Originate(originate));
         id
     }
@@ -658,12 +665,17 @@ impl Decision {
             return Err(Failure::new("the daemon is going down"));
         }
         let (book, trunk) = self.house.outbound(&order).map_err(Failure::new)?;
+        let by = match &order.consent {
+            Some(basis) => format!("operator; consent: {basis}"),
+            None => "operator".to_owned(),
+        };
+        let consented = order.consent.is_some();
         let originate = Originate {
             to: order.to,
             trunk,
-            by: "operator".to_owned(),
+            by,
         };
-        Ok(self.originate(originate, &book))
+        Ok(self.originate(originate, consented, &book))
     }
 
     fn live(&self) -> Live {

@@ -16,6 +16,10 @@ pub(super) struct OriginateArgs {
     /// By which trunk; the config's when left out.
     #[arg(long, value_name = "NAME")]
     trunk: Option<String>,
+    /// The basis on which the lead has agreed to be called ("web form of 3 May");
+    /// it is kept with the call. Without one the default policy does not dial.
+    #[arg(long, value_name = "BASIS")]
+    consent: Option<String>,
 }
 
 /// End a call.
@@ -31,6 +35,7 @@ pub(super) fn originate(common: &Common, arguments: &OriginateArgs) -> u8 {
             to: arguments.to.clone(),
             playbook: arguments.playbook.clone(),
             trunk: arguments.trunk.clone(),
+            consent: arguments.consent.clone(),
         };
         let placed: Placed = client.post("/v1/calls", &order).await?;
         show(common, &placed);

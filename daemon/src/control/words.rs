@@ -326,6 +326,9 @@ pub struct Order {
     /// Trunk; the config's when absent.
     #[serde(default)]
     pub trunk: Option<String>,
+    /// The basis on which the lead has agreed to be called, where there is one.
+    #[serde(default)]
+    pub consent: Option<String>,
 }
 
 /// What `POST /v1/calls` answers.

@@ -819,7 +819,13 @@ mod tests {
 
     /// A loud tone of half a second.
     fn tone() -> Arc<Script> {
-        let sample = |n: usize| if (n / 8).is_multiple_of(2) { 8000 } else { -8000 };
+        let sample = |n: usize| {
+            if (n / 8).is_multiple_of(2) {
+                8000
+            } else {
+                -8000
+            }
+        };
         let clip = media::Clip {
             samples: (0..4000).map(sample).collect(),
             words: Box::default(),

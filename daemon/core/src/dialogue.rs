@@ -23,6 +23,9 @@ use crate::playbook::{CALL_NAMES, Guard, Handler, Playbook, Stage, StageId, Temp
 use crate::signal::{SignalKind, Trigger};
 use crate::timers::Timer;
 
+/// Characters of a number or name that are kept; it goes into every row.
+const PARTY_MAX: usize = 200;
+
 /// Who talks with whom.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Parties {
@@ -94,8 +97,9 @@ impl Dialogue {
             ("trunk", parties.trunk),
             ("party", parties.party),
         ];
+        let kept = |value: String| value.chars().take(PARTY_MAX).collect();
         self.values
-            .extend(values.map(|(name, value)| (name.to_owned(), value)));
+            .extend(values.map(|(name, value)| (name.to_owned(), kept(value))));
         for (name, value) in [
             ("identity_level", known),
             ("confirmations", 0),
@@ -299,10 +303,8 @@ impl Dialogue {
         if stage.end {
             return None;
         }
-        let own = match self.ledger.keeps_waiting(self.epoch) {
-            true => 0,
-            false => stage.on.len(),
-        };
+        let waits = self.ledger.keeps_waiting(self.epoch) || !self.untold.is_empty();
+        let own = if waits { 0 } else { stage.on.len() };
         let everywhere = playbook.everywhere.iter().enumerate();
         let handlers = stage.on[..own]
             .iter()

@@ -3,6 +3,7 @@
 mod support;
 
 use core::sync::atomic::{AtomicIsize, Ordering};
+use core::time::Duration;
 use std::alloc::{GlobalAlloc, Layout, System};
 
 use offhook_sip::{CallKey, Command, Endpoint, EndpointConfig, Event, Input, Output};
@@ -37,7 +38,14 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
+/// Calls at once.
 const CALLS: usize = 2000;
+
+/// Rounds of them after which nothing may have grown.
+const ROUNDS: usize = 8;
+
+/// Less than one byte a call: nothing is kept of them.
+const GROWTH_MAX: isize = 1024;
 
 /// Most bytes of a call before media (DESIGN §4).
 const HALF_OPEN_MAX: isize = 8192;
@@ -68,58 +76,94 @@ fn of_call(number: usize, message: &str) -> String {
     message.replace("call-1@", &format!("call-{number}@"))
 }
 
+/// An endpoint under load.
+struct Load {
+    endpoint: Endpoint,
+    now: Duration,
+    number: usize,
+}
+
+/// Bytes held per call at three stages.
+struct Stages {
+    offered: isize,
+    accepted: isize,
+    ended: isize,
+}
+
+impl Load {
+    fn feed(&mut self, text: &str) -> (Option<CallKey>, String) {
+        let (flow, bytes) = (peer_flow(), text.as_bytes());
+        self.endpoint
+            .handle(self.now, Input::Packet { flow, bytes });
+        poll_all(&mut self.endpoint)
+    }
+
+    /// Takes calls through their life, all at once, and waits until nothing is left.
+    fn round(&mut self) -> Stages {
+        let first = self.number;
+        self.number += CALLS;
+        let mut calls = Vec::with_capacity(CALLS);
+        let own = held();
+        for number in first..self.number {
+            let text = of_call(number, &invite(&format!("i{number}")));
+            let key = self.feed(&text).0.expect("a call");
+            calls.push((number, key, String::new()));
+        }
+        let offered = held() - own;
+        for (_, key, ours) in &mut calls {
+            let command = Command::Accept {
+                key: *key,
+                sdp: ANSWER.to_vec(),
+                headers: Vec::new(),
+            };
+            self.endpoint.handle(self.now, Input::Command(command));
+            *ours = poll_all(&mut self.endpoint).1;
+        }
+        let accepted = held() - own;
+        for (number, _, ours) in &calls {
+            for (method, cseq) in [("ACK", 1), ("BYE", 2)] {
+                let branch = format!("{method}{number}");
+                let request = request(method, cseq, &branch, ours, "", b"");
+                self.feed(&of_call(*number, &request));
+            }
+        }
+        assert_eq!(self.endpoint.call_count(), 0);
+        let ended = held() - own;
+        self.now += millis(32_001);
+        self.endpoint.handle(self.now, Input::Wake);
+        poll_all(&mut self.endpoint);
+        assert_eq!(self.endpoint.transaction_count(), 0);
+        let per_call = |bytes| bytes / isize::try_from(CALLS).expect("small");
+        Stages {
+            offered: per_call(offered),
+            accepted: per_call(accepted),
+            ended: per_call(ended),
+        }
+    }
+}
+
 /// One test: the counter is of the whole process.
 #[test]
 fn a_half_open_call_holds_less_than_8_kb_and_an_ended_one_nothing() {
-    let mut endpoint = Endpoint::new(EndpointConfig::default(), [1, 2, 3, 4]);
-    let flow = peer_flow();
-    let mut now = millis(0);
-    let empty = held();
-    let mut keys = Vec::with_capacity(CALLS);
-    let own = held();
-    for number in 0..CALLS {
-        let text = of_call(number, &invite(&format!("i{number}")));
-        let bytes = text.as_bytes();
-        endpoint.handle(now, Input::Packet { flow, bytes });
-        let (key, _) = poll_all(&mut endpoint);
-        keys.push((key.expect("a call"), String::new()));
+    let mut load = Load {
+        endpoint: Endpoint::new(EndpointConfig::default(), [1, 2, 3, 4]),
+        now: millis(0),
+        number: 0,
+    };
+    let Stages {
+        offered,
+        accepted,
+        ended,
+    } = load.round();
+    println!("bytes per call: {offered} offered, {accepted} accepted, {ended} ended");
+    for bytes in [offered, accepted, ended] {
+        assert!(bytes < HALF_OPEN_MAX, "{bytes} bytes per call");
     }
-    let calls = isize::try_from(CALLS).expect("small");
-    let offered = (held() - own) / calls;
-    assert!(
-        offered < HALF_OPEN_MAX,
-        "{offered} bytes per unanswered call"
-    );
-    for (key, ours) in &mut keys {
-        let command = Command::Accept {
-            key: *key,
-            sdp: ANSWER.to_vec(),
-            headers: Vec::new(),
-        };
-        endpoint.handle(now, Input::Command(command));
-        *ours = poll_all(&mut endpoint).1;
+    load.round();
+    let idle = held();
+    for _ in 0..ROUNDS {
+        load.round();
+        let grown = held() - idle;
+        assert!(grown < GROWTH_MAX, "{grown} bytes more after a round");
     }
-    let accepted = (held() - own) / calls;
-    assert!(
-        accepted < HALF_OPEN_MAX,
-        "{accepted} bytes per unacknowledged call"
-    );
-    for (number, (_, ours)) in keys.iter().enumerate() {
-        for (method, cseq) in [("ACK", 1), ("BYE", 2)] {
-            let branch = format!("{method}{number}");
-            let text = of_call(number, &request(method, cseq, &branch, ours, "", b""));
-            let bytes = text.as_bytes();
-            endpoint.handle(now, Input::Packet { flow, bytes });
-            poll_all(&mut endpoint);
-        }
-    }
-    assert_eq!(endpoint.call_count(), 0);
-    let ended = (held() - own) / calls;
-    now += millis(32_001);
-    endpoint.handle(now, Input::Wake);
-    poll_all(&mut endpoint);
-    assert_eq!(endpoint.transaction_count(), 0);
-    drop(keys);
-    let tables = held() - empty;
-    println!("offered {offered}, accepted {accepted}, ended {ended}, idle tables {tables}");
 }

@@ -338,7 +338,12 @@ impl Conversation {
                     line.ends(desk, &mut self.call);
                 }
             }
-            Timer::StoreSilent => self.finish(),
+            Timer::StoreSilent => {
+                if let Talk::Dialogue(dialogue) = &mut self.talk {
+                    dialogue.give_up(desk);
+                }
+                self.finish();
+            }
             Timer::Words
             | Timer::Keys
             | Timer::Bridge

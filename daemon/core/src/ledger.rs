@@ -183,6 +183,12 @@ impl Ledger {
             .map(|entry| entry.id)
     }
 
+    /// Actions that the caller took back before they were durable.
+    pub(crate) fn taken_back_unstored(&mut self) -> impl Iterator<Item = &mut Entry> {
+        let taken_back = |entry: &&mut Entry| entry.state == State::Storing { denied: true };
+        self.entries.iter_mut().filter(taken_back)
+    }
+
     /// Held actions to be released now: those that are due, or all at the end.
     pub(crate) fn releasable(&mut self, all: bool) -> impl Iterator<Item = &mut Entry> {
         self.entries

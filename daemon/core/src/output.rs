@@ -20,7 +20,8 @@ pub enum Output {
     Persist(Persist),
     /// A held action may be sent now.
     Release(ActionId),
-    /// A held action is withdrawn: kept in the books, never sent.
+    /// A held action is withdrawn: kept in the books, never sent. Just before
+    /// `Ended` also one for which the store has not answered `Persist` yet.
     Withdraw(ActionId),
     /// The conversation is over; the last thing it says but `Wait`. Should the
     /// store never have answered, actions of it that are still held are released.

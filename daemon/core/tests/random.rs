@@ -65,6 +65,7 @@ struct World {
     /// We say what may not be interrupted.
     floor: bool,
     played_on: u32,
+    early: bool,
     /// The last prompt may not be interrupted.
     firm: bool,
     ended: u32,
@@ -140,6 +141,7 @@ impl World {
         for _ in 0..1_000 {
             let output = conversation.poll();
             if let Output::Wait(_) = output {
+                assert!(!self.early, "withdrawn before durable");
                 return;
             }
             self.outputs.push(format!("{output:?}"));
@@ -179,11 +181,15 @@ impl World {
                 assert!(self.settled.insert(id), "released or withdrawn before");
             }
             Output::Withdraw(id) => {
-                assert!(self.durable.contains(&id), "withdrawn before durable");
+                // Just before the outcome also what the store has not answered yet.
+                self.early |= !self.durable.contains(&id);
                 assert!(self.settled.insert(id), "released or withdrawn before");
                 self.effects.retain(|_, known| *known != id);
             }
-            Output::Ended(_) => self.ended += 1,
+            Output::Ended(_) => {
+                self.ended += 1;
+                self.early = false;
+            }
             Output::Wait(_) => unreachable!("taken in drain"),
         }
     }

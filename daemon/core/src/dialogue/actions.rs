@@ -175,6 +175,15 @@ impl Dialogue {
         }
     }
 
+    /// The store never answered. What the caller took back must not be sent when
+    /// it comes round after all.
+    pub(crate) fn give_up(&mut self, desk: &mut Desk) {
+        for entry in self.ledger.taken_back_unstored() {
+            entry.state = State::Withdrawn;
+            withdraw(desk, entry);
+        }
+    }
+
     /// To be said as soon as the caller listens. When the call is over nobody
     /// does, but what was reached still counts.
     fn tell_later(&mut self, id: ActionId, turnout: Turnout) {

@@ -271,19 +271,18 @@ impl Receiver {
     /// Hands out what is due without a packet.
     pub fn tick(&mut self, now: Duration, mut hear: impl FnMut(Piece<'_>)) {
         self.give_up_overdue(now, &mut hear);
-        let due = self.due(now);
-        let expected = self.stream.map_or(160, |stream| stream.packet_samples);
-        // Once silent, the line keeps `LAG` behind; the first fill waits a whole gap.
-        let patience = LAG
-            + if self.filled == 0 {
-                i64::from(expected)
-            } else {
-                FRAME
-            };
-        let behind = due - self.next as i64;
-        if behind >= patience {
-            let frames = ((behind - LAG) / FRAME * FRAME).min(FILL_A_TICK);
-            self.fill_due(frames as u32, &mut hear);
+        // The packet with the next sample was due when its last one had been spoken.
+        let packet = self.stream.map_or(160, |stream| stream.packet_samples);
+        let packet = (i64::from(packet) / FRAME * FRAME).clamp(FRAME, FILL_A_TICK);
+        let overdue = self.due(now) - self.next as i64 - LAG;
+        if overdue < packet {
+            return;
+        }
+        let fill = (overdue / packet * packet).min(FILL_A_TICK / packet * packet);
+        match self.gap_before_held() {
+            None => self.fill_due(fill as u32, &mut hear),
+            Some(gap) if fill < gap => self.fill(fill as u32, Fill::Lost, &mut hear),
+            Some(_) => self.give_up(now, &mut hear),
         }
     }
 
@@ -397,7 +396,7 @@ impl Receiver {
             stream.seen = stream.seen.checked_shl(ahead as u32).unwrap_or(0) | 1;
             stream.newest = packet.sequence;
         } else {
-            // The one awaited may be older than the window reaches.
+            // Farther back it is out of the window.
             stream.seen |= 1u64.checked_shl(ahead.unsigned_abs().into()).unwrap_or(0);
         }
     }
@@ -480,6 +479,12 @@ impl Receiver {
         i64::from(timestamp.wrapping_sub(self.stream().next_timestamp) as i32)
     }
 
+    /// Samples before the first packet that waits.
+    fn gap_before_held(&self) -> Option<i64> {
+        let gaps = self.held.iter().map(|held| self.gap_before(held.timestamp));
+        gaps.min()
+    }
+
     /// Hears a packet whose turn it is.
     fn take(
         &mut self,
@@ -527,7 +532,7 @@ impl Receiver {
 
     fn hear_audio(
         &mut self,
-        now: Duration,
+        arrived: Duration,
         packet: &Arrival<'_>,
         length: u32,
         hear: &mut impl FnMut(Piece<'_>),
@@ -540,7 +545,7 @@ impl Receiver {
         self.next += u64::from(length - skip);
         self.quiet = false;
         self.filled = 0;
-        let offset = self.next as i64 - self.clock(now) as i64;
+        let offset = self.next as i64 - self.clock(arrived) as i64;
         self.offset = if offset < self.offset {
             offset
         } else {
@@ -590,7 +595,7 @@ impl Receiver {
                 self.stats.reordered += 1;
                 self.count_wait(now.saturating_sub(held.arrived));
                 self.stream_mut().expected = expected.wrapping_add(1);
-                self.take_held(now, &held, Fill::Quiet, hear);
+                self.take_held(&held, Fill::Quiet, hear);
             } else if self.has_come(expected) {
                 self.stream_mut().expected = expected.wrapping_add(1);
             } else {
@@ -605,13 +610,7 @@ impl Receiver {
         behind < WINDOW && stream.seen >> behind & 1 == 1
     }
 
-    fn take_held(
-        &mut self,
-        now: Duration,
-        held: &Held,
-        cause: Fill,
-        hear: &mut impl FnMut(Piece<'_>),
-    ) {
+    fn take_held(&mut self, held: &Held, cause: Fill, hear: &mut impl FnMut(Piece<'_>)) {
         let packet = Arrival {
             ssrc: self.stream().reception.ssrc,
             sequence: held.sequence,
@@ -623,7 +622,7 @@ impl Receiver {
             },
             payload: &held.payload[..usize::from(held.octets)],
         };
-        self.take(now, packet, cause, hear);
+        self.take(held.arrived, packet, cause, hear);
     }
 
     fn count_wait(&mut self, wait: Duration) {
@@ -648,7 +647,7 @@ impl Receiver {
         self.stats.waits[4] += 1;
         self.skip_to(held.sequence);
         self.stream_mut().expected = held.sequence.wrapping_add(1);
-        self.take_held(now, &held, Fill::Lost, hear);
+        self.take_held(&held, Fill::Lost, hear);
         self.drain(now, hear);
     }
 
@@ -715,6 +714,388 @@ const _: () = assert!(AHEAD == CLOCK_RATE as u64);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    const SSRC: u32 = 7;
+
+    /// What was heard, as text: `5` sound of the packet with payload 5, `5+80`
+    /// without its first 80 samples, `L160` lost, `Q160` quiet, `S160` stopped, `N` noise.
+    #[derive(Default)]
+    struct Ear {
+        text: Vec<String>,
+        samples: u64,
+    }
+
+    impl Ear {
+        fn hear(&mut self, piece: Piece<'_>) {
+            let (text, samples) = match piece {
+                Piece::Audio {
+                    payload, skip: 0, ..
+                } => (format!("{}", payload[0]), payload.len() as u32),
+                Piece::Audio { payload, skip, .. } => (
+                    format!("{}+{skip}", payload[0]),
+                    payload.len() as u32 - skip,
+                ),
+                Piece::Fill { samples, cause } => {
+                    let letter = match cause {
+                        Fill::Lost => "L",
+                        Fill::Quiet => "Q",
+                        Fill::Stopped => "S",
+                    };
+                    (format!("{letter}{samples}"), samples)
+                }
+                Piece::Noise { .. } => ("N".into(), 0),
+            };
+            self.text.push(text);
+            self.samples += u64::from(samples);
+        }
+    }
+
+    struct Bench {
+        receiver: Receiver,
+        ear: Ear,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            Self {
+                receiver: Receiver::new(Duration::ZERO),
+                ear: Ear::default(),
+            }
+        }
+
+        /// A packet of 20 ms whose payload is its number, at its own time plus `delay`.
+        fn packet(&mut self, ms: u64, sequence: u16, timestamp: u32) {
+            self.any(ms, SSRC, sequence, timestamp, false, sequence as u8);
+        }
+
+        fn any(
+            &mut self,
+            ms: u64,
+            ssrc: u32,
+            sequence: u16,
+            timestamp: u32,
+            marker: bool,
+            byte: u8,
+        ) {
+            let packet = Arrival {
+                ssrc,
+                sequence,
+                timestamp,
+                marker,
+                payload_type: 0,
+                content: Content::Audio { samples: 160 },
+                payload: &[byte; 160],
+            };
+            let ear = &mut self.ear;
+            self.receiver
+                .receive(Duration::from_millis(ms), packet, |piece| ear.hear(piece));
+        }
+
+        fn other(&mut self, ms: u64, sequence: u16, timestamp: u32, content: Content) {
+            let packet = Arrival {
+                ssrc: SSRC,
+                sequence,
+                timestamp,
+                marker: false,
+                payload_type: 101,
+                content,
+                payload: &[0; 4],
+            };
+            let ear = &mut self.ear;
+            self.receiver
+                .receive(Duration::from_millis(ms), packet, |piece| ear.hear(piece));
+        }
+
+        fn tick(&mut self, ms: u64) {
+            let ear = &mut self.ear;
+            self.receiver
+                .tick(Duration::from_millis(ms), |piece| ear.hear(piece));
+        }
+
+        /// Packets `numbers` in order and on time, from packet 0 at 20 ms on.
+        fn steady(&mut self, numbers: core::ops::Range<u16>) {
+            for number in numbers {
+                self.packet(u64::from(number) * 20 + 20, number, u32::from(number) * 160);
+            }
+        }
+
+        fn heard(&mut self) -> String {
+            assert_eq!(
+                self.ear.samples,
+                self.receiver.position(),
+                "each sample once"
+            );
+            std::mem::take(&mut self.ear.text).join(" ")
+        }
+    }
+
+    #[test]
+    fn packets_in_order_are_heard_at_once() {
+        let mut bench = Bench::new();
+        bench.steady(0..3);
+        assert_eq!(bench.heard(), "0 1 2");
+        assert_eq!(bench.receiver.stats().packets, 3);
+    }
+
+    #[test]
+    fn sequence_and_timestamp_wrap_unnoticed() {
+        let mut bench = Bench::new();
+        for step in 0..4u16 {
+            let timestamp = (u32::MAX - 200).wrapping_add(u32::from(step) * 160);
+            bench.packet(
+                u64::from(step) * 20 + 20,
+                0xFFFEu16.wrapping_add(step),
+                timestamp,
+            );
+        }
+        assert_eq!(bench.heard(), "254 255 0 1");
+        assert_eq!(bench.receiver.reception().unwrap().lost(), 0);
+        assert_eq!(bench.receiver.stats().jumps, 0);
+    }
+
+    #[test]
+    fn a_reordered_packet_that_comes_in_time_is_put_in_its_place() {
+        let mut bench = Bench::new();
+        bench.steady(0..2);
+        bench.packet(80, 3, 480);
+        assert_eq!(bench.heard(), "0 1");
+        bench.packet(85, 2, 320);
+        bench.packet(100, 4, 640);
+        assert_eq!(bench.heard(), "2 3 4");
+        let stats = bench.receiver.stats();
+        assert_eq!((stats.reordered, stats.waits), (1, [1, 0, 0, 0, 0]));
+    }
+
+    #[test]
+    fn a_lost_packet_is_concealed_after_forty_ms_and_no_earlier() {
+        let mut bench = Bench::new();
+        bench.steady(0..2);
+        bench.packet(80, 3, 480);
+        bench.tick(90);
+        bench.tick(99);
+        assert_eq!(bench.heard(), "0 1");
+        // It was due at 60 ms.
+        bench.tick(100);
+        bench.packet(100, 4, 640);
+        assert_eq!(bench.heard(), "L160 3 4");
+        bench.packet(125, 2, 320);
+        assert_eq!(bench.heard(), "");
+        let stats = bench.receiver.stats();
+        assert_eq!((stats.given_up, stats.late, stats.concealed), (1, 1, 160));
+        assert_eq!(stats.waits[4], 1);
+    }
+
+    #[test]
+    fn a_duplicate_is_heard_once() {
+        let mut bench = Bench::new();
+        bench.steady(0..3);
+        bench.steady(0..3);
+        bench.steady(3..4);
+        assert_eq!(bench.heard(), "0 1 2 3");
+        assert_eq!(bench.receiver.stats().duplicate, 3);
+    }
+
+    #[test]
+    fn a_duplicate_of_a_packet_that_waits_is_heard_once() {
+        let mut bench = Bench::new();
+        bench.steady(0..1);
+        bench.packet(60, 2, 320);
+        bench.packet(61, 2, 320);
+        bench.packet(62, 1, 160);
+        assert_eq!(bench.heard(), "0 1 2");
+    }
+
+    #[test]
+    fn silence_suppression_is_filled_as_time_passes_and_speech_is_heard_at_once() {
+        let mut bench = Bench::new();
+        bench.steady(0..2);
+        bench.other(60, 2, 320, Content::ComfortNoise);
+        for ms in (70..=500).step_by(10) {
+            bench.tick(ms);
+        }
+        let text = bench.heard();
+        assert!(text.starts_with("0 1 N Q160"), "{text}");
+        assert!(!text.contains('L') && !text.contains('S'), "{text}");
+        // 480 ms of silence in the timestamps, no packet missing.
+        bench.any(520, SSRC, 3, 320 + 3_680, true, 3);
+        assert_eq!(bench.heard(), "Q320 3");
+        assert_eq!(bench.receiver.stats().late, 0);
+    }
+
+    #[test]
+    fn a_stream_that_stops_is_concealed_briefly_and_then_said_to_have_stopped() {
+        let mut bench = Bench::new();
+        bench.steady(0..2);
+        for ms in (50..=200).step_by(10) {
+            bench.tick(ms);
+        }
+        let text = bench.heard();
+        assert_eq!(text, "0 1 L160 L160 L160 S160 S160 S160");
+    }
+
+    #[test]
+    fn before_the_first_packet_the_line_is_silent_and_the_packet_ends_now() {
+        let mut bench = Bench::new();
+        for ms in (10..=200).step_by(10) {
+            bench.tick(ms);
+        }
+        bench.packet(205, 900, 5_000_000);
+        let samples = bench.ear.samples;
+        assert!(bench.heard().ends_with(" 132"));
+        assert_eq!(samples, 205 * 8);
+    }
+
+    #[test]
+    fn keys_between_sound_do_not_make_a_gap() {
+        let mut bench = Bench::new();
+        bench.steady(0..1);
+        for number in 1..4 {
+            bench.other(u64::from(number) * 20 + 20, number, 160, Content::Event);
+        }
+        bench.packet(100, 4, 640);
+        assert_eq!(bench.heard(), "0 Q480 4");
+        assert_eq!(bench.receiver.stats().given_up, 0);
+    }
+
+    #[test]
+    fn a_lost_key_packet_does_not_delay_sound() {
+        let mut bench = Bench::new();
+        bench.steady(0..1);
+        bench.packet(60, 2, 160);
+        assert_eq!(bench.heard(), "0 2");
+    }
+
+    #[test]
+    fn one_packet_of_another_ssrc_is_not_believed_and_two_are() {
+        let mut bench = Bench::new();
+        bench.steady(0..2);
+        bench.any(50, 99, 500, 77_777, true, 50);
+        bench.packet(60, 2, 320);
+        assert_eq!(bench.heard(), "0 1 2");
+        bench.any(80, 99, 501, 77_937, false, 51);
+        bench.any(100, 99, 502, 78_097, false, 52);
+        let text = bench.heard();
+        assert!(text.ends_with("52"), "{text}");
+        let stats = bench.receiver.stats();
+        assert_eq!((stats.ssrc_changes, stats.probation), (1, 2));
+    }
+
+    #[test]
+    fn a_sender_that_restarts_its_numbers_is_followed() {
+        let mut bench = Bench::new();
+        bench.steady(0..3);
+        bench.packet(80, 30_000, 900_000);
+        bench.packet(100, 30_001, 900_160);
+        bench.packet(120, 30_002, 900_320);
+        let text = bench.heard();
+        assert!(text.ends_with("49 50"), "{text}");
+        assert_eq!(bench.receiver.stats().jumps, 1);
+    }
+
+    #[test]
+    fn a_timestamp_jump_moves_the_clock_not_the_line() {
+        for jump in [1_000_000u32, 0u32.wrapping_sub(500_000)] {
+            let mut bench = Bench::new();
+            bench.steady(0..2);
+            bench.packet(60, 2, 320u32.wrapping_add(jump));
+            bench.packet(80, 3, 480u32.wrapping_add(jump));
+            assert_eq!(bench.heard(), "0 1 2 3");
+            assert_eq!(bench.receiver.stats().jumps, 1);
+        }
+    }
+
+    #[test]
+    fn a_sender_whose_clock_stood_still_is_heard_again() {
+        let mut bench = Bench::new();
+        bench.steady(0..2);
+        for ms in (50..=400).step_by(10) {
+            bench.tick(ms);
+        }
+        bench.heard();
+        // Its timestamps go on where they stopped, 340 ms ago.
+        for number in 2..9u16 {
+            bench.packet(
+                400 + u64::from(number) * 20,
+                number,
+                u32::from(number) * 160,
+            );
+        }
+        assert_eq!(bench.heard(), "6 7 8");
+        let mut marked = Bench::new();
+        marked.steady(0..2);
+        for ms in (50..=400).step_by(10) {
+            marked.tick(ms);
+        }
+        marked.heard();
+        marked.any(410, SSRC, 2, 320, true, 2);
+        assert_eq!(marked.heard(), "2");
+    }
+
+    #[test]
+    fn a_flood_in_order_cannot_run_the_line_ahead_of_the_clock() {
+        let mut bench = Bench::new();
+        for number in 0..5_000u16 {
+            bench.packet(100, number, u32::from(number) * 160);
+        }
+        assert!(bench.receiver.position() <= 800 + AHEAD + 160);
+        assert!(bench.receiver.stats().ahead > 4_000);
+    }
+
+    #[test]
+    fn a_packet_too_large_to_be_kept_gives_the_gap_up() {
+        let mut bench = Bench::new();
+        bench.steady(0..1);
+        let packet = Arrival {
+            ssrc: SSRC,
+            sequence: 2,
+            timestamp: 320,
+            marker: false,
+            payload_type: 0,
+            content: Content::Audio { samples: 800 },
+            payload: &[2; 800],
+        };
+        let ear = &mut bench.ear;
+        bench
+            .receiver
+            .receive(Duration::from_millis(60), packet, |piece| ear.hear(piece));
+        assert_eq!(bench.heard(), "0 L160 2");
+    }
+
+    #[test]
+    fn the_end_brings_the_line_up_to_the_clock() {
+        let mut bench = Bench::new();
+        bench.steady(0..2);
+        bench.packet(80, 3, 480);
+        let ear = &mut bench.ear;
+        bench
+            .receiver
+            .finish(Duration::from_millis(100), |piece| ear.hear(piece));
+        assert_eq!(bench.heard(), "0 1 L160 3 L160");
+        assert_eq!(bench.receiver.position(), 800);
+    }
+
+    #[test]
+    fn a_drifting_sender_loses_nothing() {
+        // 300 ppm fast and slow, for ten minutes: more than any crystal.
+        for (numerator, denominator) in [(10_003u64, 10_000), (9_997, 10_000)] {
+            let mut bench = Bench::new();
+            let mut next = 0u16;
+            for tick in 1..60_000u64 {
+                let ms = tick * 10;
+                while u64::from(next) * 20 * denominator / numerator + 20 <= ms {
+                    bench.packet(ms, next, u32::from(next) * 160);
+                    next += 1;
+                }
+                bench.tick(ms);
+            }
+            let stats = bench.receiver.stats();
+            assert_eq!(
+                (stats.concealed, stats.late, stats.jumps, stats.ahead),
+                (0, 0, 0, 0)
+            );
+        }
+    }
 
     #[test]
     fn the_packet_awaited_may_be_far_behind_the_newest() {
@@ -739,5 +1120,62 @@ mod tests {
         }
         assert_eq!(receiver.stats().packets, 4);
         assert_eq!(receiver.position(), heard);
+    }
+
+    proptest! {
+        /// Whatever comes in whatever order: each sample of the line is handed
+        /// out once, the line keeps near the clock, nothing panics.
+        #[test]
+        fn any_packets_make_one_line(
+            packets in proptest::collection::vec(
+                (0u64..30, prop_oneof![Just(SSRC), Just(8)], any::<u16>(), any::<u32>(), any::<bool>(), 0u8..4),
+                1..400,
+            ),
+        ) {
+            let mut bench = Bench::new();
+            let mut ms = 0;
+            for (wait, ssrc, sequence, timestamp, marker, kind) in packets {
+                ms += wait;
+                match kind {
+                    0 => bench.other(ms, sequence % 64, timestamp % 4_000, Content::Event),
+                    1 => bench.any(ms, ssrc, sequence, timestamp, marker, 0),
+                    _ => bench.any(ms, ssrc, sequence % 64, u32::from(sequence % 64) * 160, marker, 0),
+                }
+                bench.tick(ms);
+                bench.heard();
+                prop_assert!(bench.receiver.position() <= ms * 8 + AHEAD + 1_600);
+            }
+        }
+
+        /// Loss and delay up to the wait: what arrives in time is heard, in order.
+        #[test]
+        fn what_comes_within_the_wait_is_heard_in_order(
+            fates in proptest::collection::vec((0u64..38, 0u8..20), 20..200),
+        ) {
+            let mut arrivals: Vec<(u64, u16)> = fates
+                .iter()
+                .enumerate()
+                .filter(|(index, (_, lost))| *index == 0 || *lost > 0)
+                .map(|(index, (delay, _))| (index as u64 * 20 + 20 + if index == 0 { 0 } else { *delay }, index as u16))
+                .collect();
+            arrivals.sort_unstable();
+            let count = arrivals.len();
+            let mut bench = Bench::new();
+            let mut arrivals = arrivals.into_iter().peekable();
+            for ms in 0..fates.len() as u64 * 20 + 200 {
+                while arrivals.peek().is_some_and(|(at, _)| *at <= ms) {
+                    let (_, number) = arrivals.next().unwrap();
+                    bench.any(ms, SSRC, number, u32::from(number) * 160, false, (number % 200) as u8);
+                }
+                if ms % 10 == 0 {
+                    bench.tick(ms);
+                }
+            }
+            let text = bench.heard();
+            let heard: Vec<u16> = text.split(' ').filter_map(|word| word.parse().ok()).collect();
+            prop_assert_eq!(heard.len(), count, "{}", text);
+            prop_assert!(heard.windows(2).all(|pair| (pair[1] + 200 - pair[0]) % 200 < 100), "{}", text);
+            prop_assert_eq!(bench.receiver.stats().late, 0);
+        }
     }
 }

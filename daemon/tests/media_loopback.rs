@@ -25,6 +25,7 @@ impl House {
             max_calls,
             address: IpAddr::V4(Ipv4Addr::LOCALHOST),
             ports: first_port..=first_port + 99,
+            realtime: true,
             recordings: Some(
                 std::env::temp_dir().join(format!("offhook-{name}-{}", std::process::id())),
             ),

@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 
 use crate::control::MediaCounts;
 use crate::media::{
-    self, Digit as Key, Media, Opened, Order as MediaOrder, Report, ReportKind, SlotId, Stream,
+    self, Digit as Key, Media, Opened, Order as MediaOrder, Report, ReportKind, SlotId,
 };
 use crate::prompts::Prompts;
 use crate::signalling::{Notice, Order};
@@ -291,7 +291,7 @@ impl Switchboard {
     }
 
     fn stream(&mut self, place: Place, agreed: &Negotiated) {
-        self.order(place, MediaOrder::Connect(stream(agreed)));
+        self.order(place, MediaOrder::Connect(translate::stream(agreed)));
     }
 
     fn reinvited(&mut self, place: Place, offer: Option<Vec<u8>>) -> Option<LegEvent> {
@@ -680,38 +680,4 @@ fn message_line(sent: bool, summary: &Summary, repeated: bool) -> Line {
     let direction = if sent { "sent" } else { "received" };
     let again = if repeated { ", again" } else { "" };
     Line::signalling(summary.to_string(), format!("{direction}{again}"))
-}
-
-/// What was agreed on, in the words of the media threads.
-fn stream(agreed: &Negotiated) -> Stream {
-    let receive = agreed.receive.iter();
-    Stream {
-        remote_rtp: agreed.remote_rtp,
-        remote_rtcp: agreed.remote_rtcp,
-        codec: codec(agreed.codec),
-        send_payload_type: agreed.send_payload_type,
-        receive: receive
-            .map(|it| (it.payload_type, codec(it.codec)))
-            .take(4)
-            .collect(),
-        comfort_noise: agreed.comfort_noise.then_some(COMFORT_NOISE),
-        telephone_event: agreed.telephone_event.map(|event| event.receive),
-        ptime_ms: agreed.ptime_ms,
-        direction: match agreed.direction {
-            sdp::Direction::SendRecv => media::Direction::SendReceive,
-            sdp::Direction::SendOnly => media::Direction::SendOnly,
-            sdp::Direction::RecvOnly => media::Direction::ReceiveOnly,
-            sdp::Direction::Inactive => media::Direction::Inactive,
-        },
-    }
-}
-
-/// Static payload type of comfort noise (RFC 3389 §4).
-const COMFORT_NOISE: u8 = 13;
-
-fn codec(codec: sdp::Codec) -> media::Codec {
-    match codec {
-        sdp::Codec::Pcmu => media::Codec::Pcmu,
-        sdp::Codec::Pcma => media::Codec::Pcma,
-    }
 }

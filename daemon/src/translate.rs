@@ -1,9 +1,12 @@
-//! Between the words of SIP and of the ear, and the core's. No state, no rules:
+//! Between the words of SIP, of the media threads and of the ear, and the core's. No state, no rules:
 //! one closed enum to another, so that a new variant must be thought about here.
 
 use offhook_core::input::{AnswerClass, Cause, Digit, LegEvent, SilenceCause};
 use offhook_dsp as dsp;
+use offhook_sip::sdp::{self, Negotiated};
 use offhook_sip::{EndCause, Failure, StatusCode};
+
+use crate::media::{self, Stream};
 
 /// What the ear heard, where the core wants to know it. Keys are reported by
 /// the media edge, which knows of telephone-events too and masks secret ones;
@@ -119,4 +122,38 @@ pub fn refusal(cause: Cause) -> StatusCode {
         Cause::FarHangup | Cause::NearHangup | Cause::Cancelled | Cause::MediaTimeout => 480,
     })
     .expect("each is a status between 100 and 699")
+}
+
+/// What offer and answer agreed on, in the words of the media threads.
+pub fn stream(agreed: &Negotiated) -> Stream {
+    let receive = agreed.receive.iter();
+    Stream {
+        remote_rtp: agreed.remote_rtp,
+        remote_rtcp: agreed.remote_rtcp,
+        codec: codec(agreed.codec),
+        send_payload_type: agreed.send_payload_type,
+        receive: receive
+            .map(|it| (it.payload_type, codec(it.codec)))
+            .take(4)
+            .collect(),
+        comfort_noise: agreed.comfort_noise.then_some(COMFORT_NOISE),
+        telephone_event: agreed.telephone_event.map(|event| event.receive),
+        ptime_ms: agreed.ptime_ms,
+        direction: match agreed.direction {
+            sdp::Direction::SendRecv => media::Direction::SendReceive,
+            sdp::Direction::SendOnly => media::Direction::SendOnly,
+            sdp::Direction::RecvOnly => media::Direction::ReceiveOnly,
+            sdp::Direction::Inactive => media::Direction::Inactive,
+        },
+    }
+}
+
+/// Static payload type of comfort noise (RFC 3389 §4).
+const COMFORT_NOISE: u8 = 13;
+
+fn codec(codec: sdp::Codec) -> media::Codec {
+    match codec {
+        sdp::Codec::Pcmu => media::Codec::Pcmu,
+        sdp::Codec::Pcma => media::Codec::Pcma,
+    }
 }

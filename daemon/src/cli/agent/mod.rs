@@ -20,9 +20,7 @@ use serde_json::{Value, json};
 use crate::bell::Bell;
 use crate::clock;
 use crate::media::system::random;
-use crate::media::{
-    self, Digit, Media, Opened, Order, Report, ReportKind, Script, Stream, Summary,
-};
+use crate::media::{self, Digit, Media, Opened, Order, Report, ReportKind, Script, Summary};
 use crate::translate;
 
 mod plan;
@@ -45,8 +43,6 @@ const PAIRS: u16 = 100;
 const PLACES: u64 = 48;
 /// Our only prompt.
 const PLAY: u32 = 1;
-/// Static payload type of comfort noise (RFC 3389 §4).
-const COMFORT_NOISE: u8 = 13;
 const PTIME_MS: u8 = 20;
 
 /// How it went.
@@ -462,7 +458,7 @@ impl Agent {
         let (codec, remote) = (agreed.codec.name(), agreed.remote_rtp.to_string());
         let data = json!({"codec": codec, "remote": remote});
         self.tell("media", &format!("{codec} with {remote}"), data);
-        self.order(Order::Connect(stream(agreed)));
+        self.order(Order::Connect(translate::stream(agreed)));
     }
 
     fn order(&mut self, order: Order) {
@@ -747,34 +743,6 @@ fn folder(out: &Path) -> PathBuf {
 fn tape_name(out: &Path) -> String {
     let stem = out.file_stem().unwrap_or_default().to_string_lossy();
     format!(".{stem}-{}", std::process::id())
-}
-
-/// What was agreed on, in the words of the media threads.
-fn stream(agreed: &Negotiated) -> Stream {
-    let codec = |codec: sdp::Codec| match codec {
-        sdp::Codec::Pcmu => media::Codec::Pcmu,
-        sdp::Codec::Pcma => media::Codec::Pcma,
-    };
-    let receive = agreed.receive.iter();
-    Stream {
-        remote_rtp: agreed.remote_rtp,
-        remote_rtcp: agreed.remote_rtcp,
-        codec: codec(agreed.codec),
-        send_payload_type: agreed.send_payload_type,
-        receive: receive
-            .map(|payload| (payload.payload_type, codec(payload.codec)))
-            .take(4)
-            .collect(),
-        comfort_noise: agreed.comfort_noise.then_some(COMFORT_NOISE),
-        telephone_event: agreed.telephone_event.map(|event| event.receive),
-        ptime_ms: agreed.ptime_ms,
-        direction: match agreed.direction {
-            sdp::Direction::SendRecv => media::Direction::SendReceive,
-            sdp::Direction::SendOnly => media::Direction::SendOnly,
-            sdp::Direction::RecvOnly => media::Direction::ReceiveOnly,
-            sdp::Direction::Inactive => media::Direction::Inactive,
-        },
-    }
 }
 
 fn figures(summary: &Summary, answered: bool) -> (String, Value) {

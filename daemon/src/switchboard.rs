@@ -351,7 +351,7 @@ impl Switchboard {
                     },
                 );
             }
-            Command::Stop { turn } => self.order(place, MediaOrder::Stop { turn: turn.0 }),
+            Command::Stop { turn: _ } => self.order(place, MediaOrder::Stop),
             Command::Resume { turn, play } => {
                 self.order(place, MediaOrder::Resume { turn: turn.0, play });
             }

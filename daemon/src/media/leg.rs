@@ -317,10 +317,7 @@ impl Leg {
                 let done = desk.mouth.play(turn, play, script, interruptible);
                 desk.answer_command(now, sample, turn, done.is_ok(), out);
             }
-            Order::Stop { turn } => {
-                let done = desk.mouth.stop(turn);
-                desk.answer_command(now, sample, turn, done.is_ok(), out);
-            }
+            Order::Stop => desk.mouth.stop(),
             Order::Resume { turn, play } => {
                 let done = desk.mouth.resume(turn, play);
                 desk.answer_command(now, sample, turn, done.is_ok(), out);

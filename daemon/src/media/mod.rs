@@ -229,7 +229,7 @@ impl Media {
             Order::Close => self.rtcp.close(slot),
             Order::Answered
             | Order::Play { .. }
-            | Order::Stop { .. }
+            | Order::Stop
             | Order::Resume { .. }
             | Order::Collect { .. }
             | Order::SendDigits(_)

@@ -146,18 +146,11 @@ impl Mouth {
         Ok(())
     }
 
-    /// Fades out and raises the turn.
-    ///
-    /// # Errors
-    /// It was decided in an older turn.
-    pub fn stop(&mut self, turn: u32) -> Result<(), Stale> {
-        if turn != self.turn {
-            return Err(Stale);
-        }
+    /// Fades out and raises the turn, whatever the turn is.
+    pub fn stop(&mut self) {
         self.raise(None);
         let turn = self.turn;
         self.say(ReportKind::Turn { turn });
-        Ok(())
     }
 
     /// Goes on with what was cut last, from the last word begun. Without one,
@@ -546,7 +539,6 @@ mod tests {
         assert_eq!(reports(&mut mouth), [ReportKind::Turn { turn: 1 }]);
         assert_eq!(mouth.play(0, 1, script(50), true), Err(Stale));
         assert!(mouth.pop_freed().is_some());
-        assert_eq!(mouth.stop(0), Err(Stale));
         assert_eq!(mouth.resume(0, 2), Err(Stale));
         assert_eq!(frames(&mut mouth, 2), [false; 2]);
         assert_eq!(mouth.play(1, 3, script(50), true), Ok(()));
@@ -554,11 +546,21 @@ mod tests {
     }
 
     #[test]
+    fn a_prompt_decided_before_an_onset_is_stale_even_after_a_stop_of_ours() {
+        let mut mouth = Mouth::new(1);
+        mouth.play(0, 1, script(50), true).unwrap();
+        // The caller speaks; then arrives what was decided before: stop, and say this.
+        mouth.hear_onset(onset(0), Duration::ZERO, false);
+        mouth.stop();
+        assert_eq!(mouth.play(1, 2, script(50), true), Err(Stale));
+    }
+
+    #[test]
     fn a_prompt_resumes_at_the_last_word_begun() {
         let mut mouth = Mouth::new(1);
         mouth.play(0, 1, script(500), true).unwrap();
         frames(&mut mouth, 25);
-        mouth.stop(0).unwrap();
+        mouth.stop();
         frames(&mut mouth, 1);
         mouth.resume(1, 2).unwrap();
         // From 200 ms, where the third word begins, to 500 ms.
@@ -617,7 +619,7 @@ mod tests {
         };
         play(&mut mouth, &mut scripts, 1);
         frames(&mut mouth, 1);
-        mouth.stop(0).unwrap();
+        mouth.stop();
         frames(&mut mouth, 1);
         play(&mut mouth, &mut scripts, 2);
         frames(&mut mouth, 1);

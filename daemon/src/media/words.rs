@@ -129,11 +129,9 @@ pub enum Order {
         /// Speech over it stops it here.
         interruptible: bool,
     },
-    /// Fade out, and raise the turn.
-    Stop {
-        /// The turn it was decided on.
-        turn: u32,
-    },
+    /// Fade out, and raise the turn. Never stale: silence is right on any turn,
+    /// and whoever stops counts on the raise.
+    Stop,
     /// Go on with the prompt that was cut last, from the last word begun.
     Resume {
         /// The turn it was decided on.

@@ -28,11 +28,6 @@ impl Sipp {
         command.args(["-i", "127.0.0.1", "-p", &free_port().to_string()]);
         command.args(["-mi", "127.0.0.1", "-mp", &media.to_string()]);
         command.args([
-            &media.to_string(),
-            "-max_rtp_port",
-            &(media + 400).to_string(),
-        ]);
-        command.args([
             "-nostdin",
             "-m",
             "1",

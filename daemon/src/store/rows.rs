@@ -394,7 +394,10 @@ impl Rows {
     fn rows_of(&self, conversation: ConversationId) -> rusqlite::Result<Vec<Enqueued>> {
         self.db
             .prepare_cached(
-                "SELECT number, lead, state FROM outbox WHERE conversation = ?1 ORDER BY number",
+                // Named, because SQLite weighs the partial indexes anew, and compiles
+                // the statement again, for every value otherwise.
+                "SELECT number, lead, state FROM outbox INDEXED BY outbox_of_conversation
+                 WHERE conversation = ?1 ORDER BY number",
             )?
             .query_map([signed(conversation.0)], |row| {
                 Ok(Enqueued {

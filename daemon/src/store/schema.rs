@@ -50,8 +50,8 @@ CREATE TABLE outbox(
   seq INTEGER PRIMARY KEY, conversation INTEGER NOT NULL, number INTEGER NOT NULL, lead TEXT NOT NULL,
   kind TEXT NOT NULL, dedupe TEXT NOT NULL, state INTEGER NOT NULL, first INTEGER NOT NULL,
   created_ms INTEGER NOT NULL, attempts INTEGER NOT NULL DEFAULT 0, strikes INTEGER NOT NULL DEFAULT 0,
-  next_ms INTEGER NOT NULL DEFAULT 0, done_ms INTEGER, last_error TEXT,
-  UNIQUE(conversation, number)) STRICT;
+  next_ms INTEGER NOT NULL DEFAULT 0, done_ms INTEGER, last_error TEXT) STRICT;
+CREATE UNIQUE INDEX outbox_of_conversation ON outbox(conversation, number);
 CREATE INDEX outbox_open ON outbox(lead, seq) WHERE state <= 1;
 CREATE INDEX outbox_due ON outbox(next_ms, seq) WHERE state = 0 AND first = 1;
 CREATE INDEX outbox_odd ON outbox(state) WHERE state IN (2, 4);
@@ -64,10 +64,12 @@ CREATE INDEX outbox_odd ON outbox(state) WHERE state IN (2, 4);
 pub(super) fn open(path: &Path, max_pages: Option<u32>) -> rusqlite::Result<Connection> {
     let db = Connection::open(path)?;
     db.busy_timeout(BUSY)?;
+    // A checkpoint every 16 MB: pages that change often are copied less often.
     // auto_vacuum must come first: after journal_mode=WAL it is ignored.
     db.execute_batch(
         "PRAGMA auto_vacuum=INCREMENTAL; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;
-         PRAGMA journal_size_limit=4194304; PRAGMA cache_size=-16384; PRAGMA temp_store=MEMORY;
+         PRAGMA journal_size_limit=16777216; PRAGMA wal_autocheckpoint=4000;
+         PRAGMA cache_size=-16384; PRAGMA temp_store=MEMORY;
          PRAGMA foreign_keys=OFF;",
     )?;
     if version(&db)? == 0 {

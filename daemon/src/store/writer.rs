@@ -22,7 +22,7 @@ const HEARTBEAT: Duration = Duration::from_millis(500);
 /// Writes in one transaction at most: about 5 ms of work.
 const BATCH: usize = 1024;
 /// What nobody waits for stays this long for company: fewer fsyncs, less wear.
-const LINGER: Duration = Duration::from_millis(10);
+const LINGER: Duration = Duration::from_millis(20);
 /// While the disk fails it is tried again this often; between tries commits
 /// are refused at once, so that the caller hears the fallback in time.
 const PROBE: Duration = Duration::from_millis(500);

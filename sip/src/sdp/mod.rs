@@ -239,6 +239,7 @@ pub fn parse(bytes: &[u8]) -> Result<Session, SdpFault> {
     if bytes.len() > LENGTH_MAX {
         return Err(SdpFault::TooLong);
     }
+    let bytes = trim_end(bytes);
     check_lines(bytes)?;
     let text = match crate::text::decode(bytes) {
         Cow::Borrowed(_) => Session::parse(bytes),
@@ -249,6 +250,15 @@ pub fn parse(bytes: &[u8]) -> Result<Session, SdpFault> {
         return Err(SdpFault::TooLong);
     }
     Ok(session)
+}
+
+/// Cuts the ends of the last line: a lone carriage return there would become
+/// part of its value.
+fn trim_end(mut bytes: &[u8]) -> &[u8] {
+    while let [rest @ .., b'\r' | b'\n'] = bytes {
+        bytes = rest;
+    }
+    bytes
 }
 
 /// Every line is `x=…`. `sdp-types` 0.1 asserts this among the session lines

@@ -226,3 +226,17 @@ fn latin_1_in_a_session_name_is_tolerated() {
     offer.splice(at + 2..at + 3, *b"\xe9");
     assert!(answer(&offer, &local()).is_ok());
 }
+
+#[test]
+fn a_description_cut_inside_its_last_line_end_is_answered_cleanly() {
+    let mut offer = offer_of(
+        "198.51.100.1",
+        "m=audio 4000 RTP/AVP 0|m=audio 4002 RTP/AVP 3",
+    );
+    offer.pop();
+    let (bytes, _) = answer(&offer, &local()).expect("can be answered");
+    assert_eq!(lines(&bytes, "m=").len(), 2);
+    assert!(parse(&bytes).is_ok());
+    offer.splice(20..20, *b"\r");
+    assert!(matches!(answer(&offer, &local()), Err(SdpFault::Syntax(_))));
+}

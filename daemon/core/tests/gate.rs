@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use offhook_core::facts::{FactId, Facts};
 use offhook_core::gate::{self, Evidence, Judgement, Proposal, judge};
-use offhook_core::{Turn, Verdict};
+use offhook_core::{Policy, RawPolicy, Turn, Verdict};
 use proptest::prelude::*;
 
 fn known(pairs: &[(&str, i64)]) -> Facts {
@@ -98,6 +98,41 @@ fn what_is_authorised_names_what_applied_and_what_was_read() {
             ("confirmations".to_owned(), Some(2)),
             ("store_ok".to_owned(), Some(1))
         ]
+    );
+}
+
+#[test]
+fn the_thirty_third_action_of_a_conversation_is_refused() {
+    let policy = common::policy();
+    let facts = known(&[("confirmations", 1), ("store_ok", 1)]);
+    for (authorised, expected) in [
+        (gate::ACTIONS_MAX - 1, Verdict::Authorised),
+        (gate::ACTIONS_MAX, Verdict::Refused),
+    ] {
+        let in_force = (0..authorised).map(|n| format!("effect {n}")).collect();
+        let evidence = Evidence {
+            turn: Turn(5),
+            suspended: false,
+            facts: &facts,
+            in_force: &in_force,
+        };
+        let judgement = judge(&policy, &evidence, &schedule(5));
+        assert_eq!(judgement.verdict, expected, "{authorised}");
+    }
+}
+
+#[test]
+fn a_rule_with_roles_applies_in_those_alone() {
+    let text = "name = 'p'\n[[grant]]\nrole = '*'\nactions = ['schedule']\n[[rule]]\nid = 'r'\nactions = ['schedule']\nroles = ['booking']\nrequire = ['store_ok == 1']\nwhy = 'x'\n";
+    let raw: RawPolicy = toml::from_str(text).unwrap();
+    let policy = common::sound(text, Policy::compile(&raw, &common::catalogue()));
+    let facts = known(&[("store_ok", 0)]);
+    assert_eq!(policy.rule_on("schedule", "booking", &facts).denied, ["r"]);
+    assert!(
+        policy
+            .rule_on("schedule", "closing", &facts)
+            .denied
+            .is_empty()
     );
 }
 

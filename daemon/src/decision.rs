@@ -27,9 +27,10 @@ use crate::house::House;
 use crate::keeper::Keeper;
 use crate::leads::Leads;
 use crate::logging::Redacted;
+use crate::reports::Told;
 use crate::signalling::{self, Notice};
 use crate::store::{self, Birth, Commit, Direction, Ended, Store, Write};
-use crate::switchboard::{Place, Switchboard, Told};
+use crate::switchboard::{Place, Switchboard};
 use crate::timeline::Line;
 use crate::watchdog::Pulse;
 

@@ -5,42 +5,23 @@ use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use offhook_core::input::{Cause, Digit};
-use offhook_core::{Command, ConversationId, LegEvent, LegId, Turn};
+use offhook_core::input::Cause;
+use offhook_core::{Command, ConversationId, LegEvent, LegId};
 use offhook_sip::sdp::{self, LocalMedia, Negotiated, SdpSession};
-use offhook_sip::{
-    CallKey, Command as SipCommand, Event as SipEvent, HangupReason, Invite, ReinviteAnswer,
-    StatusCode, StoredDialog, Summary,
-};
+use offhook_sip::{CallKey, Event as SipEvent, Invite, ReinviteAnswer, StoredDialog, Summary};
 use tokio::sync::mpsc;
 
 use crate::control::MediaCounts;
-use crate::media::{
-    self, Digit as Key, Media, Opened, Order as MediaOrder, Report, ReportKind, SlotId,
-};
+use crate::media::{Media, Opened, Order as MediaOrder, ReportKind, SlotId};
+use crate::orders::Orders;
 use crate::prompts::Prompts;
+use crate::reports::{Told, reported};
 use crate::signalling::{Notice, Order};
 use crate::timeline::Line;
 use crate::translate;
 
-/// Seconds after which a refused caller may try again.
-const RETRY_AFTER: u32 = 10;
-
 /// A leg of a conversation.
 pub type Place = (ConversationId, LegId);
-
-/// What came of something on a leg.
-#[derive(Debug)]
-pub enum Told {
-    /// The core wants to know, and when it happened.
-    Event(Duration, LegEvent),
-    /// The dialog may now be stored.
-    Dialog(String),
-    /// For the timeline only.
-    Note(Duration, Line),
-    /// All state of the leg is gone.
-    Gone,
-}
 
 /// One leg as the switchboard knows it.
 #[derive(Default)]
@@ -72,39 +53,12 @@ pub struct Switchboard {
     advertise: Option<IpAddr>,
 }
 
-/// The bounded queue to signalling, with what it could not take yet.
-struct Orders {
-    sender: mpsc::Sender<Order>,
-    waiting: VecDeque<Order>,
-}
-
-impl Orders {
-    fn send(&mut self, order: Order) {
-        self.waiting.push_back(order);
-        self.push();
-    }
-
-    /// Sends what waits, as far as there is room. Nothing is dropped: what is
-    /// here is bounded by the legs, each of which has a few orders at most.
-    fn push(&mut self) {
-        while let Some(order) = self.waiting.pop_front() {
-            if let Err(refused) = self.sender.try_send(order) {
-                self.waiting.push_front(refused.into_inner());
-                return;
-            }
-        }
-    }
-}
-
 impl Switchboard {
     /// Connects media and signalling.
     pub fn new(media: Media, orders: mpsc::Sender<Order>, advertise: Option<IpAddr>) -> Self {
         Self {
             media,
-            orders: Orders {
-                sender: orders,
-                waiting: VecDeque::new(),
-            },
+            orders: Orders::new(orders),
             legs: HashMap::new(),
             by_key: HashMap::new(),
             by_slot: HashMap::new(),
@@ -130,7 +84,7 @@ impl Switchboard {
 
     /// Refuses a call that gets no leg.
     pub fn turn_away(&mut self, key: CallKey, cause: Cause) {
-        self.orders.send(reject(key, cause));
+        self.orders.reject(key, cause);
     }
 
     /// No leg is left.
@@ -167,7 +121,7 @@ impl Switchboard {
     /// Sends BYE in a dialog that a crash left behind.
     pub fn abandon(&mut self, place: Place, dialog: Box<StoredDialog>) {
         let token = self.token(place);
-        self.orders.send(Order::Abandon { token, dialog });
+        self.orders.abandon(token, dialog);
     }
 
     /// Seats a leg whose key signalling will choose.
@@ -205,7 +159,7 @@ impl Switchboard {
         leg.key = Some(key);
         self.by_key.insert(key, place);
         if leg.doomed {
-            self.orders.send(hangup(key));
+            self.orders.hang_up(key);
         }
     }
 
@@ -300,27 +254,25 @@ impl Switchboard {
         let Some(offer) = offer else {
             leg.offered = true;
             let sdp = session.offer();
-            self.answer_reinvite(key, ReinviteAnswer::Accept(sdp));
+            self.orders
+                .answer_reinvite(key, ReinviteAnswer::Accept(sdp));
             return None;
         };
         let (sdp, agreed) = match session.answer(&offer) {
             Ok(answer) => answer,
             Err(fault) => {
                 // The session stays as it was (RFC 3261 §14.2).
-                self.answer_reinvite(key, ReinviteAnswer::Refuse(fault.status()));
+                self.orders
+                    .answer_reinvite(key, ReinviteAnswer::Refuse(fault.status()));
                 return None;
             }
         };
         let held = !agreed.direction.sends();
         let changed = std::mem::replace(&mut leg.held, held) != held;
         self.stream(place, &agreed);
-        self.answer_reinvite(key, ReinviteAnswer::Accept(sdp));
-        changed.then_some(LegEvent::Held(held))
-    }
-
-    fn answer_reinvite(&mut self, key: CallKey, answer: ReinviteAnswer) {
         self.orders
-            .send(Order::Command(SipCommand::AnswerReinvite { key, answer }));
+            .answer_reinvite(key, ReinviteAnswer::Accept(sdp));
+        changed.then_some(LegEvent::Held(held))
     }
 
     /// Carries out what the core ordered. What becomes known at once is given back.
@@ -364,12 +316,7 @@ impl Switchboard {
 
     fn ring(&mut self, place: Place) {
         if let Some(key) = self.legs.get(&place).and_then(|leg| leg.key) {
-            self.orders.send(Order::Command(SipCommand::Ring {
-                key,
-                status: StatusCode::RINGING,
-                sdp: None,
-                headers: Vec::new(),
-            }));
+            self.orders.ring(key);
         }
     }
 
@@ -402,11 +349,7 @@ impl Switchboard {
         }
         self.order(place, MediaOrder::Answered);
         self.record(place);
-        self.orders.send(Order::Command(SipCommand::Accept {
-            key,
-            sdp,
-            headers: Vec::new(),
-        }));
+        self.orders.accept(key, sdp);
         Ok(())
     }
 
@@ -443,7 +386,7 @@ impl Switchboard {
 
     fn refuse(&mut self, place: Place, cause: Cause) {
         if let Some(key) = self.legs.get(&place).and_then(|leg| leg.key) {
-            self.orders.send(reject(key, cause));
+            self.orders.reject(key, cause);
         }
     }
 
@@ -453,7 +396,7 @@ impl Switchboard {
             return;
         };
         match leg.key {
-            Some(key) => self.orders.send(hangup(key)),
+            Some(key) => self.orders.hang_up(key),
             None => leg.doomed = true,
         }
     }
@@ -464,7 +407,7 @@ impl Switchboard {
         let session = self.legs.get_mut(&place).and_then(|leg| leg.sdp.as_mut());
         invite.offer = session.ok_or(Cause::InternalError)?.offer();
         let token = self.token(place);
-        self.orders.send(Order::Place { token, invite });
+        self.orders.place(token, invite);
         Ok(())
     }
 
@@ -509,102 +452,6 @@ impl Switchboard {
     }
 }
 
-/// What a report means, in the core's words and for the timeline.
-fn reported(report: &Report, mut tell: impl FnMut(Told)) {
-    let at = report.at;
-    let mut heard = |event| tell(Told::Event(at, event));
-    match &report.kind {
-        ReportKind::Ear(event) => {
-            let at = at.saturating_sub(samples(
-                report.sample.saturating_sub(translate::began(event)),
-            ));
-            if let Some(event) = translate::heard(&event.kind) {
-                tell(Told::Event(at, event));
-            }
-        }
-        ReportKind::BargeIn { turn, start, .. } => {
-            let at = at.saturating_sub(samples(report.sample.saturating_sub(*start)));
-            tell(Told::Event(at, LegEvent::BargeIn { turn: Turn(*turn) }));
-        }
-        ReportKind::Turn { turn } => heard(LegEvent::Turn { turn: Turn(*turn) }),
-        ReportKind::Digit(Key::Masked) => heard(LegEvent::Digit(Digit::Masked)),
-        ReportKind::Digit(Key::Key(ascii)) => {
-            if let Some(digit) = translate::key(*ascii) {
-                heard(LegEvent::Digit(digit));
-            }
-        }
-        ReportKind::Played {
-            play,
-            sent_samples,
-            finished,
-            cut,
-            ..
-        } => {
-            let sent_ms = samples(*sent_samples)
-                .as_millis()
-                .try_into()
-                .unwrap_or(u32::MAX);
-            heard(LegEvent::Played {
-                play: *play,
-                sent_ms,
-                finished: *finished,
-            });
-            if let Some(cut) = cut {
-                tell(Told::Note(at, cut_line(cut)));
-            }
-        }
-        ReportKind::Stale { turn } => heard(LegEvent::Stale { turn: Turn(*turn) }),
-        ReportKind::MediaLost { ms } => heard(LegEvent::MediaLost { ms: *ms }),
-        ReportKind::EventsLost {
-            count,
-            speaking,
-            turn,
-        } => {
-            heard(LegEvent::Turn { turn: Turn(*turn) });
-            heard(LegEvent::EventsLost {
-                count: *count,
-                speaking: *speaking,
-            });
-        }
-        ReportKind::Latched(from) => {
-            tell(Told::Note(at, Line::media("rtp_from", from.to_string())))
-        }
-        ReportKind::Closed(summary) => {
-            tell(Told::Note(
-                at,
-                Line::media("media_closed", summary_text(summary)),
-            ));
-        }
-    }
-}
-
-/// How quickly a prompt gave way, in our packets and in time at our socket.
-fn cut_line(cut: &media::Cut) -> Line {
-    let (packets, ms) = (cut.packets, cut.took.as_millis());
-    Line::media(
-        "prompt_stopped",
-        format!("{packets} packets, {ms} ms after the first speech packet"),
-    )
-}
-
-fn summary_text(summary: &media::Summary) -> String {
-    format!(
-        "received {} lost {} late {} concealed {} ms, sent {}, jitter {} us, foreign {}",
-        summary.received,
-        summary.lost,
-        summary.late,
-        summary.concealed_ms,
-        summary.sent,
-        summary.jitter_us,
-        summary.foreign
-    )
-}
-
-/// Samples at 8 kHz as time.
-fn samples(count: u64) -> Duration {
-    Duration::from_micros(count.saturating_mul(125))
-}
-
 /// Legs of a conversation at most.
 const LEGS_MAX: u8 = 4;
 /// Packet length we like (RFC 3551 §4.2).
@@ -634,30 +481,6 @@ fn local_media(conversation: ConversationId, address: IpAddr, port: u16) -> Loca
 
 /// Test frequency of ITU-T O.6, kept off a submultiple of the sampling rate.
 const TEST_TONE_HZ: u16 = 1004;
-
-fn reject(key: CallKey, cause: Cause) -> Order {
-    let status = translate::refusal(cause);
-    let retry_after = (status == StatusCode::SERVICE_UNAVAILABLE).then_some(RETRY_AFTER);
-    Order::Command(SipCommand::Reject {
-        key,
-        status,
-        phrase: None,
-        retry_after,
-        headers: Vec::new(),
-    })
-}
-
-/// Normal call clearing (ITU-T Q.850 cause 16).
-fn hangup(key: CallKey) -> Order {
-    let reason = HangupReason {
-        cause: Some(16),
-        text: "Normal call clearing".to_owned(),
-    };
-    Order::Command(SipCommand::Hangup {
-        key,
-        reason: Some(reason),
-    })
-}
 
 fn key_of(event: &SipEvent) -> Option<CallKey> {
     match event {

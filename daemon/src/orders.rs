@@ -1,0 +1,112 @@
+//! The bounded queue to signalling, and the orders that go into it.
+
+use std::collections::VecDeque;
+
+use offhook_core::input::Cause;
+use offhook_sip::{
+    CallKey, Command, HangupReason, Invite, ReinviteAnswer, StatusCode, StoredDialog,
+};
+use tokio::sync::mpsc;
+
+use crate::signalling::Order;
+use crate::translate;
+
+/// Seconds after which a refused caller may try again.
+const RETRY_AFTER: u32 = 10;
+/// Normal call clearing (ITU-T Q.850).
+const NORMAL_CLEARING: u8 = 16;
+
+/// The queue, with what it could not take yet.
+pub struct Orders {
+    sender: mpsc::Sender<Order>,
+    waiting: VecDeque<Order>,
+}
+
+impl Orders {
+    /// Orders go there.
+    pub fn new(sender: mpsc::Sender<Order>) -> Self {
+        Self {
+            sender,
+            waiting: VecDeque::new(),
+        }
+    }
+
+    /// Sends what waits, as far as there is room. Nothing is dropped: what
+    /// waits is bounded by the legs, each of which has a few orders at most.
+    pub fn push(&mut self) {
+        while let Some(order) = self.waiting.pop_front() {
+            if let Err(refused) = self.sender.try_send(order) {
+                self.waiting.push_front(refused.into_inner());
+                return;
+            }
+        }
+    }
+
+    /// 180 to an incoming call.
+    pub fn ring(&mut self, key: CallKey) {
+        let (status, headers) = (StatusCode::RINGING, Vec::new());
+        self.command(Command::Ring {
+            key,
+            status,
+            sdp: None,
+            headers,
+        });
+    }
+
+    /// 200 to an incoming call.
+    pub fn accept(&mut self, key: CallKey, sdp: Vec<u8>) {
+        self.command(Command::Accept {
+            key,
+            sdp,
+            headers: Vec::new(),
+        });
+    }
+
+    /// Refuses an incoming call with the status that tells why.
+    pub fn reject(&mut self, key: CallKey, cause: Cause) {
+        let status = translate::refusal(cause);
+        let retry_after = (status == StatusCode::SERVICE_UNAVAILABLE).then_some(RETRY_AFTER);
+        let (phrase, headers) = (None, Vec::new());
+        self.command(Command::Reject {
+            key,
+            status,
+            phrase,
+            retry_after,
+            headers,
+        });
+    }
+
+    /// Ends a call in whatever state it is.
+    pub fn hang_up(&mut self, key: CallKey) {
+        let text = "Normal call clearing".to_owned();
+        let reason = Some(HangupReason {
+            cause: Some(NORMAL_CLEARING),
+            text,
+        });
+        self.command(Command::Hangup { key, reason });
+    }
+
+    /// Answers the peer's re-INVITE.
+    pub fn answer_reinvite(&mut self, key: CallKey, answer: ReinviteAnswer) {
+        self.command(Command::AnswerReinvite { key, answer });
+    }
+
+    /// Places a call; its key comes back with the token.
+    pub fn place(&mut self, token: u64, invite: Box<Invite>) {
+        self.send(Order::Place { token, invite });
+    }
+
+    /// BYE in a dialog that a crash left behind; its key comes back with the token.
+    pub fn abandon(&mut self, token: u64, dialog: Box<StoredDialog>) {
+        self.send(Order::Abandon { token, dialog });
+    }
+
+    fn command(&mut self, command: Command) {
+        self.send(Order::Command(command));
+    }
+
+    fn send(&mut self, order: Order) {
+        self.waiting.push_back(order);
+        self.push();
+    }
+}

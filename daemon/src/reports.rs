@@ -1,0 +1,121 @@
+//! What a media thread reports, as the core's words and lines of the timeline.
+//!
+//! No state: called by the switchboard for each report.
+
+use std::time::Duration;
+
+use offhook_core::input::Digit;
+use offhook_core::{LegEvent, Turn};
+
+use crate::media::{Cut, Digit as Key, Report, ReportKind, Summary};
+use crate::timeline::Line;
+use crate::translate;
+
+/// What came of something on a leg.
+#[derive(Debug)]
+pub enum Told {
+    /// The core wants to know, and when it happened.
+    Event(Duration, LegEvent),
+    /// The dialog may now be stored.
+    Dialog(String),
+    /// For the timeline only.
+    Note(Duration, Line),
+    /// All state of the leg is gone.
+    Gone,
+}
+
+/// What a report means, in the core's words and for the timeline.
+pub fn reported(report: &Report, mut tell: impl FnMut(Told)) {
+    let at = report.at;
+    let mut heard = |event| tell(Told::Event(at, event));
+    match &report.kind {
+        ReportKind::Ear(event) => {
+            let at = at.saturating_sub(samples(
+                report.sample.saturating_sub(translate::began(event)),
+            ));
+            if let Some(event) = translate::heard(&event.kind) {
+                tell(Told::Event(at, event));
+            }
+        }
+        ReportKind::BargeIn { turn, start, .. } => {
+            let at = at.saturating_sub(samples(report.sample.saturating_sub(*start)));
+            tell(Told::Event(at, LegEvent::BargeIn { turn: Turn(*turn) }));
+        }
+        ReportKind::Turn { turn } => heard(LegEvent::Turn { turn: Turn(*turn) }),
+        ReportKind::Digit(Key::Masked) => heard(LegEvent::Digit(Digit::Masked)),
+        ReportKind::Digit(Key::Key(ascii)) => {
+            if let Some(digit) = translate::key(*ascii) {
+                heard(LegEvent::Digit(digit));
+            }
+        }
+        ReportKind::Played {
+            play,
+            sent_samples,
+            finished,
+            cut,
+            ..
+        } => {
+            let sent_ms = samples(*sent_samples)
+                .as_millis()
+                .try_into()
+                .unwrap_or(u32::MAX);
+            heard(LegEvent::Played {
+                play: *play,
+                sent_ms,
+                finished: *finished,
+            });
+            if let Some(cut) = cut {
+                tell(Told::Note(at, cut_line(cut)));
+            }
+        }
+        ReportKind::Stale { turn } => heard(LegEvent::Stale { turn: Turn(*turn) }),
+        ReportKind::MediaLost { ms } => heard(LegEvent::MediaLost { ms: *ms }),
+        ReportKind::EventsLost {
+            count,
+            speaking,
+            turn,
+        } => {
+            heard(LegEvent::Turn { turn: Turn(*turn) });
+            heard(LegEvent::EventsLost {
+                count: *count,
+                speaking: *speaking,
+            });
+        }
+        ReportKind::Latched(from) => {
+            tell(Told::Note(at, Line::media("rtp_from", from.to_string())))
+        }
+        ReportKind::Closed(summary) => {
+            tell(Told::Note(
+                at,
+                Line::media("media_closed", summary_text(summary)),
+            ));
+        }
+    }
+}
+
+/// How quickly a prompt gave way, in our packets and in time at our socket.
+fn cut_line(cut: &Cut) -> Line {
+    let (packets, ms) = (cut.packets, cut.took.as_millis());
+    Line::media(
+        "prompt_stopped",
+        format!("{packets} packets, {ms} ms after the first speech packet"),
+    )
+}
+
+fn summary_text(summary: &Summary) -> String {
+    format!(
+        "received {} lost {} late {} concealed {} ms, sent {}, jitter {} us, foreign {}",
+        summary.received,
+        summary.lost,
+        summary.late,
+        summary.concealed_ms,
+        summary.sent,
+        summary.jitter_us,
+        summary.foreign
+    )
+}
+
+/// Samples at 8 kHz as time.
+fn samples(count: u64) -> Duration {
+    Duration::from_micros(count.saturating_mul(125))
+}

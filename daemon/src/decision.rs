@@ -245,6 +245,12 @@ impl Decision {
         if self.board.has_leg(conversation) {
             return;
         }
+        // Of a call that we refused signalling says no more than this; the
+        // core's own reason stands.
+        if self.calls.get(&conversation).is_some_and(|call| !call.over) {
+            let ended = LegEvent::Ended(Cause::NearHangup);
+            self.feed(conversation, clock::now(), Event::Leg(leg, ended));
+        }
         let Some(mut call) = self.calls.remove(&conversation) else {
             return;
         };

@@ -311,7 +311,7 @@ mod tests {
         let rows = [
             (
                 "policy = \"defalt\"",
-                "1:10: policy: no policy `defalt` ships, expected `default`; did you mean `default`?",
+                "1:10: policy: no policy `defalt` ships, expected one of `default`, `demo`; did you mean `default`?",
             ),
             (
                 "policy = \"./gone.toml\"",
@@ -364,6 +364,10 @@ mod tests {
             (
                 "[media]\nmax_calls = 0",
                 "2:13: media.max_calls: must be from 1 to 20000, is 0",
+            ),
+            (
+                "[media]\nthreads = 1\nmax_calls = 4097",
+                "3:13: media.max_calls: with threads = 1 it can be 4096 at most: write threads = 2, or max_calls = 4096",
             ),
             (
                 "[media]\nthreads = 65",

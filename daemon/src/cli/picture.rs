@@ -13,7 +13,7 @@ use crate::wav;
 const WIDTH: f64 = 1480.0;
 const LEFT: f64 = 118.0;
 const RIGHT: f64 = 26.0;
-const HEADER: f64 = 92.0;
+const HEADER: f64 = 104.0;
 const TRACK: f64 = 104.0;
 const BAR: f64 = 12.0;
 const ROW: f64 = 17.0;
@@ -21,6 +21,8 @@ const ROW: f64 = 17.0;
 const ROWS_MAX: usize = 7;
 /// Width of a letter of 11 px sans-serif, generously.
 const LETTER: f64 = 6.3;
+/// Half the width of a barge-in's label.
+const MARK_HALF: f64 = 56.0;
 const LABEL_LETTERS: usize = 34;
 
 const THEY: &str = "#1b6e8a";
@@ -82,9 +84,12 @@ fn draw(detail: &CallDetail, sound: Option<&Sound>) -> String {
     let ends_ms = sound
         .map_or(0.0, Sound::ends_ms)
         .max(float(last.unwrap_or(0)));
+    let heard_ms = sound.map_or(ends_ms, Sound::ends_ms);
     let mut page = Page {
         body: String::new(),
+        grid: String::new(),
         span_ms: (ends_ms * 1.02).max(1000.0),
+        heard_ms,
         y: HEADER,
     };
     let lines = &detail.timeline;
@@ -107,7 +112,8 @@ fn draw(detail: &CallDetail, sound: Option<&Sound>) -> String {
         (Lane::Decision, "decision"),
         (Lane::Action, "action"),
     ] {
-        page.lane(name, lines.iter().filter(|entry| entry.lane == lane));
+        let shown = |entry: &&TimelineEntry| entry.lane == lane && entry.event != "speech_pause";
+        page.lane(name, lines.iter().filter(shown));
     }
     page.marks(lines);
     page.axis();
@@ -131,7 +137,11 @@ fn spans(lines: &[TimelineEntry], begin: &[&str], end: &[&str]) -> Vec<(f64, Opt
 /// A picture in the making: what is drawn so far, and how far down.
 struct Page {
     body: String,
+    /// Drawn first: it lies behind everything.
+    grid: String,
     span_ms: f64,
+    /// What is still open at the end ends here.
+    heard_ms: f64,
     y: f64,
 }
 
@@ -189,7 +199,7 @@ impl Page {
         let y = self.y + 2.0;
         self.name(name, y + BAR - 2.0);
         for (from, to) in spans {
-            let (left, right) = (self.x(*from), self.x(to.unwrap_or(self.span_ms)));
+            let (left, right) = (self.x(*from), self.x(to.unwrap_or(self.heard_ms)));
             draw!(
                 self,
                 r#"<rect x="{left:.1}" y="{y:.1}" width="{:.1}" height="{BAR}" rx="3" fill="{colour}" class="bar"/>"#,
@@ -241,15 +251,31 @@ impl Page {
 
     /// Barge-ins go through everything: that is what the picture is about.
     fn marks(&mut self, lines: &[TimelineEntry]) {
-        for entry in lines.iter().filter(|entry| entry.event == "barge_in") {
+        let mut labelled_to = 0.0;
+        for (index, entry) in lines.iter().enumerate() {
+            if entry.event != "barge_in" {
+                continue;
+            }
             let x = self.x(float(entry.ms));
             let bottom = self.y - 8.0;
             draw!(
                 self,
-                r#"<path d="M{x:.1} {:.1}V{bottom:.1}" stroke="{STOP}" stroke-width="1.6" stroke-dasharray="6 3" class="barge_in"/><text x="{x:.1}" y="{:.1}" fill="{STOP}" text-anchor="middle" class="strong">barge_in {} ms</text>"#,
-                HEADER - 8.0,
-                HEADER - 13.0,
-                entry.ms
+                r#"<path d="M{x:.1} {:.1}V{bottom:.1}" stroke="{STOP}" stroke-width="1.6" stroke-dasharray="6 3" class="barge_in"/>"#,
+                HEADER - 6.0
+            );
+            // Marks that stand close together share the first one's label.
+            if x - MARK_HALF < labelled_to {
+                continue;
+            }
+            labelled_to = x + MARK_HALF;
+            let gone = prompt_stopped(&lines[index + 1..]);
+            draw!(
+                self,
+                r#"<text x="{x:.1}" y="{:.1}" fill="{STOP}" text-anchor="middle" class="strong">barge_in {} ms</text><text x="{x:.1}" y="{:.1}" fill="{STOP}" text-anchor="middle">{}</text>"#,
+                HEADER - 23.0,
+                entry.ms,
+                HEADER - 10.0,
+                escape(gone)
             );
         }
     }
@@ -265,9 +291,13 @@ impl Page {
         let mut ms = 0.0;
         while ms <= self.span_ms {
             let x = self.x(ms);
+            let _ = writeln!(
+                self.grid,
+                r#"<path d="M{x:.1} {HEADER}V{y:.1}" class="grid"/>"#
+            );
             draw!(
                 self,
-                r#"<path d="M{x:.1} {HEADER}V{y:.1}" class="grid"/><path d="M{x:.1} {y:.1}v5" stroke="{INK}"/><text x="{x:.1}" y="{:.1}" fill="{INK}" text-anchor="middle">{} s</text>"#,
+                r#"<path d="M{x:.1} {y:.1}v5" stroke="{INK}"/><text x="{x:.1}" y="{:.1}" fill="{INK}" text-anchor="middle">{} s</text>"#,
                 y + 19.0,
                 ms / 1000.0
             );
@@ -277,7 +307,7 @@ impl Page {
     }
 
     fn finish(self, detail: &CallDetail) -> String {
-        let (height, body) = (self.y, self.body);
+        let (height, body) = (self.y, self.grid + &self.body);
         let call = &detail.call;
         let title = format!(
             "{} call {}: {} to {}, {}",
@@ -291,7 +321,7 @@ impl Page {
         let result: Vec<&str> = result.into_iter().flatten().collect();
         format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{height:.0}\" viewBox=\"0 0 {WIDTH} {height:.0}\">\n\
-             <style>text{{font:11px 'DejaVu Sans',Helvetica,Arial,sans-serif}}\
+             <style>text{{font:11px 'DejaVu Sans',Helvetica,Arial,sans-serif;paint-order:stroke;stroke:#fff;stroke-width:3px}}\
              .name{{text-anchor:end;font-weight:bold;fill:{INK}}}.strong{{font-weight:bold}}\
              .title{{font-size:17px;fill:{INK}}}.under{{font-size:12px;fill:#5c6b75}}\
              .wave{{fill:none;stroke-width:1}}.bar{{opacity:.75}}.tick{{opacity:.55}}\
@@ -324,6 +354,14 @@ fn legend() -> String {
         x += 38.0 + float(name.chars().count()) * LETTER;
     }
     text
+}
+
+/// How soon the prompt gave way to this barge-in, if it is known.
+fn prompt_stopped(after: &[TimelineEntry]) -> &str {
+    let mut own = after.iter().take_while(|entry| entry.event != "barge_in");
+    let stopped = own.find(|entry| entry.event == "prompt_stopped");
+    let detail = stopped.map_or("", |entry| entry.detail.as_str());
+    detail.split(" after").next().unwrap_or_default()
 }
 
 /// A second, or as many as leave room between the numbers.

@@ -18,6 +18,9 @@ use crate::store::reader::{Call, Counts, Item, Reader, What};
 use crate::store::{self, Entry, EntryKind};
 use crate::timeline::Line;
 
+/// The event that ends every call.
+const OUTCOME: &str = "outcome";
+
 /// A reader of the store with the eyes of the control socket.
 pub(super) struct Archive {
     reader: Reader,
@@ -161,7 +164,12 @@ fn timeline(call: &Call, items: Vec<Item>) -> Vec<TimelineEntry> {
                 let detail = format!("{id}: {reason}");
                 lines.push(action(committed_ms, "given_up", detail));
             }
-            What::Outcome(outcome) => lines.push(ended(committed_ms, &outcome)),
+            What::Outcome(outcome) => {
+                // The log's own line, where there is one, knows the moment better.
+                let told = lines.iter().rposition(|line| line.event == OUTCOME);
+                let ms = told.map_or(committed_ms, |told| lines.remove(told).ms);
+                lines.push(ended(ms, &outcome));
+            }
             What::Forgotten => lines.push(note(committed_ms, "forgotten")),
             What::Unreadable => lines.push(note(committed_ms, "unreadable")),
             What::Born(_) => {}
@@ -208,7 +216,7 @@ fn ended(ms: u64, outcome: &Outcome) -> TimelineEntry {
             ("authorised".to_owned(), outcome.authorised.into()),
             ("refused".to_owned(), outcome.refused.into()),
         ]),
-        ..action(ms, "outcome", detail)
+        ..action(ms, OUTCOME, detail)
     }
 }
 

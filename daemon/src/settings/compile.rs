@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use offhook_config::{Located, Source, load_partly, one_of};
 
+use crate::media::thread::SLOTS;
+
 use super::books::{Books, Shelf, add_directory, policy_page};
 use super::net::port_range;
 use super::raw::{
@@ -245,15 +247,16 @@ impl<'c> Compiler<'c> {
         if let Some(at) = &raw.threads {
             self.in_range(at, &(1..=MAX_THREADS), "");
         }
+        let threads = match &raw.threads {
+            Some(at) => usize::try_from(*at.get_ref()).unwrap_or(1),
+            None => cores.saturating_sub(1).max(1),
+        };
         Media {
             address: address.or(beside_sip).unwrap_or(IpAddr::from([0, 0, 0, 0])),
             advertise: raw.advertise.as_ref().and_then(|at| self.reachable(at)),
-            max_calls: self.max_calls(raw, &ports),
+            max_calls: self.max_calls(raw, &ports, threads),
             ports,
-            threads: match &raw.threads {
-                Some(at) => usize::try_from(*at.get_ref()).unwrap_or(1),
-                None => cores.saturating_sub(1).max(1),
-            },
+            threads,
             realtime: raw.realtime.unwrap_or(true),
         }
     }
@@ -264,13 +267,21 @@ impl<'c> Compiler<'c> {
             .ok()
     }
 
-    fn max_calls(&mut self, raw: &RawMedia, ports: &RangeInclusive<u16>) -> usize {
+    fn max_calls(&mut self, raw: &RawMedia, ports: &RangeInclusive<u16>, threads: usize) -> usize {
         let room = room(ports);
         let Some(at) = &raw.max_calls else {
             return room.min(usize::try_from(MAX_CALLS_DEFAULT).unwrap_or(room));
         };
         self.in_range(at, &(1..=MAX_CALLS), "");
         let wanted = usize::try_from(*at.get_ref()).unwrap_or(usize::MAX);
+        let slots = threads.saturating_mul(SLOTS);
+        if wanted > slots {
+            let needed = wanted.div_ceil(SLOTS);
+            let reason = format!(
+                "with threads = {threads} it can be {slots} at most: write threads = {needed}, or max_calls = {slots}"
+            );
+            self.fault(at, reason);
+        }
         if wanted > room && (1..=MAX_CALLS).contains(at.get_ref()) {
             let (low, high) = (ports.start(), ports.end());
             let needed = (wanted * PORTS_PER_CALL).saturating_sub(1);

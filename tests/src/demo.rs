@@ -51,7 +51,7 @@ pub fn run() -> Result<(), String> {
 fn talk_over(stage: &Stage) -> Result<(Row, String), String> {
     say("\n(a) A caller talks over the prompt. Watch how soon our prompt stops.");
     let speech = callers::impatient(stage.folder());
-    let id = stage.dial("booking", &speech, "call-a-heard.wav")?;
+    let id = stage.dial(&speech, "call-a-heard.wav", &[])?;
     let detail = stage.finished(&id)?;
     let tape = tape(&detail)?;
     let packets =
@@ -104,8 +104,8 @@ fn booking(stage: &Stage) -> Result<Row, String> {
     say(
         "\n(c) A caller books with the keypad: 1 for Tuesday, 1 for yes. Then 9, to pay, which policy refuses.",
     );
-    let keys = callers::booker(stage.folder());
-    let id = stage.dial("booking", &keys, "call-c-heard.wav")?;
+    let quiet = callers::booker(stage.folder());
+    let id = stage.dial(&quiet, "call-c-heard.wav", &["--dtmf", callers::KEYS])?;
     let detail = stage.finished(&id)?;
     let explained = stage.json(&["explain", &id])?;
     let refused = external(&explained, "refused").ok_or("(c): nothing was refused")?;

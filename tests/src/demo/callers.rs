@@ -3,8 +3,6 @@
 
 use std::path::{Path, PathBuf};
 
-use offhook_dsp::tone::Dtmf;
-
 use crate::process::has;
 use crate::sound::Sound;
 use crate::speech::{recorded, silence, spoken};
@@ -59,25 +57,10 @@ pub(super) fn voicemail(folder: &Path) -> (PathBuf, f64) {
     )
 }
 
-/// Presses 1, 1 and 9 with time to listen between.
+/// Listens only; the keys are pressed by [`KEYS`].
 pub(super) fn booker(folder: &Path) -> PathBuf {
-    let parts = [
-        silence(4000),
-        key(b'1'),
-        silence(5500),
-        key(b'1'),
-        silence(9000),
-        key(b'9'),
-        silence(12_000),
-    ];
-    write(folder, "caller-c.wav", &parts)
+    write(folder, "caller-c.wav", &[silence(28_000)])
 }
 
-/// A key's two tones for 120 ms (ITU-T Q.23), as a telephone without
-/// telephone-events sends them.
-fn key(digit: u8) -> Vec<i16> {
-    let mut tone = Dtmf::new(digit, 120, 0, -12.0).expect("a key");
-    let mut samples = vec![0; 120 * 8];
-    tone.fill(&mut samples);
-    samples
-}
+/// 1 for Tuesday, 1 for yes, 9 to pay: which key at which second.
+pub(super) const KEYS: &str = "1@4,1@10,9@20";

@@ -115,25 +115,17 @@ impl Stage {
         serde_json::from_str(&ran.out).map_err(|_| complaint())
     }
 
-    /// Calls a user of the daemon with a recording; the id of the call once it is over.
+    /// Calls the booking line with a recording; the id of the call once it is over.
     ///
     /// # Errors
     /// The call fails.
-    pub(super) fn dial(&self, user: &str, speech: &Path, heard: &str) -> Result<String, String> {
+    pub(super) fn dial(&self, speech: &Path, heard: &str, more: &[&str]) -> Result<String, String> {
         let before = self.calls()?;
-        let (uri, heard) = (
-            format!("sip:{user}@127.0.0.1:{}", self.sip),
-            self.folder.join(heard),
-        );
-        let arguments = [
-            "dial",
-            &uri,
-            "--play",
-            &path(speech),
-            "--record",
-            &path(&heard),
-        ];
-        let ran = ask(&self.socket(), &arguments);
+        let uri = format!("sip:booking@127.0.0.1:{}", self.sip);
+        let heard = path(&self.folder.join(heard));
+        let speech = path(speech);
+        let arguments = ["dial", &uri, "--play", &speech, "--record", &heard];
+        let ran = ask(&self.socket(), &[&arguments, more].concat());
         if ran.code != 0 {
             return Err(format!("offhook dial {uri}: {}{}", ran.out, ran.err));
         }

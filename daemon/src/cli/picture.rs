@@ -87,7 +87,8 @@ fn draw(detail: &CallDetail, sound: Option<&Sound>) -> String {
     let heard_ms = sound.map_or(ends_ms, Sound::ends_ms);
     let mut page = Page {
         body: String::new(),
-        grid: String::new(),
+        under: String::new(),
+        over: String::new(),
         span_ms: (ends_ms * 1.02).max(1000.0),
         heard_ms,
         y: HEADER,
@@ -137,8 +138,10 @@ fn spans(lines: &[TimelineEntry], begin: &[&str], end: &[&str]) -> Vec<(f64, Opt
 /// A picture in the making: what is drawn so far, and how far down.
 struct Page {
     body: String,
-    /// Drawn first: it lies behind everything.
-    grid: String,
+    /// Grid and ticks: they lie behind everything.
+    under: String,
+    /// Labels: they lie on everything.
+    over: String,
     span_ms: f64,
     /// What is still open at the end ends here.
     heard_ms: f64,
@@ -233,10 +236,14 @@ impl Page {
             let y = top + 12.0 + float(row) * ROW;
             let anchor = if flipped { "end" } else { "start" };
             let at = if flipped { x - 4.0 } else { x + 4.0 };
-            draw!(
-                self,
-                r#"<path d="M{x:.1} {top:.1}V{:.1}" stroke="{colour}" class="tick"/><text x="{at:.1}" y="{y:.1}" fill="{colour}" text-anchor="{anchor}">{}</text>"#,
-                y + 1.0,
+            let _ = writeln!(
+                self.under,
+                r#"<path d="M{x:.1} {top:.1}V{:.1}" stroke="{colour}" class="tick"/>"#,
+                y + 1.0
+            );
+            let _ = writeln!(
+                self.over,
+                r#"<text x="{at:.1}" y="{y:.1}" fill="{colour}" text-anchor="{anchor}">{}</text>"#,
                 escape(&text)
             );
         }
@@ -292,7 +299,7 @@ impl Page {
         while ms <= self.span_ms {
             let x = self.x(ms);
             let _ = writeln!(
-                self.grid,
+                self.under,
                 r#"<path d="M{x:.1} {HEADER}V{y:.1}" class="grid"/>"#
             );
             draw!(
@@ -307,7 +314,7 @@ impl Page {
     }
 
     fn finish(self, detail: &CallDetail) -> String {
-        let (height, body) = (self.y, self.grid + &self.body);
+        let (height, body) = (self.y, self.under + &self.body + &self.over);
         let call = &detail.call;
         let title = format!(
             "{} call {}: {} to {}, {}",

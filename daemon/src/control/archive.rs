@@ -164,19 +164,32 @@ fn timeline(call: &Call, items: Vec<Item>) -> Vec<TimelineEntry> {
                 let detail = format!("{id}: {reason}");
                 lines.push(action(committed_ms, "given_up", detail));
             }
-            What::Outcome(outcome) => {
-                // The log's own line, where there is one, knows the moment better.
-                let told = lines.iter().rposition(|line| line.event == OUTCOME);
-                let ms = told.map_or(committed_ms, |told| lines.remove(told).ms);
-                lines.push(ended(ms, &outcome));
-            }
+            What::Outcome(outcome) => lines.push(ended(committed_ms, &outcome)),
             What::Forgotten => lines.push(note(committed_ms, "forgotten")),
             What::Unreadable => lines.push(note(committed_ms, "unreadable")),
             What::Born(_) => {}
         }
     }
     lines.sort_by_key(|line| line.ms);
+    say_outcome_once(&mut lines);
     lines
+}
+
+/// The log's own line, where there is one, knows the moment better; the row
+/// knows the figures.
+fn say_outcome_once(lines: &mut Vec<TimelineEntry>) {
+    let outcome = |line: &TimelineEntry| line.event == OUTCOME;
+    let row = lines
+        .iter()
+        .position(|line| outcome(line) && !line.data.is_empty());
+    let log = lines
+        .iter()
+        .position(|line| outcome(line) && line.data.is_empty());
+    if let (Some(row), Some(log)) = (row, log) {
+        let data = std::mem::take(&mut lines[row].data);
+        lines[log].data = data;
+        lines.remove(row);
+    }
 }
 
 fn entry(entry: &Entry, born: Duration) -> Option<TimelineEntry> {
@@ -281,6 +294,12 @@ mod tests {
         Entry::new(n, at, at, EntryKind::Input, event).unwrap()
     }
 
+    fn said_outcome(n: u32, at_ms: u64) -> Entry {
+        let at = BORN + Duration::from_millis(at_ms);
+        let line = serde_json::json!({"lane": "action", "event": "outcome", "detail": "abandoned"});
+        Entry::new(n, at, at, EntryKind::Note, &line).unwrap()
+    }
+
     /// A store with one call that was interrupted once and is over.
     fn store_with_a_call(path: &Path, id: ConversationId) {
         let (store, _) = Store::open(path, &Options::default(), |_| {}).unwrap();
@@ -303,6 +322,7 @@ mod tests {
                     log(1, 1_500, &leg(LegEvent::BargeIn { turn: Turn(1) })),
                     log(2, 1_400, &leg(LegEvent::SpeechStart)),
                     log(3, 1_600, &Event::Wake),
+                    said_outcome(4, 2_000),
                 ],
             },
             Write::Outcome(Box::new(Ended {
@@ -355,7 +375,8 @@ mod tests {
                 (1_500, "barge_in")
             ]
         );
-        assert_eq!(lines[3].1, "outcome");
+        assert_eq!(lines[3], (2_000, "outcome"), "said once, at its time");
+        assert_eq!(detail.timeline[3].data["barge_ins"], 1);
         assert_eq!(lines.len(), 4, "a wakeup is not shown");
         assert_eq!(archive.rows(&Live::default(), 10).unwrap().len(), 1);
         let unknown = archive.detail(ConversationId(1), &Live::default(), None);

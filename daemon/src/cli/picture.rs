@@ -105,8 +105,7 @@ fn draw(detail: &CallDetail, sound: Option<&Sound>) -> String {
     if let Some(sound) = sound {
         page.track("said", WE, &sound.said, sound);
     }
-    let prompts = spans(lines, &["play", "resume"], &["played", "cut", "stale"]);
-    page.bars("prompt", WE, &prompts);
+    page.bars("prompt", WE, &prompts(lines));
     for (lane, name) in [
         (Lane::Signalling, "signalling"),
         (Lane::Perception, "perception"),
@@ -131,6 +130,27 @@ fn spans(lines: &[TimelineEntry], begin: &[&str], end: &[&str]) -> Vec<(f64, Opt
             None if begin.contains(&entry.event.as_str()) => found.push((float(entry.ms), None)),
             Some(_) | None => {}
         }
+    }
+    found
+}
+
+/// From the order to play a prompt to its end. The next one may be ordered
+/// before the last one is reported over, so they are told apart by number.
+fn prompts(lines: &[TimelineEntry]) -> Vec<(f64, Option<f64>)> {
+    let number = |entry: &TimelineEntry| {
+        let rest = entry.detail.strip_prefix("prompt ")?;
+        let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+        digits.parse::<u32>().ok()
+    };
+    let over = |entry: &TimelineEntry| matches!(entry.event.as_str(), "played" | "cut");
+    let mut found = Vec::new();
+    for (index, entry) in lines.iter().enumerate() {
+        if !matches!(entry.event.as_str(), "play" | "resume") {
+            continue;
+        }
+        let mut later = lines[index..].iter();
+        let end = later.find(|later| over(later) && number(later) == number(entry));
+        found.push((float(entry.ms), end.map(|end| float(end.ms))));
     }
     found
 }
@@ -527,6 +547,19 @@ mod tests {
         ];
         let found = spans(&lines, &["speech_start"], &["speech_end"]);
         assert_eq!(found, [(2.0, Some(5.0)), (7.0, None)]);
+    }
+
+    #[test]
+    fn a_prompt_ends_with_its_own_number_even_after_the_next_was_ordered() {
+        let lines = [
+            entry(1, Lane::Action, "play", "prompt 1: hello, offer"),
+            entry(5, Lane::Action, "play", "prompt 2: message"),
+            entry(6, Lane::Action, "cut", "prompt 1 after 5 ms"),
+            entry(9, Lane::Action, "played", "prompt 2 after 4 ms"),
+            entry(12, Lane::Action, "resume", "prompt 3"),
+        ];
+        let found = prompts(&lines);
+        assert_eq!(found, [(1.0, Some(6.0)), (5.0, Some(9.0)), (12.0, None)]);
     }
 
     #[test]

@@ -203,7 +203,8 @@ impl<I: Inbox> Signalling<I> {
                 .await;
                 Command::Invite(invite)
             }
-            Order::Abandon { token, dialog } => {
+            Order::Abandon { token, mut dialog } => {
+                self.adopt(&mut dialog.flow);
                 let key = self.endpoint.next_key();
                 self.deliver(Notice::Placed { token, key }).await;
                 Command::AbandonedBye { key, dialog }
@@ -236,6 +237,22 @@ impl<I: Inbox> Signalling<I> {
                     return;
                 }
             }
+        }
+    }
+
+    /// A dialog of an earlier start may be of a socket that is no more: then
+    /// the first of its kind speaks for it.
+    fn adopt(&self, flow: &mut Flow) {
+        if !self
+            .sockets
+            .iter()
+            .any(|listener| listener.local == flow.local)
+            && let Some(ours) = self
+                .sockets
+                .iter()
+                .find(|listener| listener.local.is_ipv4() == flow.remote.is_ipv4())
+        {
+            flow.local = ours.local;
         }
     }
 

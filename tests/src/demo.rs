@@ -218,6 +218,9 @@ fn reasons(decision: &Value) -> String {
     let rules = decision["rules"].as_array().unwrap_or(&empty).iter();
     let named = rules.map(|rule| match rule["why"].as_str() {
         Some(why) => format!("{} ({why})", text(rule, "id")),
+        None if rule["id"] == "role.authority" => {
+            "role.authority (this role may not do it)".to_owned()
+        }
         None => text(rule, "id").to_owned(),
     });
     named.collect::<Vec<_>>().join(", ")
@@ -269,9 +272,7 @@ fn require(row: &Row, call: &str, wanted: &[&str]) -> Result<(), String> {
 }
 
 fn table(rows: &[Row]) {
-    say(
-        "\ncall  id             events                                    outcome                    ",
-    );
+    say("\ncall  id             events                                    outcome");
     for Row {
         call,
         id,

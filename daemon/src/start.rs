@@ -315,6 +315,8 @@ async fn until_told(mut watchdog: Watchdog) {
         return;
     };
     let mut beat = tokio::time::interval(watchdog.interval());
+    // The first tick is at once, when no thread can have turned yet.
+    beat.tick().await;
     loop {
         tokio::select! {
             _ = terminate.recv() => return,

@@ -424,7 +424,15 @@ impl Agent {
     fn on_ended(&mut self, cause: &EndCause) {
         let cause = translate::ending(cause).name();
         self.tell("ended", cause, json!({"cause": cause}));
-        self.over(Ending::Talked);
+        // A call that we cancelled while it rang ends as well.
+        self.over(match self.phase {
+            Phase::Talking(_) => Ending::Talked,
+            Phase::Waiting(_)
+            | Phase::Ringing { .. }
+            | Phase::AwaitingTheirAnswer { .. }
+            | Phase::Calling { .. }
+            | Phase::Over(_) => Ending::NotAnswered,
+        });
     }
 
     fn on_reinvite(&mut self, key: CallKey, offer: Option<&[u8]>) {

@@ -284,6 +284,8 @@ struct Line {
     heard: Vec<Heard>,
     sent: u32,
     first_speech: Option<u32>,
+    swaps: bool,
+    markless: bool,
 }
 
 /// An RTP packet that came.
@@ -373,6 +375,16 @@ impl Call {
     /// Presses a key (RFC 4733, 100 ms, the end three times).
     pub fn press(&self, key: char) {
         self.line().keys.push_back(key);
+    }
+
+    /// From now on every fifth packet is sent after its successor.
+    pub fn swap_packets(&self) {
+        self.line().swaps = true;
+    }
+
+    /// From now on keys begin without a marker bit, as some senders do.
+    pub fn forget_markers(&self) {
+        self.line().markless = true;
     }
 
     /// Waits until everything is said and pressed.
@@ -494,14 +506,25 @@ fn run_media(socket: &UdpSocket, to: SocketAddr, line: &Mutex<Line>, over: &Atom
         .expect("a socket can be made non-blocking");
     let start = now();
     let mut mouth = Mouth::default();
-    let mut ticks = 0;
+    let (mut ticks, mut late) = (0, None);
     // Relaxed: see the store.
     while !over.load(Ordering::Relaxed) {
         keep_heard(socket, line);
         let due = start + ms(20) * ticks;
         let Some(early) = due.checked_duration_since(now()) else {
-            let packet = mouth.next(&mut line.lock().expect("no owner panics holding it"));
-            let _ = socket.send_to(&packet.bytes(), to);
+            let mut line = line.lock().expect("no owner panics holding it");
+            let packet = mouth.next(&mut line);
+            let kept = line.swaps && ticks % 5 == 0 && late.is_none();
+            drop(line);
+            if kept {
+                late = Some(packet);
+            } else {
+                let after = late.take();
+                for packet in [Some(packet), after].into_iter().flatten() {
+                    // The far port may be closed for a moment.
+                    let _ = socket.send_to(&packet.bytes(), to);
+                }
+            }
             ticks += 1;
             continue;
         };
@@ -562,7 +585,8 @@ impl Mouth {
         if self.key.is_none() {
             line.keys.pop_front();
         }
-        self.packet(KEYS, step == 0, since, key_payload(key, end, samples))
+        let marker = step == 0 && !line.markless;
+        self.packet(KEYS, marker, since, key_payload(key, end, samples))
     }
 
     fn packet(&self, kind: u8, marker: bool, timestamp: u32, payload: Vec<u8>) -> Packet {

@@ -282,6 +282,24 @@ fn sipps_own_key_capture_chooses_a_slot() {
 }
 
 #[test]
+fn a_key_without_a_marker_bit_is_one_key() {
+    let daemon = Scene::default().start();
+    let call = Peer::new().call("booking", daemon.sip());
+    call.forget_markers();
+    let id = the_call(&daemon);
+    wait_event(&daemon, &id, "play", 10);
+    call.press('1');
+    wait_stage(&daemon, &id, "confirm");
+    std::thread::sleep(ms(500));
+    let lines = timeline(&daemon, &id);
+    assert_eq!(
+        lines.iter().filter(|line| line["event"] == "dtmf").count(),
+        1
+    );
+    call.hang_up();
+}
+
+#[test]
 fn a_recording_is_as_long_as_the_call_and_repeats_its_events_offline() {
     let daemon = Scene::default().start();
     let speech = [

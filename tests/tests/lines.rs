@@ -195,6 +195,21 @@ fn a_stranger_cannot_take_over_the_audio() {
 }
 
 #[test]
+fn packets_that_overtake_each_other_are_heard_in_order() {
+    let daemon = Scene::default().start();
+    let call = Peer::new().call("echo", daemon.sip());
+    call.swap_packets();
+    let speech = person("demo-congrats")[..3 * 8000].to_vec();
+    call.say(&speech);
+    call.wait_said();
+    std::thread::sleep(ms(300));
+    let heard = call.heard_samples();
+    let (alike, _) = likeness(&speech[8000..16_000], &heard[8000..], 6000);
+    assert!(alike > 0.95, "the echo is alike by {alike}");
+    call.hang_up();
+}
+
+#[test]
 fn echo_of_a_pure_tone_keeps_its_level() {
     let daemon = Scene::default().start();
     let call = Peer::new().call("echo", daemon.sip());

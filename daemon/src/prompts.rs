@@ -6,7 +6,7 @@ use std::sync::Arc;
 use offhook_core::playbook::Playbook;
 
 use crate::media::{Clip, Script};
-use crate::voice::{self, PromptBank, VoiceError};
+use crate::voice::{PromptBank, VoiceError};
 
 /// The prompts of one playbook, by key.
 #[derive(Clone, Debug, Default)]
@@ -47,7 +47,7 @@ impl Prompts {
                 key: key.clone(),
                 error,
             })?;
-            Ok((key.clone(), Arc::new(playable(clip))))
+            Ok((key.clone(), clip))
         };
         playbook
             .prompts
@@ -77,12 +77,5 @@ impl Prompts {
             .filter_map(|key| self.0.get(key).cloned())
             .collect();
         Arc::new(Script { clips })
-    }
-}
-
-fn playable(clip: voice::Clip) -> Clip {
-    Clip {
-        samples: clip.samples.as_ref().into(),
-        words: clip.words.into(),
     }
 }

@@ -7,6 +7,7 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
@@ -162,6 +163,7 @@ async fn bind(settings: &Settings) -> Result<Vec<(UdpSocket, SocketAddr)>, Start
         let socket = UdpSocket::bind(listen.address)
             .await
             .map_err(failed(listen))?;
+        make_room(&socket);
         let local = socket.local_addr().map_err(failed(listen))?;
         let ip = settings.sip.advertise.unwrap_or(local.ip());
         let ip = if ip.is_unspecified() {
@@ -172,6 +174,25 @@ async fn bind(settings: &Settings) -> Result<Vec<(UdpSocket, SocketAddr)>, Start
         sockets.push((socket, SocketAddr::new(ip, local.port())));
     }
     Ok(sockets)
+}
+
+/// Room for a burst of calls while the task is busy: 4 MiB is about 4,000
+/// INVITEs. More than `net.core.rmem_max` needs a privilege; without it the
+/// system gives what it may.
+fn make_room(socket: &UdpSocket) {
+    let octets: libc::c_int = 4 << 20;
+    for option in [libc::SO_RCVBUF, libc::SO_RCVBUFFORCE] {
+        // SAFETY: a live socket and a pointer to an int of the length given.
+        unsafe {
+            libc::setsockopt(
+                socket.as_raw_fd(),
+                libc::SOL_SOCKET,
+                option,
+                (&raw const octets).cast(),
+                size_of::<libc::c_int>() as libc::socklen_t,
+            )
+        };
+    }
 }
 
 /// The address by which this box reaches the world, for a socket on all of them.

@@ -40,7 +40,7 @@ struct Speaking {
     interruptible: bool,
     clip: usize,
     at: usize,
-    /// Words of the current clip that have begun, and words of all.
+    /// Words of the current clip that were said, and words of all.
     word: usize,
     words: u32,
     sent: u64,
@@ -153,7 +153,7 @@ impl Mouth {
         self.say(ReportKind::Turn { turn });
     }
 
-    /// Goes on with what was cut last, from the last word begun. Without one,
+    /// Goes on with what was cut last, from the last word boundary heard. Without one,
     /// answers at once that nothing was said.
     ///
     /// # Errors
@@ -377,17 +377,14 @@ impl Speaking {
         }
     }
 
-    /// The same from the last word begun.
+    /// The same from the last word boundary that was heard.
     fn again(self, play: u32) -> Self {
-        let word = self.word.saturating_sub(1);
-        let start = self
-            .script
-            .clips
-            .get(self.clip)
-            .and_then(|clip| clip.words.get(word));
+        let clip = self.script.clips.get(self.clip);
+        let last = self.word.checked_sub(1);
+        let boundary = clip.zip(last).and_then(|(clip, last)| clip.words.get(last));
         Self {
-            at: start.map_or(0, |start| (*start as usize).min(self.at)),
-            word,
+            at: boundary.map_or(0, |at| (*at as usize).min(self.at)),
+            word: self.word,
             clip: self.clip,
             resumed: true,
             ..Self::new(self.script, play, self.interruptible)
@@ -405,9 +402,9 @@ impl Speaking {
             let count = rest.len().min(FRAME - filled);
             frame[filled..filled + count].copy_from_slice(&rest[..count]);
             filled += count;
-            let begun = words_begun(clip, self.word, self.at + count);
-            self.words += begun as u32;
-            self.word += begun;
+            let said = words_said(clip, self.word, self.at + count);
+            self.words += said as u32;
+            self.word += said;
             self.at += count;
             if self.at >= clip.samples.len() {
                 (self.clip, self.at, self.word) = (self.clip + 1, 0, 0);
@@ -428,13 +425,10 @@ impl Speaking {
     }
 }
 
-/// Words that begin before `at`, after the first `word` of them.
-fn words_begun(clip: &Clip, word: usize, at: usize) -> usize {
+/// Words that end before `at`, after the first `word` of them.
+fn words_said(clip: &Clip, word: usize, at: usize) -> usize {
     let words = clip.words.get(word..).unwrap_or_default();
-    words
-        .iter()
-        .take_while(|start| (**start as usize) < at)
-        .count()
+    words.iter().take_while(|end| (**end as usize) < at).count()
 }
 
 #[cfg(test)]
@@ -556,14 +550,14 @@ mod tests {
     }
 
     #[test]
-    fn a_prompt_resumes_at_the_last_word_begun() {
+    fn a_prompt_resumes_at_the_last_word_boundary_heard() {
         let mut mouth = Mouth::new(1);
         mouth.play(0, 1, script(500), true).unwrap();
         frames(&mut mouth, 25);
         mouth.stop();
         frames(&mut mouth, 1);
         mouth.resume(1, 2).unwrap();
-        // From 200 ms, where the third word begins, to 500 ms.
+        // From the boundary at 200 ms to the end at 500 ms; two more lie between.
         let said = frames(&mut mouth, 40).iter().filter(|said| **said).count();
         assert_eq!(said, 30);
         let last = reports(&mut mouth).pop().unwrap();
@@ -572,7 +566,7 @@ mod tests {
             ReportKind::Played {
                 play: 2,
                 sent_samples: 2_400,
-                words: 3,
+                words: 2,
                 finished: true,
                 cut: None
             }

@@ -97,7 +97,8 @@ pub struct Stream {
 pub struct Clip {
     /// 8 kHz, 16-bit.
     pub samples: Box<[i16]>,
-    /// Samples at which its words begin, rising; may be empty.
+    /// Samples after the last of each word, rising; may be empty. A prompt that
+    /// was cut goes on at the last of these that was heard.
     pub words: Box<[u32]>,
 }
 
@@ -132,7 +133,7 @@ pub enum Order {
     /// Fade out, and raise the turn. Never stale: silence is right on any turn,
     /// and whoever stops counts on the raise.
     Stop,
-    /// Go on with the prompt that was cut last, from the last word begun.
+    /// Go on with the prompt that was cut last, from the last word boundary heard.
     Resume {
         /// The turn it was decided on.
         turn: u32,
@@ -221,7 +222,7 @@ pub enum ReportKind {
         play: u32,
         /// How much of it was sent.
         sent_samples: u64,
-        /// Words begun.
+        /// Words said whole.
         words: u32,
         /// To its end.
         finished: bool,

@@ -7,32 +7,31 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError};
+use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
-use offhook_core::input::{Cause, Fact, Offered, Originate, UpstreamAnswer};
-use offhook_core::output::{Outcome, Persist};
-use offhook_core::{
-    ActionId, Book, Command, Conversation, ConversationId, Event, Input, LegEvent, LegId, Output,
-    Program, Record, Verdict,
-};
-use offhook_sip::{CallKey, Event as SipEvent, Flow, Incoming};
+use offhook_core::{ConversationId, Event, Input, LegId, Output};
+use offhook_sip::Event as SipEvent;
 
 use crate::bell::Bell;
 use crate::call::Call;
 use crate::clock;
-use crate::control::{Failure, Live, Order, Request, Told as Seen};
+use crate::control::Told as Seen;
 use crate::facts;
 use crate::house::House;
 use crate::keeper::Keeper;
 use crate::leads::Leads;
-use crate::logging::Redacted;
 use crate::reports::Told;
-use crate::signalling::{self, Notice};
-use crate::store::{self, Birth, Commit, Direction, Ended, Store, Write};
+use crate::signalling::Notice;
+use crate::store::{self, Store, Write};
 use crate::switchboard::{Place, Switchboard};
 use crate::timeline::Line;
+use crate::tray::Inbound;
 use crate::watchdog::Pulse;
+
+mod calls;
+mod outputs;
+mod requests;
 
 /// The caller's leg, or the one that we called.
 const FIRST: LegId = LegId(0);
@@ -45,61 +44,6 @@ const IDLE: Duration = Duration::from_millis(500);
 /// Inputs taken from one source before the others get their turn.
 const BATCH: usize = 256;
 
-/// What comes to the decision thread but from the media threads.
-pub enum Inbound {
-    /// From signalling.
-    Notice(Notice),
-    /// From the store.
-    Stored(store::Answer),
-    /// From the forwarder: what the upstream says to a delivered action.
-    Upstream(ActionId, UpstreamAnswer),
-    /// From the command line.
-    Request(Request),
-    /// Take no more calls, end those that there are, and stop.
-    Stop,
-}
-
-/// Puts things into the decision thread's queue and rings.
-#[derive(Clone)]
-pub struct Tray {
-    sender: SyncSender<Inbound>,
-    bell: Bell,
-}
-
-impl Tray {
-    /// The queue's one way in.
-    pub fn new(sender: SyncSender<Inbound>, bell: Bell) -> Self {
-        Self { sender, bell }
-    }
-
-    /// Puts it in, or hands it back when there is no room.
-    pub fn offer(&self, inbound: Inbound) -> Result<(), Inbound> {
-        match self.sender.try_send(inbound) {
-            Ok(()) => {
-                self.bell.ring();
-                Ok(())
-            }
-            Err(TrySendError::Full(back) | TrySendError::Disconnected(back)) => Err(back),
-        }
-    }
-
-    /// Puts it in, waiting for room. For threads that may wait.
-    pub fn put(&self, inbound: Inbound) {
-        if self.sender.send(inbound).is_ok() {
-            self.bell.ring();
-        }
-    }
-}
-
-impl signalling::Inbox for Tray {
-    fn offer(&self, notice: Notice) -> Result<(), Notice> {
-        Tray::offer(self, Inbound::Notice(notice)).map_err(|back| match back {
-            Inbound::Notice(notice) => notice,
-            _ => unreachable!("what comes back is what was offered"),
-        })
-    }
-}
-
 /// The decision thread's state.
 pub struct Decision {
     house: Arc<House>,
@@ -108,6 +52,8 @@ pub struct Decision {
     board: Switchboard,
     keeper: Keeper,
     leads: Leads,
+    /// Actions that the upstream has not acknowledged.
+    backlog: u64,
     calls: BTreeMap<ConversationId, Call>,
     wakeups: BTreeSet<(Duration, ConversationId)>,
     /// Inputs that a command led to, handled before anything else.
@@ -129,6 +75,7 @@ impl Decision {
         board: Switchboard,
         store: Store,
         leads: Leads,
+        backlog: u64,
         pulse: Pulse,
     ) -> Self {
         Self {
@@ -138,6 +85,7 @@ impl Decision {
             board,
             keeper: Keeper::new(store),
             leads,
+            backlog,
             calls: BTreeMap::new(),
             wakeups: BTreeSet::new(),
             at_once: VecDeque::new(),
@@ -186,6 +134,7 @@ impl Decision {
                     self.feed(conversation, clock::now(), Event::Stored { seq, durable });
                 }
                 Inbound::Upstream(action, answer) => {
+                    self.backlog = self.backlog.saturating_sub(1);
                     let event = Event::Upstream { action, answer };
                     self.feed(action.conversation, clock::now(), event);
                 }
@@ -236,137 +185,6 @@ impl Decision {
         }
     }
 
-    /// A leg's dialog is over; with the last one goes the call.
-    fn gone(&mut self, (conversation, leg): Place) {
-        self.keeper.keep(Write::DialogOver {
-            conversation,
-            leg: leg.0,
-        });
-        if self.board.has_leg(conversation) {
-            return;
-        }
-        // Of a call that we refused signalling says no more than this; the
-        // core's own reason stands.
-        if self.calls.get(&conversation).is_some_and(|call| !call.over) {
-            let ended = LegEvent::Ended(Cause::NearHangup);
-            self.feed(conversation, clock::now(), Event::Leg(leg, ended));
-        }
-        let Some(mut call) = self.calls.remove(&conversation) else {
-            return;
-        };
-        let entries = call.take_log();
-        if !entries.is_empty() {
-            self.keeper.keep(Write::Log {
-                conversation,
-                entries,
-            });
-        }
-        self.dirty.remove(&conversation);
-        if let Some(at) = call.wake_at {
-            self.wakeups.remove(&(at, conversation));
-        }
-    }
-
-    /// A call came in: of a trunk of ours, to somewhere, while there is room.
-    fn incoming(&mut self, now: Duration, key: CallKey, flow: Flow, invite: Incoming) {
-        let Some(trunk) = self.house.settings.trunk_of(flow.remote.ip()) else {
-            tracing::warn!(event = "call_refused", reason = "unknown source", peer = %flow.remote);
-            return self.board.turn_away(key, Cause::Forbidden);
-        };
-        let trunk = trunk.name.clone();
-        let called = invite.request_uri.user().unwrap_or_default();
-        let Some(book) = self.house.book_for(&called) else {
-            tracing::warn!(event = "call_refused", reason = "no route", trunk, called = %Redacted(&called));
-            return self.board.turn_away(key, Cause::NoRoute);
-        };
-        if self.stopping || !self.board.has_room() {
-            return self.board.turn_away(key, Cause::Overload);
-        }
-        let caller = invite.from.uri.user().unwrap_or_default();
-        let id = self.new_id();
-        self.board.seat((id, FIRST), key, invite.offer);
-        let offered = Offered {
-            trunk,
-            caller,
-            called,
-        };
-        let lead = if offered.caller.is_empty() {
-            id.to_string()
-        } else {
-            offered.caller.clone()
-        };
-        tracing::info!(event = "call_offered", CALL_ID = %id, trunk = offered.trunk,
-            caller = %Redacted(&offered.caller), called = %Redacted(&offered.called));
-        self.born(id, now, Direction::Inbound, &book, &offered, lead);
-        let line = Line::signalling("INVITE", format!("received from {}", flow.remote));
-        self.note(id, now, line);
-        self.feed(id, now, Event::Offered(offered));
-    }
-
-    /// A conversation begins: its row, its facts.
-    fn born(
-        &mut self,
-        id: ConversationId,
-        now: Duration,
-        direction: Direction,
-        book: &Arc<Book>,
-        offered: &Offered,
-        lead: String,
-    ) {
-        self.keeper.keep(Write::Born(Birth {
-            conversation: id,
-            direction,
-            trunk: offered.trunk.clone(),
-            caller: offered.caller.clone(),
-            called: offered.called.clone(),
-            playbook: program_name(&book.program),
-            started_ms: clock::wall().as_millis().try_into().unwrap_or(u64::MAX),
-            born: now,
-        }));
-        let conversation = Conversation::new(id, Arc::clone(book));
-        self.calls.insert(
-            id,
-            Call::new(id, now, lead, conversation, self.house.prompts_of(book)),
-        );
-        let facts = self.facts(&offered.called);
-        self.feed(id, now, Event::Facts(facts));
-    }
-
-    /// Places a call; the gate decides whether it is dialled.
-    fn originate(
-        &mut self,
-        originate: Originate,
-        consented: bool,
-        book: &Arc<Book>,
-    ) -> ConversationId {
-        let (id, now) = (self.new_id(), clock::now());
-        let lead = originate.to.clone();
-        let offered = Offered {
-            trunk: originate.trunk.clone(),
-            caller: String::new(),
-            called: originate.to.clone(),
-        };
-        self.born(id, now, Direction::Outbound, book, &offered, lead);
-        tracing::info!(event = "call_originated", CALL_ID = %id, trunk = originate.trunk,
-            to = %Redacted(&originate.to), by = originate.by);
-        let consent = facts::fact("consent_recorded", consented.into());
-        self.feed(id, now, Event::Facts(vec![consent]));
-        self.feed(id, now, Event::Originate(originate));
-        id
-    }
-
-    fn facts(&self, number: &str) -> Vec<Fact> {
-        let mut facts = facts::wall_clock();
-        let healthy = self.keeper.store().health().failing.is_none();
-        facts.push(facts::fact("store_ok", healthy.into()));
-        facts.push(facts::fact(
-            "calls_active",
-            self.calls.len().try_into().unwrap_or(i64::MAX),
-        ));
-        facts.extend(self.leads.facts(number, clock::wall()));
-        facts
-    }
-
     /// Gives the conversation an input, then carries out all that it leads to.
     fn feed(&mut self, id: ConversationId, at: Duration, event: Event) {
         self.at_once.push_back((id, Input { at, event }));
@@ -397,164 +215,6 @@ impl Decision {
                 Ok(output) => self.carry_out(id, output),
                 Err(_) => return self.fail(id),
             }
-        }
-    }
-
-    fn carry_out(&mut self, id: ConversationId, output: Output) {
-        match output {
-            Output::Do(leg, command) => self.obey((id, leg), command),
-            Output::Decided(record) => self.decided(id, record),
-            Output::Persist(persist) => self.persist(id, persist),
-            Output::Release(action) => self.settle(action, Write::Release(action), "released"),
-            Output::Withdraw(action) => self.settle(action, Write::Withdraw(action), "withdrawn"),
-            Output::Ended(outcome) => self.ended(id, outcome),
-            Output::Wait(_) => {}
-        }
-    }
-
-    fn obey(&mut self, place: Place, command: Command) {
-        let (id, leg) = place;
-        let now = clock::now();
-        self.note(id, now, Line::of_command(&command));
-        let known = match command {
-            Command::Dial { to, trunk } => self.dial(place, &to, &trunk),
-            command => {
-                let prompts = self.calls.get(&id).map(|call| Arc::clone(&call.prompts));
-                self.board
-                    .carry_out(place, command, &prompts.unwrap_or_default())
-            }
-        };
-        if let Some(event) = known {
-            self.at_once.push_back((
-                id,
-                Input {
-                    at: now,
-                    event: Event::Leg(leg, event),
-                },
-            ));
-        }
-    }
-
-    fn dial(&mut self, place: Place, to: &str, trunk: &str) -> Option<LegEvent> {
-        self.leads.contacted(to, clock::wall());
-        let invite = self.house.trunks.invite(trunk, to);
-        let dialled = invite.and_then(|invite| self.board.dial(place, invite));
-        dialled.err().map(LegEvent::Failed)
-    }
-
-    /// A decision that sends nothing: on something local, or a refusal.
-    fn decided(&mut self, id: ConversationId, record: Record) {
-        self.tell(id, record.at, Line::of_record(&record));
-        let Some(call) = self.calls.get_mut(&id) else {
-            return;
-        };
-        if !record.external {
-            call.decided(&record);
-            self.dirty.insert(id);
-            return;
-        }
-        if record.verdict == Verdict::Refused {
-            tracing::info!(event = "refused", CALL_ID = %id, action = record.kind,
-                rules = record.rules.join(" "));
-        }
-        let (facts, entries) = (call.facts(), call.take_log());
-        let record = Box::new(record);
-        self.keeper.keep(Write::Decision {
-            conversation: id,
-            record,
-            facts,
-            entries,
-        });
-    }
-
-    /// An authorised action: kept, with all that led to it, before anybody hears of it.
-    fn persist(&mut self, id: ConversationId, persist: Persist) {
-        self.tell(id, persist.record.at, Line::of_record(&persist.record));
-        let Some(call) = self.calls.get_mut(&id) else {
-            return;
-        };
-        tracing::info!(event = "authorised", CALL_ID = %id, action = persist.record.kind);
-        let commit = Commit {
-            conversation: id,
-            seq: persist.seq,
-            entries: call.take_log(),
-            record: persist.record,
-            rows: persist.actions,
-            facts: call.facts(),
-        };
-        let opted_out = commit.rows.iter().filter(|row| row.kind == "opt_out");
-        opted_out.for_each(|row| self.leads.opt_out(&row.lead));
-        if self
-            .keeper
-            .keep_now(Write::Commit(Box::new(commit)))
-            .is_err()
-        {
-            let event = Event::Stored {
-                seq: persist.seq,
-                durable: false,
-            };
-            self.at_once.push_back((
-                id,
-                Input {
-                    at: clock::now(),
-                    event,
-                },
-            ));
-        }
-    }
-
-    fn settle(&mut self, action: ActionId, write: Write, what: &str) {
-        let id = action.conversation;
-        let line = Line::action(what, action.to_string());
-        self.note(id, clock::now(), line);
-        self.keeper.keep(write);
-    }
-
-    /// The conversation is over; its legs may still be saying goodbye.
-    fn ended(&mut self, id: ConversationId, outcome: Outcome) {
-        let Some(call) = self.calls.get_mut(&id) else {
-            return;
-        };
-        call.over = true;
-        tracing::info!(event = "call_ended", CALL_ID = %id, cause = outcome.cause.name(),
-            result = outcome.result, talk_ms = outcome.talk.as_millis() as u64);
-        let (lead, entries) = (call.lead.clone(), call.take_log());
-        let line = Line::action(
-            "outcome",
-            format!("{} ({})", outcome.result, outcome.cause.name()),
-        );
-        self.note(id, clock::now(), line);
-        let ended = Ended {
-            conversation: id,
-            lead,
-            outcome,
-            entries,
-        };
-        self.keeper.keep(Write::Outcome(Box::new(ended)));
-        if !self.board.has_leg(id) {
-            self.gone((id, FIRST));
-        }
-    }
-
-    /// The core panicked on this conversation: it ends alone, with an outcome.
-    fn fail(&mut self, id: ConversationId) {
-        tracing::error!(event = "conversation_failed", CALL_ID = %id);
-        self.board.hang_up((id, FIRST));
-        let outcome = Outcome {
-            cause: Cause::InternalError,
-            result: "failed".to_owned(),
-            role: String::new(),
-            stage: String::new(),
-            answered_by: None,
-            talk: Duration::ZERO,
-            turns: 0,
-            barge_ins: 0,
-            authorised: 0,
-            refused: 0,
-            collected: Vec::new(),
-        };
-        if self.calls.get(&id).is_some_and(|call| !call.over) {
-            self.ended(id, outcome);
         }
     }
 
@@ -646,79 +306,5 @@ impl Decision {
             self.flush_at
         };
         idle.min(call).min(flush)
-    }
-
-    fn serve(&mut self, request: Request) {
-        // A reply that nobody waits for any more is no error.
-        match request {
-            Request::Live(reply) => {
-                let _ = reply.send(self.live());
-            }
-            Request::Originate(order, reply) => {
-                let _ = reply.send(self.order(order));
-            }
-            Request::HangUp(id, reply) => {
-                let lives = self.calls.get(&id).is_some_and(|call| !call.over);
-                if lives {
-                    self.feed(id, clock::now(), Event::OperatorHangup);
-                }
-                let _ = reply.send(lives);
-            }
-        }
-    }
-
-    fn order(&mut self, order: Order) -> Result<ConversationId, Failure> {
-        if self.stopping {
-            return Err(Failure::new("the daemon is going down"));
-        }
-        let (book, trunk) = self.house.outbound(&order).map_err(Failure::new)?;
-        let by = match &order.consent {
-            Some(basis) => format!("operator; consent: {basis}"),
-            None => "operator".to_owned(),
-        };
-        let consented = order.consent.is_some();
-        let originate = Originate {
-            to: order.to,
-            trunk,
-            by,
-        };
-        Ok(self.originate(originate, consented, &book))
-    }
-
-    fn live(&self) -> Live {
-        let calls = self
-            .calls
-            .values()
-            .filter(|call| !call.over)
-            .map(Call::live)
-            .collect();
-        Live {
-            calls,
-            media: self.board.media_counts(),
-            counters: self.house.counters(),
-        }
-    }
-
-    fn stop(&mut self) {
-        self.stopping = true;
-        let live: Vec<_> = self.calls.keys().copied().collect();
-        for id in live {
-            self.feed(id, clock::now(), Event::OperatorHangup);
-        }
-    }
-
-    /// Ids rise with time, also over restarts, and never repeat: wall time in
-    /// ms, room for 2^20 calls in each.
-    fn new_id(&mut self) -> ConversationId {
-        let now = u64::try_from(clock::wall().as_millis()).unwrap_or_default() << 20;
-        self.last_id = now.max(self.last_id + 1);
-        ConversationId(self.last_id)
-    }
-}
-
-fn program_name(program: &Program) -> String {
-    match program {
-        Program::Playbook(playbook) => playbook.name.clone(),
-        Program::Test(line) => line.name().to_owned(),
     }
 }

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use tokio::sync::broadcast;
 
 use crate::control::{Desk as Seen, Request, SipListener, StoreStatus, Told};
-use crate::decision::{Inbound, Tray};
 use crate::house::House;
 use crate::store::Store;
+use crate::tray::{Inbound, Tray};
 
 /// What the control socket may ask, and of whom.
 pub struct Desk {

@@ -10,7 +10,6 @@ use offhook_core::input::Fact;
 
 use crate::clock;
 use crate::facts::fact;
-use crate::store::Store;
 use crate::store::reader::Reader;
 
 /// Contacts count for a day.
@@ -28,8 +27,7 @@ impl Leads {
     ///
     /// # Errors
     /// The store cannot be read.
-    pub fn load(store: &Store) -> rusqlite::Result<Self> {
-        let reader = Reader::open(store.path())?;
+    pub fn load(reader: &Reader) -> rusqlite::Result<Self> {
         let mut leads = Self::default();
         let since = clock::wall().saturating_sub(DAY);
         for (number, started_ms) in reader.dialled_since(since.as_millis() as u64)? {

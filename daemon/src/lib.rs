@@ -26,6 +26,7 @@ pub mod store;
 pub mod switchboard;
 pub mod timeline;
 pub mod translate;
+pub mod tray;
 pub mod trunks;
 pub mod upstream;
 pub mod voice;

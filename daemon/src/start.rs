@@ -22,7 +22,7 @@ use tokio::sync::{broadcast, mpsc};
 
 use crate::bell::Bell;
 use crate::control;
-use crate::decision::{Decision, Inbound, Tray};
+use crate::decision::Decision;
 use crate::desk::Desk;
 use crate::house::House;
 use crate::leads::Leads;
@@ -30,8 +30,10 @@ use crate::media::{self, Media};
 use crate::prompts::Prompts;
 use crate::settings::Settings;
 use crate::signalling::Signalling;
+use crate::store::reader::Reader;
 use crate::store::{self, Recovery, Store};
 use crate::switchboard::Switchboard;
+use crate::tray::{Inbound, Tray};
 use crate::trunks::Trunks;
 use crate::upstream::{self, Forwarder};
 use crate::voice::PromptBank;
@@ -80,7 +82,9 @@ pub fn run(settings: Settings) -> Result<(), StartError> {
     let tray = Tray::new(sender, bell.clone());
     let (store, recovery) = open_store(&settings, tray.clone())?;
     let house = Arc::new(furnish(settings, listeners.clone())?);
-    let leads = Leads::load(&store).map_err(failed("store"))?;
+    let reader = Reader::open(store.path()).map_err(failed("store"))?;
+    let leads = Leads::load(&reader).map_err(failed("store"))?;
+    let counts = reader.counts().map_err(failed("store"))?;
     let media = Media::start(media_settings(&house.settings), bell.clone())
         .map_err(failed("media threads"))?;
 
@@ -121,6 +125,7 @@ pub fn run(settings: Settings) -> Result<(), StartError> {
         board,
         store.clone(),
         leads,
+        counts.pending + counts.held,
         pulse,
     );
     let decision = std::thread::Builder::new()

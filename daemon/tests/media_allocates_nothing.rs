@@ -298,7 +298,7 @@ fn command(media: &mut Media, slot: SlotId, peer: &Peer, seen: &Seen, step: usiz
             turn: seen.turn,
             play: number,
         },
-        111 => Order::Stop { turn: seen.turn },
+        111 => Order::Stop,
         113 => Order::SendDigits(Digits::from_slice(b"42").unwrap()),
         114 => Order::Collect { secret: call == 1 },
         116 => Order::Connect(stream(

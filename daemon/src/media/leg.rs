@@ -317,7 +317,10 @@ impl Leg {
                 let done = desk.mouth.play(turn, play, script, interruptible);
                 desk.answer_command(now, sample, turn, done.is_ok(), out);
             }
-            Order::Stop => desk.mouth.stop(),
+            Order::Stop => {
+                desk.mouth.stop();
+                desk.drain_mouth(now, sample, out);
+            }
             Order::Resume { turn, play } => {
                 let done = desk.mouth.resume(turn, play);
                 desk.answer_command(now, sample, turn, done.is_ok(), out);

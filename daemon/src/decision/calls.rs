@@ -1,0 +1,225 @@
+//! How a conversation comes to be and how it is let go: every one of them with
+//! a birth row, its facts, and exactly one outcome.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use offhook_core::input::{Cause, Fact, Offered, Originate};
+use offhook_core::output::Outcome;
+use offhook_core::{Book, Conversation, ConversationId, Event, LegEvent, Program};
+use offhook_sip::{CallKey, Flow, Incoming};
+
+use super::{Decision, FIRST};
+use crate::call::Call;
+use crate::clock;
+use crate::facts;
+use crate::logging::Redacted;
+use crate::store::{Birth, Direction, Ended, Write};
+use crate::switchboard::Place;
+use crate::timeline::Line;
+
+impl Decision {
+    /// A call came in: of a trunk of ours, to somewhere, while there is room.
+    pub(super) fn incoming(&mut self, now: Duration, key: CallKey, flow: Flow, invite: Incoming) {
+        let Some(trunk) = self.house.settings.trunk_of(flow.remote.ip()) else {
+            tracing::warn!(event = "call_refused", reason = "unknown source", peer = %flow.remote);
+            return self.board.turn_away(key, Cause::Forbidden);
+        };
+        let trunk = trunk.name.clone();
+        let called = invite.request_uri.user().unwrap_or_default();
+        let Some(book) = self.house.book_for(&called) else {
+            tracing::warn!(event = "call_refused", reason = "no route", trunk, called = %Redacted(&called));
+            return self.board.turn_away(key, Cause::NoRoute);
+        };
+        if self.stopping || !self.board.has_room() {
+            return self.board.turn_away(key, Cause::Overload);
+        }
+        let caller = invite.from.uri.user().unwrap_or_default();
+        let id = self.new_id();
+        self.board.seat((id, FIRST), key, invite.offer);
+        let offered = Offered {
+            trunk,
+            caller,
+            called,
+        };
+        let lead = if offered.caller.is_empty() {
+            id.to_string()
+        } else {
+            offered.caller.clone()
+        };
+        tracing::info!(event = "call_offered", CALL_ID = %id, trunk = offered.trunk,
+            caller = %Redacted(&offered.caller), called = %Redacted(&offered.called));
+        self.born(id, now, Direction::Inbound, &book, &offered, lead);
+        let line = Line::signalling("INVITE", format!("received from {}", flow.remote));
+        self.note(id, now, line);
+        self.feed(id, now, Event::Offered(offered));
+    }
+
+    /// Places a call; the gate decides whether it is dialled.
+    pub(super) fn originate(
+        &mut self,
+        originate: Originate,
+        consented: bool,
+        book: &Arc<Book>,
+    ) -> ConversationId {
+        let (id, now) = (self.new_id(), clock::now());
+        let lead = originate.to.clone();
+        let offered = Offered {
+            trunk: originate.trunk.clone(),
+            caller: String::new(),
+            called: originate.to.clone(),
+        };
+        self.born(id, now, Direction::Outbound, book, &offered, lead);
+        tracing::info!(event = "call_originated", CALL_ID = %id, trunk = originate.trunk,
+            to = %Redacted(&originate.to), by = originate.by);
+        let consent = facts::fact("consent_recorded", consented.into());
+        self.feed(id, now, Event::Facts(vec![consent]));
+        self.feed(id, now, Event::Originate(originate));
+        id
+    }
+
+    /// A conversation begins: its row, its facts.
+    pub(super) fn born(
+        &mut self,
+        id: ConversationId,
+        now: Duration,
+        direction: Direction,
+        book: &Arc<Book>,
+        offered: &Offered,
+        lead: String,
+    ) {
+        self.keeper.keep(Write::Born(Birth {
+            conversation: id,
+            direction,
+            trunk: offered.trunk.clone(),
+            caller: offered.caller.clone(),
+            called: offered.called.clone(),
+            playbook: program_name(&book.program),
+            started_ms: clock::wall().as_millis().try_into().unwrap_or(u64::MAX),
+            born: now,
+        }));
+        let conversation = Conversation::new(id, Arc::clone(book));
+        self.calls.insert(
+            id,
+            Call::new(id, now, lead, conversation, self.house.prompts_of(book)),
+        );
+        let facts = self.facts(&offered.called);
+        self.feed(id, now, Event::Facts(facts));
+    }
+
+    pub(super) fn facts(&self, number: &str) -> Vec<Fact> {
+        let mut facts = facts::wall_clock();
+        let healthy = self.keeper.store().health().failing.is_none();
+        facts.push(facts::fact("store_ok", healthy.into()));
+        facts.push(facts::fact(
+            "calls_active",
+            self.calls.len().try_into().unwrap_or(i64::MAX),
+        ));
+        let backlog = i64::try_from(self.backlog).unwrap_or(i64::MAX);
+        facts.push(facts::fact("uplink_backlog", backlog));
+        facts.extend(self.leads.facts(number, clock::wall()));
+        facts
+    }
+
+    /// The conversation is over; its legs may still be saying goodbye.
+    pub(super) fn ended(&mut self, id: ConversationId, outcome: Outcome) {
+        let Some(call) = self.calls.get_mut(&id) else {
+            return;
+        };
+        call.over = true;
+        tracing::info!(event = "call_ended", CALL_ID = %id, cause = outcome.cause.name(),
+            result = outcome.result, talk_ms = outcome.talk.as_millis() as u64);
+        let (lead, entries) = (call.lead.clone(), call.take_log());
+        let line = Line::action(
+            "outcome",
+            format!("{} ({})", outcome.result, outcome.cause.name()),
+        );
+        self.note(id, clock::now(), line);
+        let ended = Ended {
+            conversation: id,
+            lead,
+            outcome,
+            entries,
+        };
+        self.keeper.keep(Write::Outcome(Box::new(ended)));
+        if !self.board.has_leg(id) {
+            self.gone((id, FIRST));
+        }
+    }
+
+    /// A leg's dialog is over; with the last one goes the call.
+    pub(super) fn gone(&mut self, (conversation, leg): Place) {
+        self.keeper.keep(Write::DialogOver {
+            conversation,
+            leg: leg.0,
+        });
+        if self.board.has_leg(conversation) {
+            return;
+        }
+        // Of a call that we refused signalling says no more than this; the
+        // core's own reason stands.
+        if self.calls.get(&conversation).is_some_and(|call| !call.over) {
+            let ended = LegEvent::Ended(Cause::NearHangup);
+            self.feed(conversation, clock::now(), Event::Leg(leg, ended));
+        }
+        let Some(mut call) = self.calls.remove(&conversation) else {
+            return;
+        };
+        let entries = call.take_log();
+        if !entries.is_empty() {
+            self.keeper.keep(Write::Log {
+                conversation,
+                entries,
+            });
+        }
+        self.dirty.remove(&conversation);
+        if let Some(at) = call.wake_at {
+            self.wakeups.remove(&(at, conversation));
+        }
+    }
+
+    /// The core panicked on this conversation: it ends alone, with an outcome.
+    pub(super) fn fail(&mut self, id: ConversationId) {
+        tracing::error!(event = "conversation_failed", CALL_ID = %id);
+        self.board.hang_up((id, FIRST));
+        let outcome = Outcome {
+            cause: Cause::InternalError,
+            result: "failed".to_owned(),
+            role: String::new(),
+            stage: String::new(),
+            answered_by: None,
+            talk: Duration::ZERO,
+            turns: 0,
+            barge_ins: 0,
+            authorised: 0,
+            refused: 0,
+            collected: Vec::new(),
+        };
+        if self.calls.get(&id).is_some_and(|call| !call.over) {
+            self.ended(id, outcome);
+        }
+    }
+
+    pub(super) fn stop(&mut self) {
+        self.stopping = true;
+        let live: Vec<_> = self.calls.keys().copied().collect();
+        for id in live {
+            self.feed(id, clock::now(), Event::OperatorHangup);
+        }
+    }
+
+    /// Ids rise with time, also over restarts, and never repeat: wall time in
+    /// ms, room for 2^20 calls in each.
+    pub(super) fn new_id(&mut self) -> ConversationId {
+        let now = u64::try_from(clock::wall().as_millis()).unwrap_or_default() << 20;
+        self.last_id = now.max(self.last_id + 1);
+        ConversationId(self.last_id)
+    }
+}
+
+fn program_name(program: &Program) -> String {
+    match program {
+        Program::Playbook(playbook) => playbook.name.clone(),
+        Program::Test(line) => line.name().to_owned(),
+    }
+}

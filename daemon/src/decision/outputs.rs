@@ -1,0 +1,131 @@
+//! What a conversation wants, carried out: commands to the switchboard, decisions
+//! and actions to the store.
+
+use std::sync::Arc;
+
+use offhook_core::output::Persist;
+use offhook_core::{
+    ActionId, Command, ConversationId, Event, Input, LegEvent, Output, Record, Verdict,
+};
+
+use super::Decision;
+use crate::clock;
+use crate::store::{Commit, Write};
+use crate::switchboard::Place;
+use crate::timeline::Line;
+
+impl Decision {
+    pub(super) fn carry_out(&mut self, id: ConversationId, output: Output) {
+        match output {
+            Output::Do(leg, command) => self.obey((id, leg), command),
+            Output::Decided(record) => self.decided(id, record),
+            Output::Persist(persist) => self.persist(id, persist),
+            Output::Release(action) => self.settle(action, Write::Release(action), "released"),
+            Output::Withdraw(action) => {
+                self.backlog = self.backlog.saturating_sub(1);
+                self.settle(action, Write::Withdraw(action), "withdrawn");
+            }
+            Output::Ended(outcome) => self.ended(id, outcome),
+            Output::Wait(_) => {}
+        }
+    }
+
+    pub(super) fn obey(&mut self, place: Place, command: Command) {
+        let (id, leg) = place;
+        let now = clock::now();
+        self.note(id, now, Line::of_command(&command));
+        let known = match command {
+            Command::Dial { to, trunk } => self.dial(place, &to, &trunk),
+            command => {
+                let prompts = self.calls.get(&id).map(|call| Arc::clone(&call.prompts));
+                self.board
+                    .carry_out(place, command, &prompts.unwrap_or_default())
+            }
+        };
+        if let Some(event) = known {
+            self.at_once.push_back((
+                id,
+                Input {
+                    at: now,
+                    event: Event::Leg(leg, event),
+                },
+            ));
+        }
+    }
+
+    pub(super) fn dial(&mut self, place: Place, to: &str, trunk: &str) -> Option<LegEvent> {
+        self.leads.contacted(to, clock::wall());
+        let invite = self.house.trunks.invite(trunk, to);
+        let dialled = invite.and_then(|invite| self.board.dial(place, invite));
+        dialled.err().map(LegEvent::Failed)
+    }
+
+    /// A decision that sends nothing: on something local, or a refusal.
+    pub(super) fn decided(&mut self, id: ConversationId, record: Record) {
+        self.tell(id, record.at, Line::of_record(&record));
+        let Some(call) = self.calls.get_mut(&id) else {
+            return;
+        };
+        if !record.external {
+            call.decided(&record);
+            self.dirty.insert(id);
+            return;
+        }
+        if record.verdict == Verdict::Refused {
+            tracing::info!(event = "refused", CALL_ID = %id, action = record.kind,
+                rules = record.rules.join(" "));
+        }
+        let (facts, entries) = (call.facts(), call.take_log());
+        let record = Box::new(record);
+        self.keeper.keep(Write::Decision {
+            conversation: id,
+            record,
+            facts,
+            entries,
+        });
+    }
+
+    /// An authorised action: kept, with all that led to it, before anybody hears of it.
+    pub(super) fn persist(&mut self, id: ConversationId, persist: Persist) {
+        self.tell(id, persist.record.at, Line::of_record(&persist.record));
+        let Some(call) = self.calls.get_mut(&id) else {
+            return;
+        };
+        tracing::info!(event = "authorised", CALL_ID = %id, action = persist.record.kind);
+        let commit = Commit {
+            conversation: id,
+            seq: persist.seq,
+            entries: call.take_log(),
+            record: persist.record,
+            rows: persist.actions,
+            facts: call.facts(),
+        };
+        let opted_out = commit.rows.iter().filter(|row| row.kind == "opt_out");
+        opted_out.for_each(|row| self.leads.opt_out(&row.lead));
+        self.backlog += commit.rows.len() as u64;
+        if self
+            .keeper
+            .keep_now(Write::Commit(Box::new(commit)))
+            .is_err()
+        {
+            let event = Event::Stored {
+                seq: persist.seq,
+                durable: false,
+            };
+            self.at_once.push_back((
+                id,
+                Input {
+                    at: clock::now(),
+                    event,
+                },
+            ));
+        }
+    }
+
+    pub(super) fn settle(&mut self, action: ActionId, write: Write, what: &str) {
+        let id = action.conversation;
+        let line = Line::action(what, action.to_string());
+        self.note(id, clock::now(), line);
+        self.keeper.keep(write);
+    }
+}

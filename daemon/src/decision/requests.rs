@@ -1,0 +1,62 @@
+//! What the command line asks for. A reply that nobody waits for any more is no error.
+
+use offhook_core::input::Originate;
+use offhook_core::{ConversationId, Event};
+
+use super::Decision;
+use crate::call::Call;
+use crate::clock;
+use crate::control::{Failure, Live, Order, Request};
+
+impl Decision {
+    pub(super) fn serve(&mut self, request: Request) {
+        // A reply that nobody waits for any more is no error.
+        match request {
+            Request::Live(reply) => {
+                let _ = reply.send(self.live());
+            }
+            Request::Originate(order, reply) => {
+                let _ = reply.send(self.order(order));
+            }
+            Request::HangUp(id, reply) => {
+                let lives = self.calls.get(&id).is_some_and(|call| !call.over);
+                if lives {
+                    self.feed(id, clock::now(), Event::OperatorHangup);
+                }
+                let _ = reply.send(lives);
+            }
+        }
+    }
+
+    pub(super) fn order(&mut self, order: Order) -> Result<ConversationId, Failure> {
+        if self.stopping {
+            return Err(Failure::new("the daemon is going down"));
+        }
+        let (book, trunk) = self.house.outbound(&order).map_err(Failure::new)?;
+        let by = match &order.consent {
+            Some(basis) => format!("operator; consent: {basis}"),
+            None => "operator".to_owned(),
+        };
+        let consented = order.consent.is_some();
+        let originate = Originate {
+            to: order.to,
+            trunk,
+            by,
+        };
+        Ok(self.originate(originate, consented, &book))
+    }
+
+    pub(super) fn live(&self) -> Live {
+        let calls = self
+            .calls
+            .values()
+            .filter(|call| !call.over)
+            .map(Call::live)
+            .collect();
+        Live {
+            calls,
+            media: self.board.media_counts(),
+            counters: self.house.counters(),
+        }
+    }
+}

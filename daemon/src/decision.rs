@@ -52,8 +52,6 @@ pub struct Decision {
     board: Switchboard,
     keeper: Keeper,
     leads: Leads,
-    /// Actions that the upstream has not acknowledged.
-    backlog: u64,
     calls: BTreeMap<ConversationId, Call>,
     wakeups: BTreeSet<(Duration, ConversationId)>,
     /// Inputs that a command led to, handled before anything else.
@@ -75,7 +73,6 @@ impl Decision {
         board: Switchboard,
         store: Store,
         leads: Leads,
-        backlog: u64,
         pulse: Pulse,
     ) -> Self {
         Self {
@@ -85,7 +82,6 @@ impl Decision {
             board,
             keeper: Keeper::new(store),
             leads,
-            backlog,
             calls: BTreeMap::new(),
             wakeups: BTreeSet::new(),
             at_once: VecDeque::new(),
@@ -134,7 +130,7 @@ impl Decision {
                     self.feed(conversation, clock::now(), Event::Stored { seq, durable });
                 }
                 Inbound::Upstream(action, answer) => {
-                    self.backlog = self.backlog.saturating_sub(1);
+                    self.leads.backlog = self.leads.backlog.saturating_sub(1);
                     let event = Event::Upstream { action, answer };
                     self.feed(action.conversation, clock::now(), event);
                 }

@@ -20,6 +20,8 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 pub struct Leads {
     contacts: HashMap<String, VecDeque<Duration>>,
     opted_out: BTreeSet<String>,
+    /// Actions of all leads that the upstream has not acknowledged.
+    pub backlog: u64,
 }
 
 impl Leads {
@@ -37,6 +39,8 @@ impl Leads {
             .opted_out()?
             .iter()
             .for_each(|number| leads.opt_out(number));
+        let counts = reader.counts()?;
+        leads.backlog = counts.pending + counts.held;
         Ok(leads)
     }
 

@@ -82,7 +82,7 @@ pub fn reported(report: &Report, mut tell: impl FnMut(Told)) {
             });
         }
         ReportKind::Latched(from) => {
-            tell(Told::Note(at, Line::media("rtp_from", from.to_string())))
+            tell(Told::Note(at, Line::media("rtp_from", from.to_string())));
         }
         ReportKind::Closed(summary) => {
             tell(Told::Note(

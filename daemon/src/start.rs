@@ -84,7 +84,6 @@ pub fn run(settings: Settings) -> Result<(), StartError> {
     let house = Arc::new(furnish(settings, listeners.clone())?);
     let reader = Reader::open(store.path()).map_err(failed("store"))?;
     let leads = Leads::load(&reader).map_err(failed("store"))?;
-    let counts = reader.counts().map_err(failed("store"))?;
     let media = Media::start(media_settings(&house.settings), bell.clone())
         .map_err(failed("media threads"))?;
 
@@ -125,7 +124,6 @@ pub fn run(settings: Settings) -> Result<(), StartError> {
         board,
         store.clone(),
         leads,
-        counts.pending + counts.held,
         pulse,
     );
     let decision = std::thread::Builder::new()

@@ -104,8 +104,8 @@ impl Peer {
             // Lost.
             self.sequence = self.sequence.wrapping_add(1);
         } else {
-            let bytes = self.send(0, step % 50 == 0, &codes);
-            if step % 5 == 0 {
+            let bytes = self.send(0, step.is_multiple_of(50), &codes);
+            if step.is_multiple_of(5) {
                 self.raw(&bytes);
             }
         }

@@ -50,7 +50,8 @@ impl Decision {
         tracing::info!(event = "call_offered", CALL_ID = %id, trunk = offered.trunk,
             caller = %Redacted(&offered.caller), called = %Redacted(&offered.called));
         self.born(id, now, Direction::Inbound, &book, &offered, lead);
-        let line = Line::signalling("INVITE", format!("received from {}", flow.remote));
+        let agent = invite.user_agent.as_deref().unwrap_or("no User-Agent");
+        let line = Line::signalling("peer", format!("{}, {agent}", flow.remote));
         self.note(id, now, line);
         self.feed(id, now, Event::Offered(offered));
     }
@@ -115,7 +116,7 @@ impl Decision {
             "calls_active",
             self.calls.len().try_into().unwrap_or(i64::MAX),
         ));
-        let backlog = i64::try_from(self.backlog).unwrap_or(i64::MAX);
+        let backlog = i64::try_from(self.leads.backlog).unwrap_or(i64::MAX);
         facts.push(facts::fact("uplink_backlog", backlog));
         facts.extend(self.leads.facts(number, clock::wall()));
         facts

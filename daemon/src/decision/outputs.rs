@@ -22,7 +22,7 @@ impl Decision {
             Output::Persist(persist) => self.persist(id, persist),
             Output::Release(action) => self.settle(action, Write::Release(action), "released"),
             Output::Withdraw(action) => {
-                self.backlog = self.backlog.saturating_sub(1);
+                self.leads.backlog = self.leads.backlog.saturating_sub(1);
                 self.settle(action, Write::Withdraw(action), "withdrawn");
             }
             Output::Ended(outcome) => self.ended(id, outcome),
@@ -102,7 +102,7 @@ impl Decision {
         };
         let opted_out = commit.rows.iter().filter(|row| row.kind == "opt_out");
         opted_out.for_each(|row| self.leads.opt_out(&row.lead));
-        self.backlog += commit.rows.len() as u64;
+        self.leads.backlog += commit.rows.len() as u64;
         if self
             .keeper
             .keep_now(Write::Commit(Box::new(commit)))

@@ -135,7 +135,7 @@ impl World {
     pub fn new() -> Self {
         let mut header = [0; 12];
         header[0] = 0x80;
-        header[8..].copy_from_slice(&0xC0FF_EEu32.to_be_bytes());
+        header[8..].copy_from_slice(&0x00C0_FFEE_u32.to_be_bytes());
         let birth = Birth {
             slot: SLOT,
             template: Template::from_header(&header).unwrap(),

@@ -290,6 +290,7 @@ mod tests {
 
     #[test]
     fn one_key_is_one_digit() {
+        #[expect(clippy::type_complexity, reason = "rows of a table")]
         let table: &[(&str, &str, &[(u32, bool, u8, u16, bool)])] = &[
             (
                 "a whole key",

@@ -17,7 +17,7 @@ use offhook_sip::{
 use tokio::io::ReadBuf;
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, Sleep};
+use tokio::time::{Sleep, sleep};
 
 use crate::clock;
 use crate::house::House;
@@ -143,7 +143,7 @@ impl<I: Inbox> Signalling<I> {
             sockets,
             orders,
             inbox,
-            timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
+            timer: Box::pin(sleep(Duration::ZERO)),
             house,
             counted_at: Duration::ZERO,
             buffer: vec![0; DATAGRAM_MAX].into_boxed_slice(),
@@ -305,7 +305,7 @@ impl<I: Inbox> Signalling<I> {
         let wait = until.map_or(Duration::from_secs(3600), |at| {
             at.saturating_sub(clock::now())
         });
-        self.timer.as_mut().reset(Instant::now() + wait);
+        self.timer.set(sleep(wait));
     }
 
     fn poll_wakeup(&mut self, context: &mut Context<'_>) -> Poll<Wakeup> {

@@ -1,9 +1,14 @@
 //! Two legs of the real media threads talk to each other over loopback.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::rtcp::goodbye::Goodbye;
+use ::rtcp::receiver_report::ReceiverReport;
+use ::rtcp::reception_report::ReceptionReport;
+use ::rtcp::sender_report::SenderReport;
+use ::rtcp::source_description::SourceDescription;
 use offhook::bell::Bell;
 use offhook::media::{
     Clip, Codec, Digit, Digits, Direction, Full, Media, Opened, Order, ReceiveTypes, Report,
@@ -187,4 +192,72 @@ fn an_echo_comes_back_and_slots_are_used_again() {
         assert!(echoed.sent <= echoed.received);
         assert_eq!(house.media.load(), (0, 2));
     }
+}
+
+#[test]
+fn rtcp_tells_of_us_at_the_end_and_is_believed_by_ssrc_only() {
+    let mut house = House::new(46_700, 1, "rtcp");
+    let leg = house.media.open(None).unwrap();
+    let rtp = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let rtcp = UdpSocket::bind("127.0.0.1:0").unwrap();
+    rtcp.set_read_timeout(Some(Duration::from_secs(20)))
+        .unwrap();
+    let peer = stream(rtp.local_addr().unwrap(), rtcp.local_addr().unwrap());
+    house.media.order(leg.slot, Order::Connect(peer)).unwrap();
+    let mut ours = [0; 200];
+    rtp.recv(&mut ours).unwrap();
+    let ssrc = u32::from_be_bytes(ours[8..12].try_into().unwrap());
+    for sequence in 0..15u8 {
+        let mut packet = [0xFF; 172];
+        packet[..12].copy_from_slice(&[0x80, 0, 0, sequence, 0, 0, 0, 0, 0, 0, 0, 9]);
+        packet[4..8].copy_from_slice(&(u32::from(sequence) * 160).to_be_bytes());
+        rtp.send_to(&packet, leg.rtp).unwrap();
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    // 7 of ours are lost, says the peer; 99, says somebody else.
+    for (from, lost) in [(9, 7), (8, 99)] {
+        let block = ReceptionReport {
+            ssrc,
+            total_lost: lost,
+            ..ReceptionReport::default()
+        };
+        let report = ReceiverReport {
+            ssrc: from,
+            reports: vec![block],
+            ..ReceiverReport::default()
+        };
+        let bytes = ::rtcp::packet::marshal(&[Box::new(report)]).unwrap();
+        rtcp.send_to(&bytes, leg.rtcp).unwrap();
+    }
+    std::thread::sleep(Duration::from_millis(200));
+    let summary = house.close(leg.slot);
+    assert_eq!((summary.received, summary.remote_lost), (15, 7));
+    let goodbye = std::iter::from_fn(|| {
+        let mut bytes = [0; 1_500];
+        let length = rtcp.recv(&mut bytes).ok()?;
+        ::rtcp::packet::unmarshal(&mut &bytes[..length]).ok()
+    });
+    let mut goodbye = goodbye.skip_while(|packets| packets.len() < 3);
+    let packets = goodbye.next().expect("a report, a name, a goodbye");
+    let told = packets[0]
+        .as_any()
+        .downcast_ref::<SenderReport>()
+        .expect("we have sent");
+    assert_eq!(told.ssrc, ssrc);
+    assert!(told.packet_count > 10 && told.octet_count == told.packet_count * 160);
+    assert_eq!(told.reports[0].ssrc, 9);
+    assert_eq!(
+        (
+            told.reports[0].last_sequence_number,
+            told.reports[0].total_lost
+        ),
+        (14, 0)
+    );
+    let names = packets[1]
+        .as_any()
+        .downcast_ref::<SourceDescription>()
+        .unwrap();
+    assert_eq!(&names.chunks[0].items[0].text[..], b"offhook@127.0.0.1");
+    let goodbye = packets[2].as_any().downcast_ref::<Goodbye>().unwrap();
+    assert_eq!(goodbye.sources, [ssrc]);
 }

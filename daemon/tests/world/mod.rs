@@ -217,18 +217,48 @@ impl World {
         self.datagram(PEER, &bytes);
     }
 
-    /// The peer's next 20 ms.
-    pub fn speak(&mut self) {
+    /// The peer's next 20 ms, as a packet.
+    pub fn next_packet(&mut self) -> Bytes {
         let mut codes = [Law::Mu.silence(); 160];
         let rest = self.caller.get(self.said..).unwrap_or_default();
         Law::Mu.encode_into(&rest[..rest.len().min(160)], &mut codes);
         self.said += 160;
         let timestamp = self.timestamp;
         self.timestamp = timestamp.wrapping_add(160);
-        if !self.mute {
-            let bytes = self.packet(0, false, timestamp, &codes);
-            self.datagram(PEER, &bytes);
+        self.packet(0, false, timestamp, &codes)
+    }
+
+    /// The peer sends its next 20 ms, unless it is mute.
+    pub fn speak(&mut self) {
+        if self.mute {
+            self.said += 160;
+            self.timestamp = self.timestamp.wrapping_add(160);
+            return;
         }
+        let bytes = self.next_packet();
+        self.datagram(PEER, &bytes);
+    }
+
+    /// 10 ms are over.
+    pub fn tick(&mut self) {
+        self.out.now = self.now();
+        self.leg.on_tick(self.now(), &mut self.out);
+    }
+
+    /// Something that the caller cannot interrupt.
+    pub fn play_notice(&mut self, script: Arc<Script>) {
+        self.order(Order::Play {
+            turn: 0,
+            play: 1,
+            script,
+            interruptible: false,
+        });
+    }
+
+    /// What has left the leg so far is not looked at.
+    pub fn forget(&mut self) {
+        self.out.sent.clear();
+        self.out.reports.clear();
     }
 
     /// The caller begins to say something with the next packet.
@@ -246,7 +276,7 @@ impl World {
                 self.speak();
             }
             if self.ms.is_multiple_of(10) {
-                self.leg.on_tick(self.now(), &mut self.out);
+                self.tick();
             }
         }
     }

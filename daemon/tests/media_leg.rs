@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use offhook::media::{Digit, Digits, Direction, Order, ReportKind};
 use offhook_dsp::fade::RAMP;
+use offhook_dsp::g711::Law;
 use offhook_dsp::{Ear, EventKind, Events, Line, Source};
 use world::{PEER, World, peak, script, speech, stream};
 
@@ -248,22 +249,22 @@ fn last_cut(world: &World) -> Option<u32> {
     cut.last()
 }
 
-/// Which play a packet is of, by its level.
+/// Which play a frame is of, by its level.
 fn whose(samples: &[i16]) -> Option<u32> {
     let peak = peak(samples);
     (peak > LOUD).then(|| (u32::try_from(peak).unwrap_or(0).saturating_sub(2_000)) / 2_000)
 }
 
 impl World {
+    /// The frames of 10 ms in what was sent from packet `first` on.
     fn sound_from(&self, first: usize) -> Vec<Vec<i16>> {
-        let all = self.out.sent[first..].iter();
-        all.map(|(_, _, bytes)| {
-            bytes[12..]
-                .iter()
-                .map(|code| offhook_dsp::g711::Law::Mu.decode(*code))
-                .collect()
-        })
-        .collect()
+        let decode = |code: &u8| Law::Mu.decode(*code);
+        let frames = self.out.sent[first..]
+            .iter()
+            .flat_map(|(_, _, bytes)| bytes[12..].chunks(80));
+        frames
+            .map(|codes| codes.iter().map(decode).collect())
+            .collect()
     }
 }
 
@@ -273,7 +274,6 @@ fn a_command_of_an_older_turn_is_answered_and_not_carried_out() {
     world.run(200);
     world.order(Order::Stop);
     world.play(0, 1, script(500, 8_000));
-    world.order(Order::Stop);
     world.order(Order::Resume { turn: 0, play: 2 });
     world.run(500);
     let stale = world
@@ -365,7 +365,7 @@ fn an_echo_returns_each_packet_at_once_and_is_otherwise_silent() {
         .collect();
     let said: Vec<i16> = speech(400)
         .iter()
-        .map(|sample| offhook_dsp::g711::Law::Mu.decode(offhook_dsp::g711::Law::Mu.encode(*sample)))
+        .map(|sample| Law::Mu.decode(Law::Mu.encode(*sample)))
         .collect();
     assert_eq!(returned, said);
     world.mute = true;

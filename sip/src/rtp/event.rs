@@ -274,8 +274,11 @@ mod tests {
         }
     }
 
-    /// Rows of timestamp, marker, event, duration, end; gives the keys pressed.
-    fn pressed(rows: &[(u32, bool, u8, u16, bool)]) -> String {
+    /// Timestamp, marker, event, duration, end.
+    type Row = (u32, bool, u8, u16, bool);
+
+    /// Gives the keys pressed.
+    fn pressed(rows: &[Row]) -> String {
         let mut keys = Keys::default();
         let mut text = String::new();
         for &(timestamp, marker, number, duration, end) in rows {
@@ -290,8 +293,7 @@ mod tests {
 
     #[test]
     fn one_key_is_one_digit() {
-        #[expect(clippy::type_complexity, reason = "rows of a table")]
-        let table: &[(&str, &str, &[(u32, bool, u8, u16, bool)])] = &[
+        let table: &[(&str, &str, &[Row])] = &[
             (
                 "a whole key",
                 "5",

@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::net::UnixDatagram;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
@@ -58,24 +59,27 @@ pub struct Rtcp {
     thread: Option<JoinHandle<()>>,
 }
 
-/// Wakes the thread out of its epoll: a socket pair of its own kind.
-struct Wake(UdpSocket);
+/// Wakes the thread out of its epoll.
+struct Wake {
+    ringing: UnixDatagram,
+    heard: UnixDatagram,
+}
 
 impl Wake {
     fn new() -> io::Result<Self> {
-        let socket = UdpSocket::bind("127.0.0.1:0")?;
-        socket.connect(socket.local_addr()?)?;
-        socket.set_nonblocking(true)?;
-        Ok(Self(socket))
+        let (ringing, heard) = UnixDatagram::pair()?;
+        ringing.set_nonblocking(true)?;
+        heard.set_nonblocking(true)?;
+        Ok(Self { ringing, heard })
     }
 
     fn ring(&self) {
         // A full buffer is already awake.
-        let _ = self.0.send(&[0]);
+        let _ = self.ringing.send(&[0]);
     }
 
     fn quiet(&self) {
-        while self.0.recv(&mut [0; 1]).is_ok() {}
+        while self.heard.recv(&mut [0; 1]).is_ok() {}
     }
 }
 
@@ -162,7 +166,7 @@ struct Desk {
 impl Desk {
     fn new(inbox: Receiver<Word>, bell: Arc<Wake>) -> io::Result<Self> {
         let epoll = Epoll::new()?;
-        epoll.add(&bell.0, bell.0.as_raw_fd() as u64)?;
+        epoll.add(&bell.heard, bell.heard.as_raw_fd() as u64)?;
         Ok(Self {
             inbox,
             bell,

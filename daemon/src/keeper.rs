@@ -35,7 +35,7 @@ impl Keeper {
     pub fn keep(&mut self, write: Write) {
         if self.waiting.len() >= WAITING_MAX {
             self.lost += 1;
-            tracing::error!(event = "store_write_lost", lost = self.lost);
+            tracing::error!(message = "store_write_lost", lost = self.lost);
             return;
         }
         self.waiting.push_back(write);

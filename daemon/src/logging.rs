@@ -1,4 +1,5 @@
-//! Logs: an event name plus fields, to journald under systemd, else to stderr.
+//! Logs: the name of an event as the message, plus fields; to journald under
+//! systemd, else to stderr.
 //!
 //! Journald fields carry no prefix, so `journalctl CALL_ID=…` finds a call.
 //! Phone numbers and addresses are logged only inside [`Redacted`].

@@ -74,7 +74,7 @@ impl Drop for Recorder {
         self.jobs = None;
         let ended = self.thread.take().map(JoinHandle::join);
         if matches!(ended, Some(Err(_))) {
-            tracing::error!(event = "recorder_panicked");
+            tracing::error!(message = "recorder_panicked");
         }
     }
 }
@@ -129,7 +129,7 @@ impl Desk {
                 self.reels.entry(reel).or_default().push(recording);
             }
             Err((path, error)) => {
-                tracing::error!(event = "recording_failed", path = %path.display(), %error);
+                tracing::error!(message = "recording_failed", path = %path.display(), %error);
             }
         }
     }
@@ -144,7 +144,7 @@ impl Desk {
     fn flush(&mut self) {
         for recording in self.reels.values_mut().flatten() {
             if let Err(error) = recording.writer.flush() {
-                tracing::warn!(event = "recording_flush", %error);
+                tracing::warn!(message = "recording_flush", %error);
             }
         }
     }
@@ -224,7 +224,7 @@ impl Recording {
     fn put(&mut self, samples: &[i16]) {
         if let Err(error) = self.writer.write(samples) {
             // The disk is full: the call goes on, the file ends here.
-            tracing::error!(event = "recording_write", path = %self.job.path.display(), %error);
+            tracing::error!(message = "recording_write", path = %self.job.path.display(), %error);
         }
     }
 
@@ -238,9 +238,9 @@ impl Recording {
         } = self;
         let path = job.path.display();
         match writer.close() {
-            Ok(_) if gaps > 0 => tracing::warn!(event = "recording_gaps", %path, frames, gaps),
-            Ok(_) => tracing::debug!(event = "recording_closed", %path, frames),
-            Err(error) => tracing::error!(event = "recording_close", %path, %error),
+            Ok(_) if gaps > 0 => tracing::warn!(message = "recording_gaps", %path, frames, gaps),
+            Ok(_) => tracing::debug!(message = "recording_closed", %path, frames),
+            Err(error) => tracing::error!(message = "recording_close", %path, %error),
         }
     }
 }

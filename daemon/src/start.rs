@@ -136,12 +136,12 @@ pub fn run(settings: Settings) -> Result<(), StartError> {
         .map(|at| format!("udp:{at}"))
         .collect::<Vec<_>>()
         .join(" ");
-    tracing::info!(event = "ready", listening = status);
+    tracing::info!(message = "ready", listening = status);
     watchdog::ready(&format!("listening on {status}"));
     runtime.block_on(until_told(Watchdog::new(pulses)));
 
     watchdog::stopping("ending calls");
-    tracing::info!(event = "stopping");
+    tracing::info!(message = "stopping");
     tray.put(Inbound::Stop);
     runtime.block_on(async {
         // The decision thread drops its orders when the last call is gone.
@@ -219,7 +219,7 @@ fn open_store(settings: &Settings, tray: Tray) -> Result<(Store, Recovery), Star
     let (store, recovery) = Store::open(&settings.store, &store::Options::default(), answer)
         .map_err(failed("store"))?;
     if let Some(salvage) = &recovery.salvage {
-        tracing::error!(event = "store_salvaged", what = ?salvage);
+        tracing::error!(message = "store_salvaged", what = ?salvage);
     }
     Ok((store, recovery))
 }
@@ -287,13 +287,13 @@ fn seed() -> io::Result<[u64; 4]> {
 /// The peers of calls that the last process lost are told that they are over.
 fn clear_up(recovery: Recovery, board: &mut Switchboard) {
     for id in &recovery.interrupted {
-        tracing::warn!(event = "call_interrupted", CALL_ID = %id);
+        tracing::warn!(message = "call_interrupted", CALL_ID = %id);
     }
     for dialog in recovery.dialogs {
         match StoredDialog::from_text(&dialog.text) {
             Ok(stored) => board.abandon((dialog.conversation, LegId(dialog.leg)), Box::new(stored)),
             Err(error) => {
-                tracing::error!(event = "dialog_unreadable", CALL_ID = %dialog.conversation, %error);
+                tracing::error!(message = "dialog_unreadable", CALL_ID = %dialog.conversation, %error);
             }
         }
     }
@@ -324,7 +324,7 @@ fn start_forwarder(
 fn serve_control(runtime: &Runtime, socket: UnixListener, desk: Desk) {
     runtime.spawn(async move {
         if let Err(error) = control::serve(socket, Arc::new(desk)).await {
-            tracing::error!(event = "control_failed", %error);
+            tracing::error!(message = "control_failed", %error);
         }
     });
 }
@@ -335,7 +335,7 @@ async fn until_told(mut watchdog: Watchdog) {
         signal(SignalKind::terminate()),
         signal(SignalKind::interrupt()),
     ) else {
-        tracing::error!(event = "signals_unavailable");
+        tracing::error!(message = "signals_unavailable");
         return;
     };
     let mut beat = tokio::time::interval(watchdog.interval());
@@ -347,7 +347,7 @@ async fn until_told(mut watchdog: Watchdog) {
             _ = interrupt.recv() => return,
             _ = beat.tick() => {
                 if let Err(thread) = watchdog.check() {
-                    tracing::error!(event = "thread_stuck", thread);
+                    tracing::error!(message = "thread_stuck", thread);
                 }
             }
         }

@@ -359,7 +359,7 @@ impl Switchboard {
             return;
         };
         if let Err(error) = self.media.record(slot, &tape_name(place)) {
-            tracing::error!(event = "not_recorded", CALL_ID = %place.0, %error);
+            tracing::error!(message = "not_recorded", CALL_ID = %place.0, %error);
         }
     }
 
@@ -367,7 +367,7 @@ impl Switchboard {
     fn open(&mut self, place: Place) -> Result<(), Cause> {
         let sibling = self.slots_of(place.0).find_map(|slot| slot);
         let Opened { slot, rtp, .. } = self.media.open(sibling).map_err(|error| {
-            tracing::warn!(event = "no_media", CALL_ID = %place.0, %error);
+            tracing::warn!(message = "no_media", CALL_ID = %place.0, %error);
             Cause::Overload
         })?;
         let address = self.advertise.unwrap_or(rtp.ip());
@@ -416,7 +416,7 @@ impl Switchboard {
         if let Some(slot) = slot
             && self.media.order(slot, order).is_err()
         {
-            tracing::error!(event = "media_orders_full", CALL_ID = %place.0);
+            tracing::error!(message = "media_orders_full", CALL_ID = %place.0);
         }
     }
 
@@ -431,7 +431,7 @@ impl Switchboard {
         if let Some(slot) = leg.slot
             && self.media.order(slot, MediaOrder::Close).is_err()
         {
-            tracing::error!(event = "media_orders_full", CALL_ID = %place.0);
+            tracing::error!(message = "media_orders_full", CALL_ID = %place.0);
         }
     }
 

@@ -80,7 +80,7 @@ fn look_up(proxy: &Proxy) -> Option<SocketAddr> {
     let address = found.ok().and_then(|mut addresses| addresses.next());
     if address.is_none() {
         tracing::error!(
-            event = "trunk_down",
+            message = "trunk_down",
             host = proxy.host,
             reason = "name not found"
         );

@@ -37,7 +37,7 @@ fn main() -> ExitCode {
     match start::run(settings) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!(event = "start_failed", %error);
+            tracing::error!(message = "start_failed", %error);
             eprintln!("offhookd: {error}");
             ExitCode::from(FAILED)
         }

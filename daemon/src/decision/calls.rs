@@ -22,13 +22,13 @@ impl Decision {
     /// A call came in: of a trunk of ours, to somewhere, while there is room.
     pub(super) fn incoming(&mut self, now: Duration, key: CallKey, flow: Flow, invite: Incoming) {
         let Some(trunk) = self.house.settings.trunk_of(flow.remote.ip()) else {
-            tracing::warn!(event = "call_refused", reason = "unknown source", peer = %flow.remote);
+            tracing::warn!(message = "call_refused", reason = "unknown source", peer = %flow.remote);
             return self.board.turn_away(key, Cause::Forbidden);
         };
         let trunk = trunk.name.clone();
         let called = invite.request_uri.user().unwrap_or_default();
         let Some(book) = self.house.book_for(&called) else {
-            tracing::warn!(event = "call_refused", reason = "no route", trunk, called = %Redacted(&called));
+            tracing::warn!(message = "call_refused", reason = "no route", trunk, called = %Redacted(&called));
             return self.board.turn_away(key, Cause::NoRoute);
         };
         if self.stopping || !self.board.has_room() {
@@ -47,7 +47,7 @@ impl Decision {
         } else {
             offered.caller.clone()
         };
-        tracing::info!(event = "call_offered", CALL_ID = %id, trunk = offered.trunk,
+        tracing::info!(message = "call_offered", CALL_ID = %id, trunk = offered.trunk,
             caller = %Redacted(&offered.caller), called = %Redacted(&offered.called));
         self.born(id, now, Direction::Inbound, &book, &offered, lead);
         let agent = invite.user_agent.as_deref().unwrap_or("no User-Agent");
@@ -71,7 +71,7 @@ impl Decision {
             called: originate.to.clone(),
         };
         self.born(id, now, Direction::Outbound, book, &offered, lead);
-        tracing::info!(event = "call_originated", CALL_ID = %id, trunk = originate.trunk,
+        tracing::info!(message = "call_originated", CALL_ID = %id, trunk = originate.trunk,
             to = %Redacted(&originate.to), by = originate.by);
         let consent = facts::fact("consent_recorded", consented.into());
         self.feed(id, now, Event::Facts(vec![consent]));
@@ -128,7 +128,7 @@ impl Decision {
             return;
         };
         call.over = true;
-        tracing::info!(event = "call_ended", CALL_ID = %id, cause = outcome.cause.name(),
+        tracing::info!(message = "call_ended", CALL_ID = %id, cause = outcome.cause.name(),
             result = outcome.result, talk_ms = outcome.talk.as_millis() as u64);
         let (lead, entries) = (call.lead.clone(), call.take_log());
         let line = Line::action(
@@ -181,7 +181,7 @@ impl Decision {
 
     /// The core panicked on this conversation: it ends alone, with an outcome.
     pub(super) fn fail(&mut self, id: ConversationId) {
-        tracing::error!(event = "conversation_failed", CALL_ID = %id);
+        tracing::error!(message = "conversation_failed", CALL_ID = %id);
         self.board.hang_up((id, FIRST));
         let outcome = Outcome {
             cause: Cause::InternalError,

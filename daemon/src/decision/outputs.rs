@@ -72,7 +72,7 @@ impl Decision {
             return;
         }
         if record.verdict == Verdict::Refused {
-            tracing::info!(event = "refused", CALL_ID = %id, action = record.kind,
+            tracing::info!(message = "refused", CALL_ID = %id, action = record.kind,
                 rules = record.rules.join(" "));
         }
         let (facts, entries) = (call.facts(), call.take_log());
@@ -91,7 +91,7 @@ impl Decision {
         let Some(call) = self.calls.get_mut(&id) else {
             return;
         };
-        tracing::info!(event = "authorised", CALL_ID = %id, action = persist.record.kind);
+        tracing::info!(message = "authorised", CALL_ID = %id, action = persist.record.kind);
         let commit = Commit {
             conversation: id,
             seq: persist.seq,

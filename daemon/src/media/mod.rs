@@ -389,7 +389,7 @@ impl Drop for Media {
         for hand in &mut self.hands {
             let ended = hand.thread.take().map(JoinHandle::join);
             if matches!(ended, Some(Err(_))) {
-                tracing::error!(event = "media_thread_panicked");
+                tracing::error!(message = "media_thread_panicked");
             }
         }
     }
@@ -442,6 +442,6 @@ fn warn_once(error: &io::Error) {
     static WARNED: AtomicBool = AtomicBool::new(false);
     // Relaxed: only this flag counts.
     if !WARNED.swap(true, Ordering::Relaxed) {
-        tracing::warn!(event = "media_not_real_time", %error, "SCHED_FIFO is not permitted");
+        tracing::warn!(message = "media_not_real_time", %error, "SCHED_FIFO is not permitted");
     }
 }

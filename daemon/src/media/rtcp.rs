@@ -150,7 +150,7 @@ impl Drop for Rtcp {
         self.bell.ring();
         let ended = self.thread.take().map(JoinHandle::join);
         if matches!(ended, Some(Err(_))) {
-            tracing::error!(event = "rtcp_panicked");
+            tracing::error!(message = "rtcp_panicked");
         }
     }
 }
@@ -232,7 +232,7 @@ impl Desk {
     fn open(&mut self, session: Session) {
         let fd = session.socket.as_raw_fd();
         if let Err(error) = self.epoll.add(&session.socket, fd as u64) {
-            tracing::warn!(event = "rtcp_unwatched", %error);
+            tracing::warn!(message = "rtcp_unwatched", %error);
         }
         self.sockets.insert(session.slot, fd);
         self.sessions.insert(fd, session);
@@ -378,7 +378,7 @@ impl Session {
         match rtcp::packet::marshal(packets) {
             // Whoever does not listen for RTCP refuses it; that is no fault.
             Ok(bytes) => drop(self.socket.send_to(&bytes, target)),
-            Err(error) => tracing::debug!(event = "rtcp_unbuilt", %error),
+            Err(error) => tracing::debug!(message = "rtcp_unbuilt", %error),
         }
     }
 

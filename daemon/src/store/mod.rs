@@ -256,7 +256,7 @@ impl Store {
             .unwrap_or_else(PoisonError::into_inner)
             .take();
         if thread.is_some_and(|thread| thread.join().is_err()) {
-            tracing::error!(event = "store_writer_panicked");
+            tracing::error!(message = "store_writer_panicked");
         }
     }
 }

@@ -58,7 +58,7 @@ pub(super) fn open(path: &Path, options: &Options) -> Result<(Rows, Recovery), S
         Ok(rows) => (rows, None),
         Err(Unfit::Refused(error)) => return Err(error),
         Err(Unfit::Damaged(reason)) => {
-            tracing::error!(event = "store_damaged", path = %path.display(), reason);
+            tracing::error!(message = "store_damaged", path = %path.display(), reason);
             let (rows, salvage) = salvage::salvage(path, options, &reason)?;
             (rows, Some(salvage))
         }

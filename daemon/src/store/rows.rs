@@ -550,7 +550,7 @@ impl Rows {
             self.db
                 .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0));
         if !matches!(done, Ok(0)) {
-            tracing::warn!(event = "store_checkpoint_incomplete");
+            tracing::warn!(message = "store_checkpoint_incomplete");
         }
     }
 

@@ -125,7 +125,7 @@ impl Writer {
                 self.hold(batch);
             }
             Err(error) if batch.len() == 1 => {
-                tracing::error!(event = "store_write_refused", %error);
+                tracing::error!(message = "store_write_refused", %error);
                 self.count_lost(1);
                 self.refuse(&mut batch);
             }
@@ -230,7 +230,7 @@ impl Writer {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         if failing.is_none() {
-            tracing::error!(event = "store_failing", %error);
+            tracing::error!(message = "store_failing", %error);
         }
         *failing = Some(error.to_string());
     }
@@ -243,7 +243,7 @@ impl Writer {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         if failing.take().is_some() {
-            tracing::warn!(event = "store_recovered");
+            tracing::warn!(message = "store_recovered");
         }
     }
 

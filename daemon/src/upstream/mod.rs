@@ -148,7 +148,7 @@ impl Forwarder {
     pub async fn stop(self) {
         self.stop.notify_one();
         if let Err(error) = self.task.await {
-            tracing::error!(event = "forwarder_panicked", %error);
+            tracing::error!(message = "forwarder_panicked", %error);
         }
     }
 }
@@ -214,7 +214,7 @@ impl Run {
         }
         let marks = async { while self.marks.join_next().await.is_some() {} };
         if tokio::time::timeout(LAST_MARKS, marks).await.is_err() {
-            tracing::warn!(event = "forwarder_marks_late");
+            tracing::warn!(message = "forwarder_marks_late");
         }
     }
 
@@ -234,7 +234,7 @@ impl Run {
         let heads = match read(reader, &self.store, limit).await {
             Ok(heads) => heads,
             Err(error) => {
-                tracing::error!(event = "outbox_unreadable", error);
+                tracing::error!(message = "outbox_unreadable", error);
                 return LOOK_AGAIN;
             }
         };
@@ -289,7 +289,7 @@ impl Run {
     /// An attempt came to its end; `None`: its task panicked, the row is tried again.
     fn settle(&mut self, sent: Option<Sent>) {
         let Some(Sent { due, id, verdict }) = sent else {
-            tracing::error!(event = "attempt_panicked");
+            tracing::error!(message = "attempt_panicked");
             // Which row is not known; to send one twice is better than never.
             self.busy.clear();
             return;
@@ -298,7 +298,7 @@ impl Run {
             Verdict::Delivered => {
                 self.alive();
                 self.status(|status| status.delivered += 1);
-                tracing::debug!(event = "delivered", CALL_ID = %due.conversation, id);
+                tracing::debug!(message = "delivered", CALL_ID = %due.conversation, id);
                 self.answer(&due, UpstreamAnswer::Accepted);
                 self.mark(due.seq, Progress::Delivered);
             }
@@ -308,7 +308,7 @@ impl Run {
                 self.bury(&due, &id, error);
             }
             Verdict::Gone(error) => {
-                tracing::error!(event = "upstream_gone", id, error);
+                tracing::error!(message = "upstream_gone", id, error);
                 self.status(|status| status.gone = true);
                 self.again(&due, &id, error, None, false);
             }
@@ -330,7 +330,7 @@ impl Run {
             status.last_error = None;
         });
         if was_down {
-            tracing::info!(event = "upstream_back");
+            tracing::info!(message = "upstream_back");
             self.write(Write::Hasten);
         }
     }
@@ -346,9 +346,9 @@ impl Run {
         let strike = self.breaker.failed(clock::now(), retry_after, down);
         let down = self.breaker.is_open();
         if down && !self.status(|status| status.down) {
-            tracing::error!(event = "upstream_down", id, error);
+            tracing::error!(message = "upstream_down", id, error);
         } else {
-            tracing::warn!(event = "delivery_failed", CALL_ID = %due.conversation, id, error);
+            tracing::warn!(message = "delivery_failed", CALL_ID = %due.conversation, id, error);
         }
         self.status(|status| {
             status.down = down;
@@ -371,7 +371,7 @@ impl Run {
 
     /// A dead letter is loud.
     fn bury(&mut self, due: &Due, id: &str, error: String) {
-        tracing::error!(event = "dead_letter", CALL_ID = %due.conversation, id, error);
+        tracing::error!(message = "dead_letter", CALL_ID = %due.conversation, id, error);
         self.status(|status| status.dead += 1);
         self.mark(due.seq, Progress::Dead { error });
     }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
+use offhook_core::input::Fact;
 use offhook_core::{ConversationId, Event, Input, LegId, Output};
 use offhook_sip::Event as SipEvent;
 
@@ -61,6 +62,7 @@ pub struct Decision {
     facts_at: Duration,
     last_id: u64,
     stopping: bool,
+    store_works: bool,
     pulse: Pulse,
 }
 
@@ -90,6 +92,7 @@ impl Decision {
             facts_at: clock::now() + FACTS_EVERY,
             last_id: 0,
             stopping: false,
+            store_works: true,
             pulse,
         }
     }
@@ -111,7 +114,7 @@ impl Decision {
             }
         }
         self.flush_all();
-        self.keeper.store().close();
+        self.keeper.finish();
     }
 
     /// Handles a batch from the queue; says whether there may be more.
@@ -263,16 +266,28 @@ impl Decision {
             return;
         }
         self.facts_at = now + FACTS_EVERY;
-        let facts = facts::wall_clock();
+        self.tell_all(now, &facts::wall_clock());
+    }
+
+    /// The gate hears at once when the store stops or starts to work.
+    fn watch_store(&mut self, now: Duration) {
+        let works = self.keeper.store().health().failing.is_none();
+        if works != std::mem::replace(&mut self.store_works, works) {
+            self.tell_all(now, &[facts::fact("store_ok", works.into())]);
+        }
+    }
+
+    fn tell_all(&mut self, now: Duration, facts: &[Fact]) {
         let live: Vec<_> = self.calls.keys().copied().collect();
         for id in live {
-            self.feed(id, now, Event::Facts(facts.clone()));
+            self.feed(id, now, Event::Facts(facts.to_vec()));
         }
     }
 
     fn flush_due(&mut self, now: Duration) {
         if now >= self.flush_at {
             self.flush_at = now + FLUSH_EVERY;
+            self.watch_store(now);
             self.flush_all();
         }
     }

@@ -2,6 +2,7 @@
 //! is dropped because the queue is full for a moment.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use crate::store::{NotTaken, Store, Write};
 
@@ -9,11 +10,16 @@ use crate::store::{NotTaken, Store, Write};
 /// bytes each some 30 MB. Beyond it a write is lost, counted and logged.
 const WAITING_MAX: usize = 65_536;
 
+/// A full queue is looked at again after this long at the end.
+const ROOM_AGAIN: Duration = Duration::from_millis(5);
+
 /// Hands writes to the store.
 pub struct Keeper {
     store: Store,
     waiting: VecDeque<Write>,
     lost: u64,
+    /// The writer is gone.
+    closed: bool,
 }
 
 impl Keeper {
@@ -23,6 +29,7 @@ impl Keeper {
             store,
             waiting: VecDeque::new(),
             lost: 0,
+            closed: false,
         }
     }
 
@@ -51,12 +58,26 @@ impl Keeper {
         self.store.write(write).map_err(|_| Refused)
     }
 
+    /// Hands over all that waits, waiting for room. For the end, when nothing
+    /// else is to be decided; whoever opened the store closes it.
+    pub fn finish(&mut self) {
+        while !self.waiting.is_empty() && !self.closed {
+            self.push();
+            std::thread::sleep(ROOM_AGAIN);
+        }
+    }
+
     /// Hands over what waits, as far as there is room.
     pub fn push(&mut self) {
         while let Some(write) = self.waiting.pop_front() {
             match self.store.write(write) {
                 Ok(()) => {}
-                Err(NotTaken::Full(write) | NotTaken::Closed(write)) => {
+                Err(NotTaken::Full(write)) => {
+                    self.waiting.push_front(*write);
+                    return;
+                }
+                Err(NotTaken::Closed(write)) => {
+                    self.closed = true;
                     self.waiting.push_front(*write);
                     return;
                 }

@@ -85,6 +85,8 @@ struct Recording {
     writer: Writer,
     frames: u32,
     gaps: u32,
+    /// The disk took no more; said once.
+    broken: bool,
     idle: u32,
 }
 
@@ -196,6 +198,7 @@ impl Recording {
                 writer,
                 frames: 0,
                 gaps: 0,
+                broken: false,
                 idle: 0,
             }),
             Err(error) => Err((job.path, error)),
@@ -222,8 +225,12 @@ impl Recording {
     }
 
     fn put(&mut self, samples: &[i16]) {
+        if self.broken {
+            return;
+        }
         if let Err(error) = self.writer.write(samples) {
             // The disk is full: the call goes on, the file ends here.
+            self.broken = true;
             tracing::error!(message = "recording_write", path = %self.job.path.display(), %error);
         }
     }

@@ -214,6 +214,21 @@ impl fmt::Display for LoadError {
     }
 }
 
+/// A config file has a few kB; what is longer than this is none.
+const FILE_MAX: u64 = 1 << 20;
+
+/// Reads a config file: a regular one of a sensible length.
+fn read(file: &Path) -> io::Result<String> {
+    let found = std::fs::metadata(file)?;
+    if !found.is_file() {
+        return Err(io::Error::other("not a regular file"));
+    }
+    if found.len() > FILE_MAX {
+        return Err(io::Error::other("longer than 1 MiB"));
+    }
+    std::fs::read_to_string(file)
+}
+
 impl std::error::Error for LoadError {}
 
 impl Settings {
@@ -222,7 +237,7 @@ impl Settings {
     /// # Errors
     /// The file cannot be read, or every fault of it and of what it names.
     pub fn load(file: &Path) -> Result<Self, LoadError> {
-        let text = std::fs::read_to_string(file).map_err(|error| LoadError::Unreadable {
+        let text = read(file).map_err(|error| LoadError::Unreadable {
             file: file.to_owned(),
             error,
         })?;
@@ -242,7 +257,7 @@ impl Settings {
     /// # Errors
     /// The file cannot be read, or is no TOML.
     pub fn socket_of(file: &Path) -> Result<PathBuf, LoadError> {
-        let text = std::fs::read_to_string(file).map_err(|error| LoadError::Unreadable {
+        let text = read(file).map_err(|error| LoadError::Unreadable {
             file: file.to_owned(),
             error,
         })?;

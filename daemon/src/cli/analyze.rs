@@ -92,6 +92,12 @@ pub fn analyze(
     let cpu_before = clock::cpu();
     let recording = Recording::read(&arguments.file, arguments.far.as_deref())?;
     let mut frames = match &arguments.frames {
+        Some(path) if *path == arguments.file || Some(path) == arguments.far.as_ref() => {
+            return Err(AnalyzeError::Output(io::Error::other(format!(
+                "{}: --frames would overwrite a recording that is read",
+                path.display()
+            ))));
+        }
         Some(path) => Some(FrameTable::create(path)?),
         None => None,
     };

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::io;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::pin::Pin;
@@ -65,9 +65,16 @@ pub fn bind(path: &Path) -> io::Result<UnixListener> {
     if let Some(directory) = path.parent() {
         std::fs::create_dir_all(directory).map_err(context)?;
     }
-    match std::fs::remove_file(path) {
+    match std::fs::symlink_metadata(path) {
+        Ok(found) if found.file_type().is_socket() => {
+            std::fs::remove_file(path).map_err(context)?;
+        }
+        Ok(_) => {
+            let reason = format!("{}: there is something that is no socket", path.display());
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, reason));
+        }
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(context(error)),
-        Ok(()) | Err(_) => {}
+        Err(_) => {}
     }
     let listener = UnixListener::bind(path).map_err(context)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(MODE)).map_err(context)?;

@@ -33,6 +33,14 @@ impl Decision {
             return Err(Failure::new("the daemon is going down"));
         }
         let (book, trunk) = self.house.outbound(&order).map_err(Failure::new)?;
+        if let Err(cause) = self.house.trunks.invite(&trunk, &order.to) {
+            let reason = format!(
+                "`{}` cannot be called by trunk `{trunk}`: {}",
+                order.to,
+                cause.name()
+            );
+            return Err(Failure::new(reason));
+        }
         let by = match &order.consent {
             Some(basis) => format!("operator; consent: {basis}"),
             None => "operator".to_owned(),

@@ -168,7 +168,7 @@ impl Store {
         shared
             .salvaged
             .store(recovery.salvage.is_some().into(), Ordering::Relaxed);
-        let writer = writer::Writer::new(rows, Arc::clone(&shared), Box::new(answer));
+        let writer = writer::Writer::new(rows, path.into(), Arc::clone(&shared), Box::new(answer));
         let bell = urgent.clone();
         let thread = std::thread::Builder::new()
             .name("store".into())

@@ -4,7 +4,10 @@
 //!
 //! It runs on the store thread, which `Store::open` starts; nobody else writes.
 
+use std::fmt::Display;
 use std::mem;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -30,6 +33,9 @@ const PROBE: Duration = Duration::from_millis(500);
 const HOLD: usize = 16_384;
 
 pub(super) struct Writer {
+    path: PathBuf,
+    /// Which file the path named at the start.
+    file: Option<(u64, u64)>,
     rows: Rows,
     shared: Arc<Shared>,
     answer: Box<dyn Fn(Answer) + Send>,
@@ -41,9 +47,23 @@ pub(super) struct Writer {
     logs_dropped: bool,
 }
 
+/// Device and inode: tells a file from another one of the same name.
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    let found = std::fs::metadata(path).ok()?;
+    Some((found.dev(), found.ino()))
+}
+
 impl Writer {
-    pub(super) fn new(rows: Rows, shared: Arc<Shared>, answer: Box<dyn Fn(Answer) + Send>) -> Self {
+    pub(super) fn new(
+        rows: Rows,
+        path: PathBuf,
+        shared: Arc<Shared>,
+        answer: Box<dyn Fn(Answer) + Send>,
+    ) -> Self {
+        let file = identity(&path);
         Self {
+            path,
+            file,
             rows,
             shared,
             answer,
@@ -116,6 +136,12 @@ impl Writer {
 
     fn settle(&mut self, mut batch: Vec<Write>) {
         if batch.is_empty() {
+            return;
+        }
+        if identity(&self.path) != self.file {
+            // What is written now would be gone with the last descriptor.
+            self.failing(&"the file was removed or replaced while in use; restart the daemon");
+            self.hold(batch);
             return;
         }
         match self.rows.keep(&batch, wall_ms()) {
@@ -222,7 +248,7 @@ impl Writer {
         });
     }
 
-    fn failing(&mut self, error: &rusqlite::Error) {
+    fn failing(&mut self, error: &dyn Display) {
         self.probe_at = Some(clock::now() + PROBE);
         let mut failing = self
             .shared

@@ -169,6 +169,8 @@ fn parse_url(text: &str) -> Result<Uri, StartError> {
 const LOOK_AHEAD: usize = 1;
 /// It looks again after this long whatever it knows.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
+/// A row whose mark was lost is not sent again sooner than this.
+const MARK_AGAIN: Duration = Duration::from_secs(1);
 /// A full store queue is tried again after this long.
 const QUEUE_AGAIN: Duration = Duration::from_millis(20);
 
@@ -392,7 +394,9 @@ impl Run {
         self.marks.spawn(async move {
             // An error means that the store is gone or gave the mark up: the
             // row will be sent again, under the same id.
-            told.await.unwrap_or_default();
+            if told.await.is_err() {
+                tokio::time::sleep(MARK_AGAIN).await;
+            }
             seq
         });
     }

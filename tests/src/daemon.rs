@@ -160,6 +160,22 @@ impl Daemon {
         address.unwrap_or_else(|| panic!("no UDP address in {status}"))
     }
 
+    /// The ports of its audio, as its configuration has them: other daemons of
+    /// the same test run have others.
+    ///
+    /// # Panics
+    /// When the configuration does not say.
+    pub fn audio_ports(&self) -> std::ops::RangeInclusive<u16> {
+        let text = std::fs::read_to_string(&self.config).expect("the test wrote it");
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix("ports = \""));
+        let range = line.and_then(|rest| rest.trim_end_matches('"').split_once('-'));
+        let (first, last) = range.expect("the configuration names its ports");
+        let port = |text: &str| text.parse().expect("a port");
+        port(first)..=port(last)
+    }
+
     /// A SIP URI of a user of this daemon.
     pub fn uri(&self, user: &str) -> String {
         format!("sip:{user}@{}", self.sip())

@@ -148,6 +148,19 @@ pub fn likeness(sent: &[i16], heard: &[i16], reach: usize) -> (f64, usize) {
         .expect("there is shift 0")
 }
 
+/// How many of the frames of 10 ms with speech came through, 0 to 1, `shift`
+/// samples later. A frame that was lost or made up did not.
+pub fn came_through(sent: &[i16], heard: &[i16], shift: usize) -> f64 {
+    let later = heard.get(shift..).unwrap_or_default();
+    let pairs = sent.chunks_exact(80).zip(later.chunks_exact(80));
+    let (mut speaking, mut same) = (0, 0);
+    for (sent, heard) in pairs.filter(|(sent, _)| level(sent) > SPEECH_DB) {
+        speaking += 1;
+        same += usize::from(likeness(sent, heard, 0).0 > 0.98);
+    }
+    f64::from(same as u32) / f64::from(speaking.max(1))
+}
+
 /// A sine in 16-bit samples at 8 kHz.
 pub fn sine(hz: f64, samples: usize, amplitude: f64) -> Vec<i16> {
     let step = 2.0 * std::f64::consts::PI * hz / 8000.0;

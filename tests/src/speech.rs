@@ -55,6 +55,12 @@ pub fn silence(ms: usize) -> Vec<i16> {
     vec![0; ms * 8]
 }
 
+/// What is left of samples after µ-law: what a far end can hear at best.
+pub fn as_mu_law(samples: &[i16]) -> Vec<i16> {
+    let through = |sample: &i16| Law::Mu.decode(Law::Mu.encode(*sample));
+    samples.iter().map(through).collect()
+}
+
 /// Writes samples as µ-law bytes, one a sample, as SIPp streams them.
 pub fn write_mu_law(samples: &[i16], path: &Path) {
     let bytes: Vec<u8> = samples.iter().map(|s| Law::Mu.encode(*s)).collect();

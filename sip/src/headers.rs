@@ -17,6 +17,8 @@ pub enum HeaderName {
     Accept,
     /// `Allow`
     Allow,
+    /// `Authorization`
+    Authorization,
     /// `Call-ID`, `i`
     CallId,
     /// `Contact`, `m`
@@ -31,24 +33,58 @@ pub enum HeaderName {
     CSeq,
     /// `Diversion` (RFC 5806)
     Diversion,
+    /// `Event`, `o` (RFC 6665)
+    Event,
+    /// `Expires`
+    Expires,
     /// `From`, `f`
     From,
+    /// `History-Info` (RFC 7044)
+    HistoryInfo,
+    /// `Identity`, `y` (RFC 8224)
+    Identity,
     /// `Max-Forwards`
     MaxForwards,
+    /// `Min-Expires`
+    MinExpires,
+    /// `Min-SE` (RFC 4028)
+    MinSe,
     /// `P-Asserted-Identity` (RFC 3325)
     PAssertedIdentity,
+    /// `Privacy` (RFC 3323)
+    Privacy,
+    /// `Proxy-Authenticate`
+    ProxyAuthenticate,
+    /// `Proxy-Authorization`
+    ProxyAuthorization,
+    /// `RAck` (RFC 3262)
+    RAck,
     /// `Reason` (RFC 3326)
     Reason,
     /// `Record-Route`
     RecordRoute,
+    /// `Refer-To`, `r` (RFC 3515)
+    ReferTo,
+    /// `Referred-By`, `b` (RFC 3892)
+    ReferredBy,
+    /// `Replaces` (RFC 3891)
+    Replaces,
     /// `Require`
     Require,
     /// `Retry-After`
     RetryAfter,
     /// `Route`
     Route,
+    /// `RSeq` (RFC 3262)
+    RSeq,
     /// `Server`
     Server,
+    /// `Service-Route` (RFC 3608)
+    ServiceRoute,
+    /// `Session-Expires`, `x` (RFC 4028)
+    SessionExpires,
+    /// `Subscription-State` (RFC 6665)
+    SubscriptionState,
     /// `Supported`, `k`
     Supported,
     /// `To`, `t`
@@ -61,6 +97,8 @@ pub enum HeaderName {
     Via,
     /// `Warning`
     Warning,
+    /// `WWW-Authenticate`
+    WwwAuthenticate,
     /// Any other.
     Other,
 }
@@ -91,6 +129,25 @@ const NAMES: &[(&str, u8, HeaderName)] = &[
     ("Content-Encoding", b'e', HeaderName::ContentEncoding),
     ("P-Asserted-Identity", 0, HeaderName::PAssertedIdentity),
     ("Diversion", 0, HeaderName::Diversion),
+    ("Authorization", 0, HeaderName::Authorization),
+    ("Proxy-Authorization", 0, HeaderName::ProxyAuthorization),
+    ("WWW-Authenticate", 0, HeaderName::WwwAuthenticate),
+    ("Proxy-Authenticate", 0, HeaderName::ProxyAuthenticate),
+    ("Session-Expires", b'x', HeaderName::SessionExpires),
+    ("Min-SE", 0, HeaderName::MinSe),
+    ("RSeq", 0, HeaderName::RSeq),
+    ("RAck", 0, HeaderName::RAck),
+    ("Expires", 0, HeaderName::Expires),
+    ("Min-Expires", 0, HeaderName::MinExpires),
+    ("Service-Route", 0, HeaderName::ServiceRoute),
+    ("Refer-To", b'r', HeaderName::ReferTo),
+    ("Referred-By", b'b', HeaderName::ReferredBy),
+    ("Replaces", 0, HeaderName::Replaces),
+    ("Event", b'o', HeaderName::Event),
+    ("Subscription-State", 0, HeaderName::SubscriptionState),
+    ("History-Info", 0, HeaderName::HistoryInfo),
+    ("Identity", b'y', HeaderName::Identity),
+    ("Privacy", 0, HeaderName::Privacy),
 ];
 
 impl HeaderName {

@@ -9,8 +9,10 @@
 mod call;
 mod command;
 mod dialog;
+pub mod digest;
 mod endpoint;
 mod event;
+pub mod framing;
 pub mod headers;
 pub mod message;
 pub mod parse;

@@ -131,6 +131,8 @@ impl StatusCode {
     pub const MOVED_TEMPORARILY: Self = Self(302);
     /// 400
     pub const BAD_REQUEST: Self = Self(400);
+    /// 401
+    pub const UNAUTHORIZED: Self = Self(401);
     /// 403
     pub const FORBIDDEN: Self = Self(403);
     /// 404
@@ -139,6 +141,8 @@ impl StatusCode {
     pub const METHOD_NOT_ALLOWED: Self = Self(405);
     /// 406
     pub const NOT_ACCEPTABLE: Self = Self(406);
+    /// 407
+    pub const PROXY_AUTHENTICATION_REQUIRED: Self = Self(407);
     /// 408
     pub const REQUEST_TIMEOUT: Self = Self(408);
     /// 415
@@ -147,6 +151,10 @@ impl StatusCode {
     pub const UNSUPPORTED_URI_SCHEME: Self = Self(416);
     /// 420
     pub const BAD_EXTENSION: Self = Self(420);
+    /// 422
+    pub const SESSION_INTERVAL_TOO_SMALL: Self = Self(422);
+    /// 423
+    pub const INTERVAL_TOO_BRIEF: Self = Self(423);
     /// 480
     pub const TEMPORARILY_UNAVAILABLE: Self = Self(480);
     /// 481

@@ -308,6 +308,9 @@ impl Switchboard {
                 self.order(place, MediaOrder::Resume { turn: turn.0, play });
             }
             Command::Collect { secret } => self.order(place, MediaOrder::Collect { secret }),
+            // The media threads connect no legs with each other: the conversation
+            // takes its caller back.
+            Command::Join { with: _ } => return Some(LegEvent::JoinFailed),
             Command::Echo => self.order(place, MediaOrder::Echo),
             Command::TestTone => self.order(place, MediaOrder::Tone { hz: TEST_TONE_HZ }),
         }

@@ -158,6 +158,8 @@ impl Line {
                 if words.last { "words" } else { "words_so_far" },
                 format!("\"{}\" ({} %)", words.text, words.confidence),
             ),
+            LegEvent::Joined => Self::new(Action, "joined", ""),
+            LegEvent::JoinFailed => Self::new(Action, "join_failed", ""),
             LegEvent::EventsLost { count, .. } => {
                 Self::new(Perception, "events_lost", count.to_string())
             }
@@ -206,6 +208,7 @@ impl Line {
                 "collect",
                 if *secret { "secret" } else { "open" }.to_owned(),
             ),
+            Command::Join { with } => say("join", format!("leg {}", with.0)),
             Command::Echo => say("echo", String::new()),
             Command::TestTone => say("test_tone", String::new()),
         }

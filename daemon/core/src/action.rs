@@ -17,6 +17,8 @@ pub mod builtin {
     pub const DIAL: &str = "dial";
     /// End the call.
     pub const HANG_UP: &str = "hang_up";
+    /// Call a person and connect the caller.
+    pub const TRANSFER: &str = "transfer";
 }
 
 /// A file of `config/actions/`.
@@ -174,6 +176,7 @@ impl Default for Catalogue {
             (builtin::ANSWER, Action::local(Effect::Line, false)),
             (builtin::DIAL, Action::local(Effect::Line, true)),
             (builtin::HANG_UP, Action::local(Effect::Line, false)),
+            (builtin::TRANSFER, Action::local(Effect::Line, true)),
         ];
         Self {
             actions: actions

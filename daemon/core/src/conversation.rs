@@ -304,6 +304,8 @@ impl Conversation {
             }
             // A pause is not an end; tones are reported for the record.
             LegEvent::SpeechPause | LegEvent::Tone(_) => {}
+            // Only a leg that we called is ever joined.
+            LegEvent::Joined | LegEvent::JoinFailed => {}
             // Taken in `leg`.
             LegEvent::Ringing { .. }
             | LegEvent::Answered

@@ -25,7 +25,12 @@ const fn fact(name: &'static str, unit: &'static str, meaning: &'static str) -> 
 }
 
 /// Facts that the daemon feeds.
-pub const DAEMON_FACTS: [FactInfo; 8] = [
+pub const DAEMON_FACTS: &[FactInfo] = &[
+    fact(
+        "agents_free",
+        "people",
+        "people who could take a transferred call now",
+    ),
     fact(
         "calls_active",
         "calls",
@@ -51,6 +56,11 @@ pub const DAEMON_FACTS: [FactInfo; 8] = [
         "minutes",
         "minute of the day where the other party is, 0 to 1439",
     ),
+    fact(
+        "price_cents",
+        "cents",
+        "the price that holds now; a change takes back what was acknowledged",
+    ),
     fact("store_ok", "flag", "the store took its last commit"),
     fact(
         "uplink_backlog",
@@ -65,16 +75,22 @@ pub const DAEMON_FACTS: [FactInfo; 8] = [
 ];
 
 /// Facts that a conversation keeps about itself.
-pub const OWN_FACTS: [FactInfo; 5] = [
+pub const OWN_FACTS: &[FactInfo] = &[
     fact(
         "barge_ins",
         "times",
         "how often the caller has talked over a prompt",
     ),
+    fact("call_ms", "ms", "time since the call was answered"),
     fact(
         "confirmations",
         "times",
         "explicit confirmations since a collected value last changed",
+    ),
+    fact(
+        "disclosure_heard",
+        "flag",
+        "that an automated assistant speaks was heard to its end",
     ),
     fact(
         "identity_level",
@@ -86,6 +102,53 @@ pub const OWN_FACTS: [FactInfo; 5] = [
         "thousandths",
         "evidence of intent, added by handlers, fading with time",
     ),
+    fact(
+        "intent_price",
+        "thousandths",
+        "comfort with the price, as `intent`",
+    ),
+    fact(
+        "intent_speed",
+        "thousandths",
+        "change of `intent` within the last 10 s",
+    ),
+    fact(
+        "intent_timing",
+        "thousandths",
+        "comfort with the time, as `intent`",
+    ),
+    fact("intent_trust", "thousandths", "trust in us, as `intent`"),
+    fact(
+        "objections_open",
+        "count",
+        "objections that are neither answered nor resolved",
+    ),
+    fact(
+        "price_acknowledged",
+        "flag",
+        "the caller agreed to the price after hearing it, and it holds",
+    ),
+    fact(
+        "price_heard",
+        "flag",
+        "the price was heard to its end, and it holds",
+    ),
+    fact(
+        "ready",
+        "flag",
+        "`intent` rose to the playbook's threshold and has not fallen back",
+    ),
+    fact(
+        "recording_notice_heard",
+        "flag",
+        "that the call is recorded was heard to its end",
+    ),
+    fact(
+        "response_pct",
+        "percent",
+        "how long the last answer took, of what this caller usually takes",
+    ),
+    fact("stage_ms", "ms", "time since the stage was entered"),
     fact(
         "turn_ms",
         "ms",
@@ -124,10 +187,7 @@ impl FactId {
 
 /// All names.
 pub(crate) fn names() -> impl Iterator<Item = &'static str> {
-    DAEMON_FACTS
-        .iter()
-        .chain(&OWN_FACTS)
-        .map(|known| known.name)
+    DAEMON_FACTS.iter().chain(OWN_FACTS).map(|known| known.name)
 }
 
 /// What is known now. Does not allocate.

@@ -142,6 +142,10 @@ pub enum LegEvent {
     },
     /// Words were recognised.
     Words(Words),
+    /// Audio now flows between this leg and the one that it was to be joined with.
+    Joined,
+    /// The legs could not be joined; each is as it was.
+    JoinFailed,
     /// Events were lost between the media edge and here; this is where the leg stands.
     EventsLost {
         /// How many.
@@ -165,6 +169,13 @@ pub struct Words {
     pub confidence: u8,
     /// This is the last text of the utterance; it may withdraw what an earlier one suggested.
     pub last: bool,
+    /// Counts the utterances of the leg from 1, as the engine does: a text that comes
+    /// twice or too late is known by it. 0 where the engine does not count.
+    #[serde(default)]
+    pub utterance: u32,
+    /// How long it took to say this, in ms; it ended when the input happened.
+    #[serde(default)]
+    pub spoken_ms: u32,
 }
 
 /// A key as the core may see it.

@@ -158,6 +158,8 @@ mod tests {
             text: text.to_owned(),
             confidence,
             last: true,
+            utterance: 0,
+            spoken_ms: 0,
         };
         lexicon().interpret(&words).kind
     }

@@ -69,6 +69,12 @@ pub enum Command {
         /// Keys are masked.
         secret: bool,
     },
+    /// Let this leg and that one hear each other, and nothing of us; `Joined` or
+    /// `JoinFailed` answers. Ending one of them does not end the other.
+    Join {
+        /// The other leg.
+        with: LegId,
+    },
     /// Return the caller's audio (a test destination).
     Echo,
     /// Send 1004 Hz (a test destination): the test frequency of ITU-T O.6,

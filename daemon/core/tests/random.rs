@@ -227,6 +227,7 @@ impl World {
             Command::Ring
             | Command::Refuse(_)
             | Command::Collect { .. }
+            | Command::Join { .. }
             | Command::Echo
             | Command::TestTone => None,
         };
@@ -347,6 +348,8 @@ fn random_words(dice: &mut Dice) -> LegEvent {
             .to_owned(),
         confidence: dice.below(101) as u8,
         last: dice.chance(80),
+        utterance: 0,
+        spoken_ms: 0,
     })
 }
 

@@ -119,6 +119,7 @@ impl Stage {
             }
             Command::Collect { secret: true } => "collect secretly".to_owned(),
             Command::Collect { secret: false } => "collect".to_owned(),
+            Command::Join { with } => format!("join leg {}", with.0),
             Command::Echo => "echo".to_owned(),
             Command::TestTone => "tone".to_owned(),
         }
@@ -231,6 +232,8 @@ fn words(text: &str, last: bool) -> LegEvent {
         text: text.to_owned(),
         confidence: 80,
         last,
+        utterance: 0,
+        spoken_ms: 0,
     })
 }
 

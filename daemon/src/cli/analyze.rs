@@ -4,10 +4,10 @@
 //! reports. It judges nothing itself. The output with `--json` is a contract:
 //! scripts and later checks read it.
 
+use super::recording::{Recording, Unreadable};
 use crate::clock;
-use crate::resample::{Alignment, LINE_RATE, resample};
-use crate::wav::{self, Wav};
-use offhook_dsp::{Ear, Event, EventKind, Events, FRAME, Line, Source};
+use crate::resample::LINE_RATE;
+use offhook_dsp::{Event, EventKind, FRAME};
 use serde_json::{Value, json};
 use std::fmt;
 use std::fs::File;
@@ -37,12 +37,7 @@ pub struct AnalyzeArgs {
 #[derive(Debug)]
 pub enum AnalyzeError {
     /// A file is no sound that can be read.
-    Sound {
-        /// Which one.
-        path: PathBuf,
-        /// Why.
-        error: wav::WavError,
-    },
+    Sound(Unreadable),
     /// `--frames` or the output could not be written.
     Output(io::Error),
 }
@@ -50,13 +45,19 @@ pub enum AnalyzeError {
 impl fmt::Display for AnalyzeError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Sound { path, error } => write!(out, "{}: {error}", path.display()),
+            Self::Sound(unreadable) => write!(out, "{unreadable}"),
             Self::Output(error) => write!(out, "cannot write: {error}"),
         }
     }
 }
 
 impl std::error::Error for AnalyzeError {}
+
+impl From<Unreadable> for AnalyzeError {
+    fn from(unreadable: Unreadable) -> Self {
+        Self::Sound(unreadable)
+    }
+}
 
 impl From<io::Error> for AnalyzeError {
     fn from(error: io::Error) -> Self {
@@ -123,99 +124,6 @@ pub fn analyze(
     let cpu_seconds = (clock::cpu() - cpu_before).as_secs_f64();
     summary(json, recording.seconds(), cpu_seconds, out)?;
     Ok(())
-}
-
-/// Both directions of a call at the line's rate.
-struct Recording {
-    near: Vec<i16>,
-    far: Vec<i16>,
-    prompt: bool,
-}
-
-impl Recording {
-    fn read(near: &Path, far: Option<&Path>) -> Result<Self, AnalyzeError> {
-        let sound = read(near)?;
-        let to_line = |samples: &[i16]| resample(samples, sound.rate, LINE_RATE, Alignment::Causal);
-        let second = sound.channel(1).filter(|_| sound.channels == 2);
-        let first = match &second {
-            Some(_) => sound.channel(0).expect("two channels"),
-            None => sound.mono(),
-        };
-        let far = match (far, second) {
-            (Some(path), _) => {
-                let prompt = read(path)?;
-                Some(resample(
-                    &prompt.mono(),
-                    prompt.rate,
-                    LINE_RATE,
-                    Alignment::Causal,
-                ))
-            }
-            (None, second) => second.map(|samples| to_line(&samples)),
-        };
-        Ok(Self {
-            near: to_line(&first),
-            prompt: far.is_some(),
-            far: far.unwrap_or_default(),
-        })
-    }
-
-    fn seconds(&self) -> f64 {
-        self.near.len() as f64 / f64::from(LINE_RATE)
-    }
-
-    /// Hears frame by frame; nothing of a later frame is used.
-    fn listen(&self, answered_at: Option<f64>) -> impl Iterator<Item = Heard> {
-        let answered_from = answered_at.filter(|seconds| *seconds >= 0.0);
-        let mut ear = Ear::new();
-        let (frames, _) = self.near.as_chunks::<FRAME>();
-        frames.iter().enumerate().map(move |(index, near)| {
-            let start = index * FRAME;
-            let seconds = start as f64 / f64::from(LINE_RATE);
-            let line = Line {
-                source: Source::Received,
-                playout_shift: 0,
-                answered: answered_from.is_some_and(|answer| seconds >= answer),
-                prompt: self.prompt && start < self.far.len(),
-            };
-            let mut events = Events::new();
-            ear.hear(near, &self.far_at(start), line, &mut events);
-            Heard {
-                events,
-                speech_probability: ear.speech_probability(),
-            }
-        })
-    }
-
-    /// What we played then; silence after its end.
-    fn far_at(&self, start: usize) -> [i16; FRAME] {
-        let mut frame = [0; FRAME];
-        let rest = self.far.get(start..).unwrap_or_default();
-        for (slot, &sample) in frame.iter_mut().zip(rest) {
-            *slot = sample;
-        }
-        frame
-    }
-}
-
-fn read(path: &Path) -> Result<Wav, AnalyzeError> {
-    let sound = wav::read(path).map_err(|error| AnalyzeError::Sound {
-        path: path.to_owned(),
-        error,
-    })?;
-    if sound.truncated {
-        eprintln!(
-            "offhook analyze: {}: cut short, read to its end",
-            path.display()
-        );
-    }
-    Ok(sound)
-}
-
-/// One frame's yield.
-struct Heard {
-    events: Events,
-    speech_probability: f32,
 }
 
 /// `--frames`: one line per whole 10 ms.

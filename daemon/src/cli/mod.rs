@@ -19,6 +19,8 @@ mod dial;
 mod explain;
 mod order;
 mod picture;
+mod recording;
+mod score;
 pub mod sink;
 mod status;
 mod text;
@@ -63,6 +65,7 @@ enum Verb {
     Dial(dial::DialArgs),
     Answer(dial::AnswerArgs),
     Analyze(analyze::AnalyzeArgs),
+    Score(score::ScoreArgs),
     Sink(sink::SinkArgs),
 }
 
@@ -94,6 +97,7 @@ pub fn run() -> ExitCode {
         Verb::Dial(verb) => dial::dial(&common, &verb),
         Verb::Answer(verb) => dial::answer(&common, &verb),
         Verb::Analyze(verb) => return analyze::run(&verb, common.json),
+        Verb::Score(verb) => score::run(&common, &verb),
         Verb::Sink(verb) => return sink::run(&verb, common.json),
     })
 }

@@ -1,0 +1,175 @@
+//! `offhook score`: the ear over somebody's own labelled recordings.
+//!
+//! Every file is heard as `offhook analyze` hears it, on all cores; the tables
+//! say how often the ear was right, each share with its Wilson interval. It
+//! changes nothing and learns nothing. Called by `offhook`.
+
+mod answers;
+mod echo;
+mod figure;
+mod manifest;
+mod speech;
+mod table;
+
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use offhook_dsp::Event;
+
+use super::recording::Recording;
+use super::{COULD_NOT, Common, NO, OK, complain, print, print_json};
+use crate::resample::LINE_RATE;
+use manifest::{Row, Set};
+use table::Table;
+
+/// How often the ear is right on recordings with labels.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct ScoreArgs {
+    /// Tables of recordings, one row a file, columns by name in the first line:
+    /// `file` and what is known of it. `label` human, machine, tone or beep, with
+    /// `answer_s`, `beep_end_s`, `tone_kind`; or `speech` as `1.2-3.4;5-6.1`; or
+    /// `far`, `barge_start`, `barge_end`, `backchannel` for calls with our prompt.
+    #[arg(required = true, value_name = "MANIFEST.csv")]
+    manifests: Vec<PathBuf>,
+    /// Also name the files that were wrong.
+    #[arg(long)]
+    wrong: bool,
+}
+
+/// One recording and what the ear said of it.
+struct Case {
+    row: Row,
+    events: Vec<Event>,
+    /// Of speech, per 10 ms.
+    probabilities: Vec<f32>,
+    /// Length in seconds.
+    seconds: f64,
+}
+
+impl Case {
+    /// When each event of this name became known, in seconds.
+    fn times(&self, name: &str) -> Vec<f64> {
+        let named = self.events.iter().filter(|event| event.kind.name() == name);
+        named.map(|event| seconds(event.at)).collect()
+    }
+}
+
+fn seconds(samples: u64) -> f64 {
+    samples as f64 / f64::from(LINE_RATE)
+}
+
+/// The verb: 0 if all could be heard, 1 if some files could not, 2 if none.
+pub(super) fn run(common: &Common, arguments: &ScoreArgs) -> u8 {
+    let mut rows = Vec::new();
+    for path in &arguments.manifests {
+        match manifest::read(path) {
+            Ok(more) => rows.extend(more),
+            Err(error) => {
+                complain(&format!("score: {error}"));
+                return COULD_NOT;
+            }
+        }
+    }
+    let asked = rows.len();
+    let cases = hear_all(rows);
+    if cases.is_empty() {
+        complain("score: no file of the manifest could be heard");
+        return COULD_NOT;
+    }
+    let tables = tables(&cases, arguments.wrong);
+    if common.json {
+        print_json(&tables.iter().map(Table::to_json).collect::<Vec<_>>());
+    } else {
+        tables.iter().for_each(|table| print(&table.to_text()));
+    }
+    if cases.len() < asked { NO } else { OK }
+}
+
+fn tables(cases: &[Case], wrong: bool) -> Vec<Table> {
+    let of =
+        |set: Set| -> Vec<&Case> { cases.iter().filter(|case| case.row.set() == set).collect() };
+    let mut tables = Vec::new();
+    tables.extend(speech::areas(&of(Set::Frames)));
+    tables.extend(speech::onsets(&of(Set::Turns)));
+    tables.extend(speech::false_onsets(&of(Set::NoSpeech)));
+    tables.extend(echo::barge_ins(&of(Set::Echo)));
+    tables.extend(answers::tables(&of(Set::Answer)));
+    tables.extend(answers::talk_off(&of(Set::Unlabelled)));
+    tables.retain(|table| wrong || !table.lists_files());
+    tables
+}
+
+/// Hears all files, one ear each, on every core; what cannot be read is named.
+fn hear_all(rows: Vec<Row>) -> Vec<Case> {
+    let next = AtomicUsize::new(0);
+    let heard = Mutex::new(Vec::with_capacity(rows.len()));
+    let workers = thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| {
+                // Relaxed: the number alone is shared, nothing is published by it.
+                while let Some(row) = rows.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    match hear(row) {
+                        Ok(case) => heard.lock().expect("no ear panics").push(case),
+                        Err(error) => complain(&format!("score: {error}")),
+                    }
+                }
+            });
+        }
+    });
+    let mut cases = heard.into_inner().expect("no ear panics");
+    cases.sort_by_cached_key(|case| case.row.path());
+    cases
+}
+
+fn hear(row: &Row) -> Result<Case, String> {
+    let recording =
+        Recording::read(&row.path(), row.far().as_deref()).map_err(|error| error.to_string())?;
+    let answered_at = row.number("answer_s").unwrap_or(0.0);
+    let mut case = Case {
+        row: row.clone(),
+        events: Vec::new(),
+        probabilities: Vec::new(),
+        seconds: recording.seconds(),
+    };
+    for heard in recording.listen(Some(answered_at)) {
+        case.events.extend(heard.events);
+        case.probabilities.push(heard.speech_probability);
+    }
+    Ok(case)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wav::Writer;
+    use offhook_dsp::tone::Sine;
+
+    #[test]
+    fn a_manifest_of_a_busy_tone_and_of_silence_gives_their_tables() {
+        let folder = std::env::temp_dir().join(format!("offhook-score-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("temp dir");
+        let mut busy = vec![0; 24_000];
+        for beat in busy.chunks_mut(8_000) {
+            Sine::new(425.0, -20.0).fill(&mut beat[..4_000]);
+        }
+        for (name, samples) in [("busy.wav", &busy), ("idle.wav", &vec![0; 24_000])] {
+            let mut writer = Writer::create(&folder.join(name), 8_000, 1).expect("temp dir");
+            writer.write(samples).expect("temp dir");
+            writer.close().expect("temp dir");
+        }
+        let path = folder.join("manifest.csv");
+        let text =
+            "file,label,subtype,tone_kind,set\nbusy.wav,tone,busy,busy_eu,\nidle.wav,,,,nospeech\n";
+        std::fs::write(&path, text).expect("temp dir");
+        let cases = hear_all(manifest::read(&path).expect("a manifest"));
+        assert_eq!(cases.len(), 2);
+        let tables = tables(&cases, true);
+        let shown: String = tables.iter().map(Table::to_text).collect();
+        assert!(shown.contains("busy  1/1 1.000 [0.21, 1.00]"), "{shown}");
+        assert_eq!(tables[0].to_json()["rows"][0]["false onsets"], 0.0);
+        let _ = std::fs::remove_dir_all(folder);
+    }
+}

@@ -99,6 +99,13 @@ impl Line {
                 };
                 Self::new(Action, event, format!("{action} by the upstream"))
             }
+            Event::Remembered(known) => Self::new(
+                Note,
+                "remembered",
+                format!("lead {}, {}", known.lead, known.identity.name()),
+            ),
+            Event::Happened(happening) => Self::new(Note, "happened", happening.name.clone()),
+            Event::Leased(leases) => Self::new(Note, "leased", leases.len().to_string()),
             Event::OperatorHangup => Self::new(Note, "operator_hangup", ""),
             Event::Wake => return None,
         })

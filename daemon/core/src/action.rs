@@ -50,6 +50,8 @@ pub struct RawAction {
     #[serde(default)]
     pub dedupe: Vec<At<String>>,
     #[serde(default)]
+    pub leased: Vec<At<String>>,
+    #[serde(default)]
     pub field: Vec<RawField>,
 }
 
@@ -137,6 +139,8 @@ pub struct Action {
     pub accept_ms: u64,
     /// Fields that make two of its kind the same effect.
     pub dedupe: Vec<String>,
+    /// Fields whose value must be on offer at this instant: `slot.tuesday`.
+    pub leased: Vec<String>,
     /// Its fields.
     pub fields: Vec<Field>,
 }
@@ -158,6 +162,7 @@ impl Action {
             confirm: Confirm::Durable,
             accept_ms: 0,
             dedupe: Vec::new(),
+            leased: Vec::new(),
             fields: Vec::new(),
         }
     }
@@ -245,11 +250,13 @@ fn compile_action(raw: &RawAction, faults: &mut Faults) -> Action {
         .iter()
         .map(|field| compile_field(field, &path("field"), faults))
         .collect();
-    for name in &raw.dedupe {
-        if !fields.iter().any(|field| field.name == name.value) {
-            let near = suggest(&name.value, fields.iter().map(|f| f.name.as_str()));
-            let reason = format!("no field `{}`{near}", name.value);
-            faults.add(name, path("dedupe"), reason);
+    for (names, key) in [(&raw.dedupe, "dedupe"), (&raw.leased, "leased")] {
+        for name in names {
+            if !fields.iter().any(|field| field.name == name.value) {
+                let near = suggest(&name.value, fields.iter().map(|f| f.name.as_str()));
+                let reason = format!("no field `{}`{near}", name.value);
+                faults.add(name, path(key), reason);
+            }
         }
     }
     Action {
@@ -258,6 +265,7 @@ fn compile_action(raw: &RawAction, faults: &mut Faults) -> Action {
         confirm: choose(raw.confirm.as_ref(), &path("confirm"), &confirms, faults),
         accept_ms: raw.accept_ms.as_ref().map_or(ACCEPT_MS, |ms| ms.value),
         dedupe: raw.dedupe.iter().map(|name| name.value.clone()).collect(),
+        leased: raw.leased.iter().map(|name| name.value.clone()).collect(),
         fields,
     }
 }

@@ -1,6 +1,8 @@
 //! `name op value`: the one comparison that policies and playbooks are made of.
 //! It reads; what a missing value means is for its user to say.
 
+use crate::memory::Freshness;
+
 /// How two values are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operator {
@@ -56,6 +58,7 @@ impl Operator {
 pub(crate) enum Literal {
     Number(i64),
     Text(String),
+    Freshness(Freshness),
 }
 
 /// A comparison as written, its name not yet looked up.
@@ -94,6 +97,10 @@ fn literal(text: &str) -> Result<Literal, String> {
     let quoted = text
         .strip_prefix('\'')
         .and_then(|rest| rest.strip_suffix('\''));
+    let freshness = Freshness::WORDS.iter().find(|(word, _)| *word == text);
+    if let Some((_, freshness)) = freshness {
+        return Ok(Literal::Freshness(*freshness));
+    }
     match (quoted, text) {
         (Some(inner), _) => Ok(Literal::Text(inner.to_owned())),
         (None, "true") => Ok(Literal::Number(1)),

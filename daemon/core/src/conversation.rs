@@ -106,6 +106,11 @@ impl Conversation {
     fn take(&mut self, at: Duration, event: Event) {
         match event {
             Event::Offered(offered) => self.offered(offered),
+            Event::Remembered(recollection) => {
+                if let Talk::Dialogue(dialogue) = &mut self.talk {
+                    dialogue.remember(&mut self.desk, recollection);
+                }
+            }
             Event::Originate(originate) => self.originate(originate),
             Event::Leg(CALLER, event) => self.leg(at, event),
             // No second leg is ever called for.
@@ -121,6 +126,12 @@ impl Conversation {
                     dialogue.upstream(&mut self.desk, action, answer);
                 }
             }
+            Event::Happened(happening) => {
+                if let (Talk::Dialogue(dialogue), true) = (&mut self.talk, self.call.is_up()) {
+                    dialogue.happened(&mut self.desk, at, happening);
+                }
+            }
+            Event::Leased(leases) => self.desk.lease(leases),
             Event::OperatorHangup => self.call.hang_up(&mut self.desk, Cause::NearHangup),
             Event::Wake => {}
         }

@@ -10,6 +10,8 @@ use crate::facts::Facts;
 use crate::gate::{self, Evidence, Proposal};
 use crate::id::{ActionId, ConversationId, LegId, Seq, Turn};
 use crate::intent::Intent;
+use crate::lease::Leases;
+use crate::memory::{Attestation, Identity, LeadId, Memory};
 use crate::output::{Command, Output};
 use crate::record::{Record, Verdict};
 use crate::timers::Timers;
@@ -47,6 +49,15 @@ pub(crate) struct Desk {
     /// When the caller's last turn began.
     pub(crate) turn_began: Duration,
     pub(crate) in_force: BTreeSet<String>,
+    /// Whom we talk with, as far as we were told.
+    pub(crate) lead: Option<LeadId>,
+    pub(crate) identity: Identity,
+    pub(crate) attestation: Attestation,
+    pub(crate) memory: Memory,
+    /// Wall time at the daemon's start, ms since 1970.
+    pub(crate) wall_at_zero_ms: u64,
+    /// What is on offer (`slot.tuesday`), and until when.
+    pub(crate) leases: Leases,
     pub(crate) authorised: u32,
     pub(crate) refused: u32,
     outputs: VecDeque<Output>,
@@ -68,6 +79,12 @@ impl Desk {
             suspended: false,
             turn_began: Duration::ZERO,
             in_force: BTreeSet::new(),
+            lead: None,
+            identity: Identity::None,
+            attestation: Attestation::Unknown,
+            memory: Memory::default(),
+            wall_at_zero_ms: 0,
+            leases: Leases::default(),
             authorised: 0,
             refused: 0,
             outputs: VecDeque::new(),
@@ -175,5 +192,6 @@ impl Desk {
         self.facts
             .own("turn_ms", turn_ms.try_into().unwrap_or(i64::MAX));
         self.facts.own("intent", intent);
+        self.leases.expire(self.now, &mut self.facts);
     }
 }

@@ -6,9 +6,10 @@
 
 mod actions;
 mod listening;
+mod remembering;
 
 use core::time::Duration;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::action::builtin;
@@ -17,6 +18,7 @@ use crate::hearing::Hearing;
 use crate::id::ActionId;
 use crate::keypad::Keypad;
 use crate::ledger::{Ledger, Turnout};
+use crate::memory::{Freshness, Identity};
 use crate::mouth::{Heard, Mouth, Purpose, Spoken, Utterance};
 use crate::output::Command;
 use crate::playbook::{CALL_NAMES, Guard, Handler, Playbook, Stage, StageId, Template};
@@ -25,6 +27,8 @@ use crate::timers::Timer;
 
 /// Characters of a number or name that are kept; it goes into every row.
 const PARTY_MAX: usize = 200;
+/// Stages skipped in one go: beyond it a playbook skips in circles.
+const SKIPS_MAX: usize = 32;
 
 /// Who talks with whom.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -45,6 +49,12 @@ pub(crate) struct Dialogue {
     /// How often each handler was taken in this stay.
     taken: BTreeMap<usize, u32>,
     values: BTreeMap<String, String>,
+    /// Values that are remembered and were not said in this call.
+    recalled: BTreeSet<String>,
+    /// These may be said aloud: it is known who listens.
+    may_speak: bool,
+    /// How much of what the playbook wants remembered still holds.
+    freshness: BTreeMap<String, Freshness>,
     confirmations: i64,
     mouth: Mouth,
     hearing: Hearing,
@@ -71,6 +81,9 @@ impl Dialogue {
             epoch: 0,
             taken: BTreeMap::new(),
             values: BTreeMap::new(),
+            recalled: BTreeSet::new(),
+            may_speak: false,
+            freshness: BTreeMap::new(),
             confirmations: 0,
             mouth: Mouth::default(),
             hearing: Hearing::default(),
@@ -90,7 +103,11 @@ impl Dialogue {
 
     /// Learns who talks with whom.
     pub(crate) fn meet(&mut self, desk: &mut Desk, parties: Parties) {
-        let known = i64::from(!parties.party.is_empty());
+        // Where nobody tells who it is, a number counts for what it is.
+        if desk.lead.is_none() && !parties.party.is_empty() {
+            desk.identity = Identity::Number;
+        }
+        let known = desk.identity.level();
         let values = [
             ("caller", parties.caller),
             ("called", parties.called),
@@ -148,7 +165,9 @@ impl Dialogue {
     pub(crate) fn collected(&self) -> Vec<(String, String)> {
         self.values
             .iter()
-            .filter(|(name, _)| !CALL_NAMES.contains(&name.as_str()))
+            .filter(|(name, _)| {
+                !CALL_NAMES.contains(&name.as_str()) && !self.recalled.contains(*name)
+            })
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect()
     }
@@ -175,6 +194,7 @@ impl Dialogue {
     }
 
     fn enter(&mut self, desk: &mut Desk, stage: StageId) {
+        let stage = self.skip(desk, stage);
         self.leave(desk);
         self.stage = stage;
         self.epoch = self.epoch.saturating_add(1);
@@ -196,6 +216,18 @@ impl Dialogue {
         if !stage.end {
             self.say_stage(stage);
         }
+    }
+
+    /// Past the stages that ask for what is known already.
+    fn skip(&self, desk: &mut Desk, mut stage: StageId) -> StageId {
+        desk.refresh();
+        for _ in 0..SKIPS_MAX {
+            let skips = &self.playbook.stage(stage).skip;
+            let taken = skips.iter().find(|skip| self.hold(desk, &skip.guards));
+            let Some(skip) = taken else { break };
+            stage = skip.go;
+        }
+        stage
     }
 
     fn leave(&mut self, desk: &mut Desk) {
@@ -221,8 +253,17 @@ impl Dialogue {
     }
 
     fn utter(&mut self, prompts: &[Template], say_as: &str, interruptible: bool, purpose: Purpose) {
+        let may_say = |prompt: &&Template| self.may_say(prompt);
+        let allowed: Vec<String> = prompts
+            .iter()
+            .filter(may_say)
+            .map(|key| key.fill(&self.values))
+            .collect();
+        if allowed.is_empty() && !prompts.is_empty() {
+            return;
+        }
         self.mouth.say(Utterance {
-            prompts: prompts.iter().map(|key| key.fill(&self.values)).collect(),
+            prompts: allowed,
             interruptible,
             say_as: say_as.to_owned(),
             scene: self.scene(),
@@ -326,8 +367,12 @@ impl Dialogue {
     /// It is not used up, and its guards hold. Its place counts how often it was taken.
     fn accepts(&self, desk: &Desk, place: usize, handler: &Handler) -> bool {
         let taken = self.taken.get(&place).copied().unwrap_or(0);
-        let holds = |guard: &Guard| guard.holds(&desk.facts, &self.values);
-        handler.at_most.is_none_or(|most| taken < most) && handler.guards.iter().all(holds)
+        handler.at_most.is_none_or(|most| taken < most) && self.hold(desk, &handler.guards)
+    }
+
+    fn hold(&self, desk: &Desk, guards: &[Guard]) -> bool {
+        let holds = |guard: &Guard| guard.holds(&desk.facts, &self.values, &self.freshness);
+        guards.iter().all(holds)
     }
 
     fn run(&mut self, desk: &mut Desk, handler: &Handler, signal: &SignalKind) {
@@ -357,9 +402,10 @@ impl Dialogue {
 
     fn learn(&mut self, desk: &mut Desk, handler: &Handler) {
         for (name, value) in &handler.set {
-            self.values.insert(name.clone(), value.clone());
+            self.answered(desk, name, value.clone());
             self.confirmations = 0;
         }
+        self.note(desk, handler);
         if handler.confirms {
             self.confirmations = self.confirmations.saturating_add(1);
         }

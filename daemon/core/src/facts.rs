@@ -32,6 +32,21 @@ pub const DAEMON_FACTS: &[FactInfo] = &[
         "people who could take a transferred call now",
     ),
     fact(
+        "budget_left_campaign",
+        "points",
+        "what the campaign may still spend",
+    ),
+    fact(
+        "budget_left_day",
+        "points",
+        "what the box may still spend today",
+    ),
+    fact(
+        "budget_left_lead",
+        "points",
+        "what may still be spent on this lead",
+    ),
+    fact(
         "calls_active",
         "calls",
         "conversations on the box now, this one included",
@@ -52,6 +67,11 @@ pub const DAEMON_FACTS: &[FactInfo] = &[
         "the number is on a do-not-call list or has opted out",
     ),
     fact(
+        "last_contact_min",
+        "minutes",
+        "since the last attempt to reach this lead; a year when there was none",
+    ),
+    fact(
         "local_minute",
         "minutes",
         "minute of the day where the other party is, 0 to 1439",
@@ -60,6 +80,16 @@ pub const DAEMON_FACTS: &[FactInfo] = &[
         "price_cents",
         "cents",
         "the price that holds now; a change takes back what was acknowledged",
+    ),
+    fact(
+        "readiness",
+        "level",
+        "0 never reached, 1 reached, 2 promised in part, 3 promised and kept on record",
+    ),
+    fact(
+        "slots_free",
+        "slots",
+        "appointments that can be offered now, as far as leased",
     ),
     fact("store_ok", "flag", "the store took its last commit"),
     fact(
@@ -95,7 +125,7 @@ pub const OWN_FACTS: &[FactInfo] = &[
     fact(
         "identity_level",
         "level",
-        "0 nobody known, 1 a number is known",
+        "0 nobody known, 1 a number is known, 2 they said who they are, 3 verified",
     ),
     fact(
         "intent",

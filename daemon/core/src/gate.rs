@@ -24,6 +24,9 @@ pub const FIELD_MISSING: &str = "field.missing:";
 /// Prefix of the rule that refuses a field of the wrong kind.
 pub const FIELD_INVALID: &str = "field.invalid:";
 
+/// Prefix of the rule that refuses what is not, or no longer, on offer.
+pub const NOT_ON_OFFER: &str = "lease.missing:";
+
 /// Actions that one conversation may have authorised.
 pub const ACTIONS_MAX: usize = 32;
 
@@ -99,6 +102,9 @@ pub fn why(policy: &Policy, rule: &str) -> String {
     }
     if let Some(field) = named(FIELD_INVALID) {
         return format!("The field `{field}` does not hold what it should");
+    }
+    if let Some(offer) = named(NOT_ON_OFFER) {
+        return format!("`{offer}` is not on offer, or no longer");
     }
     let built_in = match rule {
         ROLE_AUTHORITY => "This role has no authority over this action",

@@ -9,6 +9,7 @@ use core::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{ActionId, LegId, Seq, Turn};
+use crate::memory::{Attestation, Identity, LeadId, Transition};
 
 /// Something that happened, and when (since daemon start). The moment it is
 /// handled is passed beside it and is never earlier.
@@ -26,6 +27,8 @@ pub struct Input {
 pub enum Event {
     /// A call came in on leg 0.
     Offered(Offered),
+    /// Who the other party is, and what is remembered of them.
+    Remembered(Recollection),
     /// Somebody asks for an outbound call: the conversation proposes `dial` to the gate.
     Originate(Originate),
     /// Something happened on a leg.
@@ -46,10 +49,49 @@ pub enum Event {
         /// Its answer.
         answer: UpstreamAnswer,
     },
+    /// Something of this person happened elsewhere: another channel, another system.
+    Happened(Happening),
+    /// What is offered now, and until when; what is not renewed is gone.
+    Leased(Vec<Lease>),
     /// A person at the box orders the call to end.
     OperatorHangup,
     /// The time asked for with `Output::Wait` has come.
     Wake,
+}
+
+/// Who the other party is, and what is remembered of them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recollection {
+    /// Which lead.
+    pub lead: LeadId,
+    /// How sure that is.
+    pub identity: Identity,
+    /// What the network says of the number.
+    pub attestation: Attestation,
+    /// Wall time as this is handled, ms since 1970.
+    pub wall_ms: u64,
+    /// What holds now, oldest first.
+    pub transitions: Vec<Transition>,
+}
+
+/// Something that happened on another channel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Happening {
+    /// What: `message_delivered`, `reply_received`, `slot_taken`, `crm_changed`.
+    pub name: String,
+    /// What the person wrote, where they did; as good as said.
+    pub text: Option<String>,
+}
+
+/// Something on offer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lease {
+    /// A fact (`agents_free`), or a field and its value (`slot.tuesday`).
+    pub name: String,
+    /// The fact's value; of anything else, whether it is to be had.
+    pub value: i64,
+    /// Since daemon start; gone from then on.
+    pub until: Duration,
 }
 
 /// An inbound call.

@@ -22,6 +22,7 @@ pub mod input;
 mod intent;
 pub mod interpret;
 mod keypad;
+mod lease;
 mod ledger;
 pub mod memory;
 mod mouth;

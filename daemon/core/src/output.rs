@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{ActionId, LegId, Seq, Turn};
 use crate::input::Cause;
+use crate::memory::{Identity, Transition};
 use crate::record::Record;
 
 /// What `poll` gives; drained until `Wait`.
@@ -23,6 +24,13 @@ pub enum Output {
     /// A held action is withdrawn: kept in the books, never sent. Just before
     /// `Ended` also one for which the store has not answered `Persist` yet.
     Withdraw(ActionId),
+    /// Something new is known of the person.
+    Learned(Transition),
+    /// The person is known better now.
+    Identified(Identity),
+    /// Somebody else speaks than the lead we took them for: what follows is
+    /// theirs. Answered with `Event::Remembered`.
+    OtherPerson,
     /// The conversation is over; the last thing it says but `Wait`. Should the
     /// store never have answered, actions of it that are still held are released.
     Ended(Outcome),

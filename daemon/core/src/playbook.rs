@@ -6,15 +6,19 @@
 mod compile;
 mod raw;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::condition::Operator;
 use crate::facts::{FactId, Facts};
 use crate::interpret::Lexicon;
+use crate::memory::{Freshness, Topic};
 use crate::signal::Trigger;
 
-pub use raw::{RawCollect, RawHandler, RawLimits, RawPhrases, RawPlaybook, RawPropose, RawStage};
+pub use raw::{
+    RawCollect, RawHandler, RawLimits, RawPhrases, RawPlaybook, RawPropose, RawSkip, RawStage,
+    RawWanted,
+};
 
 /// Names every template may use, beside what the playbook sets and collects.
 /// `party` is the other side's number, whoever called.
@@ -39,6 +43,8 @@ pub struct Playbook {
     pub start: StageId,
     /// Its stages.
     pub stages: Vec<Stage>,
+    /// What is remembered from one contact to the next, by name.
+    pub memory: BTreeMap<String, Wanted>,
     /// Handlers of every stage but the final ones, after the stage's own.
     pub everywhere: Vec<Handler>,
 }
@@ -94,10 +100,50 @@ pub struct Stage {
     pub collect: Option<Collect>,
     /// What the conversation has reached with this stage.
     pub result: Option<String>,
+    /// Where it goes on instead, when all of the guards hold on entering.
+    pub skip: Vec<Skip>,
     /// The call ends when everything is said.
     pub end: bool,
     /// What is awaited; the first that fits is taken.
     pub on: Vec<Handler>,
+}
+
+/// What is remembered of a value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Older than this it has to be confirmed, in ms.
+    pub shelf_ms: u64,
+    /// All that this playbook has words for; `None` = anything.
+    pub known: Option<BTreeSet<String>>,
+}
+
+impl Wanted {
+    /// The playbook has words for it.
+    pub fn admits(&self, value: &str) -> bool {
+        self.known
+            .as_ref()
+            .is_none_or(|known| known.contains(value))
+    }
+}
+
+/// A way past a stage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Skip {
+    /// All of these must hold.
+    pub guards: Vec<Guard>,
+    /// Where it goes on.
+    pub go: StageId,
+}
+
+/// What a signal says of who speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Identifies {
+    /// It is who we took them for: they said so.
+    Named,
+    /// It is, and that was checked.
+    Verified,
+    /// It is somebody else.
+    Other,
 }
 
 /// Keys to be collected.
@@ -126,6 +172,14 @@ pub struct Handler {
     pub at_most: Option<u32>,
     /// Values it sets; confirmations start anew.
     pub set: Vec<(String, String)>,
+    /// What it says of who speaks.
+    pub identifies: Option<Identifies>,
+    /// Remembered values that it confirms: they are fresh again.
+    pub keeps: Vec<String>,
+    /// Values that no longer hold; they are to be asked again.
+    pub forgets: Vec<String>,
+    /// What is to be remembered of the person: topic, name, value.
+    pub remember: Vec<(Topic, String, Template)>,
     /// Evidence of intent, in thousandths.
     pub intent: i64,
     /// The caller has explicitly confirmed.
@@ -147,11 +201,18 @@ pub enum Guard {
     Fact(FactId, Operator, i64),
     /// On a collected value.
     Value(String, Operator, String),
+    /// On what is remembered of a value: `slot == fresh`.
+    Recalled(String, Operator, Freshness),
 }
 
 impl Guard {
     /// Whether it holds.
-    pub fn holds(&self, facts: &Facts, values: &BTreeMap<String, String>) -> bool {
+    pub fn holds(
+        &self,
+        facts: &Facts,
+        values: &BTreeMap<String, String>,
+        freshness: &BTreeMap<String, Freshness>,
+    ) -> bool {
         match self {
             Self::Fact(fact, operator, right) => facts
                 .value(*fact)
@@ -159,6 +220,11 @@ impl Guard {
             Self::Value(name, operator, right) => values
                 .get(name)
                 .is_some_and(|left| operator.holds(left, right)),
+            Self::Recalled(name, operator, right) => {
+                let known = freshness.get(name).copied();
+                let same = known.unwrap_or(Freshness::Unknown) == *right;
+                same == (*operator == Operator::Equal)
+            }
         }
     }
 }

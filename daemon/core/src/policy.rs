@@ -364,6 +364,10 @@ fn compile_test(text: &str) -> Result<Test, String> {
             operator: parsed.operator,
             value,
         }),
+        Literal::Freshness(_) => Err(format!(
+            "`{}` is compared with a number; what is remembered is for playbooks to ask",
+            parsed.name
+        )),
         Literal::Text(text) => Err(format!(
             "`{}` is a number; write an integer instead of '{text}'",
             parsed.name

@@ -1,6 +1,7 @@
 //! Signals: typed evidence of what the caller, the line or the time did, and
 //! the triggers by which a playbook waits for them. They carry no authority.
 
+use crate::action::is_name;
 use crate::input::AnswerClass;
 
 /// One piece of evidence.
@@ -46,6 +47,8 @@ pub enum SignalKind {
     Collected,
     /// Too few keys came in time.
     Incomplete,
+    /// Something of this person happened elsewhere.
+    Happened(String),
 }
 
 impl SignalKind {
@@ -53,7 +56,12 @@ impl SignalKind {
     pub fn is_from_caller(&self) -> bool {
         match self {
             Self::Key(_) | Self::Phrase(_) | Self::Speech | Self::Collected => true,
-            Self::Silence | Self::Said | Self::Answered(_) | Self::Beep | Self::Incomplete => false,
+            Self::Silence
+            | Self::Said
+            | Self::Answered(_)
+            | Self::Beep
+            | Self::Incomplete
+            | Self::Happened(_) => false,
         }
     }
 }
@@ -90,9 +98,12 @@ pub(crate) const TRIGGER_WORDS: [&str; 18] = [
 ];
 
 impl Trigger {
-    /// Reads a key or one of the fixed words; `None` when it may be a phrase list.
+    /// Reads a key, `@happening` or one of the fixed words; `None` when it may be a phrase list.
     pub(crate) fn fixed(word: &str) -> Option<Self> {
         use AnswerClass as Class;
+        if let Some(name) = word.strip_prefix('@').filter(|name| is_name(name)) {
+            return Some(Self::Is(SignalKind::Happened(name.to_owned())));
+        }
         let mut letters = word.chars();
         if let (Some(key), None) = (letters.next(), letters.next()) {
             return is_key(key).then_some(Self::Is(SignalKind::Key(key)));

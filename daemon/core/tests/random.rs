@@ -190,6 +190,7 @@ impl World {
                 self.ended += 1;
                 self.early = false;
             }
+            Output::Learned(_) | Output::Identified(_) | Output::OtherPerson => {}
             Output::Wait(_) => unreachable!("taken in drain"),
         }
     }

@@ -26,6 +26,8 @@ impl Decision {
                 self.settle(action, Write::Withdraw(action), "withdrawn");
             }
             Output::Ended(outcome) => self.ended(id, outcome),
+            // Told in the timeline by the input that led to them.
+            Output::Learned(_) | Output::Identified(_) | Output::OtherPerson => {}
             Output::Wait(_) => {}
         }
     }

@@ -35,6 +35,7 @@ impl Dialogue {
         let object = object(action, &fields);
         let dedupe = format!("{}|{}|{object}", self.lead(desk), plan.action);
         let mut flaws = flaws(action, &fields);
+        flaws.extend(desk.not_on_offer(action, &fields));
         if self.ledger.is_full() {
             flaws.push(TOO_MANY_ACTIONS.to_owned());
         }

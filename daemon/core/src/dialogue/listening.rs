@@ -7,7 +7,7 @@ use super::Dialogue;
 use crate::desk::Desk;
 use crate::hearing::{Hearing, Onset};
 use crate::id::Turn;
-use crate::input::{AnswerClass, Digit, SilenceCause, Words};
+use crate::input::{AnswerClass, Digit, Happening, SilenceCause, Words};
 use crate::keypad::Progress;
 use crate::mouth::Purpose;
 use crate::signal::{SignalKind, is_key};
@@ -82,6 +82,22 @@ impl Dialogue {
         self.understood(desk, at, &signal.kind);
     }
 
+    /// Something of the person happened elsewhere. What they wrote is as good as said.
+    pub(crate) fn happened(&mut self, desk: &mut Desk, at: Duration, happening: Happening) {
+        if let Some(text) = happening.text {
+            let (confidence, last) = (100, true);
+            let words = Words {
+                text,
+                confidence,
+                last,
+                utterance: 0,
+                spoken_ms: 0,
+            };
+            self.words(desk, at, &words);
+        }
+        self.on_signal(desk, &SignalKind::Happened(happening.name));
+    }
+
     pub(crate) fn digit(&mut self, desk: &mut Desk, at: Duration, digit: Digit) {
         if matches!(digit, Digit::Key(key) if !is_key(key)) {
             return;
@@ -109,7 +125,7 @@ impl Dialogue {
             (Progress::Complete(keys), Some(keypad)) => {
                 let name = keypad.wanted().name.clone();
                 if let Some(keys) = keys {
-                    self.values.insert(name, keys);
+                    self.answered(desk, &name, keys);
                 }
                 self.confirmations = 0;
                 desk.facts.own("confirmations", 0);

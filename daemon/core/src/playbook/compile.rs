@@ -6,14 +6,15 @@ use std::sync::Arc;
 
 use super::raw::{RawCollect, RawHandler, RawLimits, RawPlaybook, RawPropose, RawStage};
 use super::{
-    Answer, CALL_NAMES, Collect, Guard, Handler, Limits, Part, Playbook, Propose, Stage, StageId,
-    Template,
+    Answer, CALL_NAMES, Collect, Guard, Handler, Identifies, Limits, Part, Playbook, Propose, Skip,
+    Stage, StageId, Template, Wanted,
 };
 use crate::action::{Action, Catalogue, Confirm, Effect, builtin, is_name, name_fault};
 use crate::condition::{self, Literal, Operator};
 use crate::facts::{self, FactId};
 use crate::fault::{At, Fault, Faults, suggest};
 use crate::interpret::{Lexicon, Phrases, split};
+use crate::memory::Topic;
 use crate::policy::unknown_fact;
 use crate::signal::{SignalKind, TRIGGER_WORDS, Trigger, is_key};
 
@@ -23,6 +24,8 @@ const TIMER_LEAST_MS: u64 = 100;
 const TIMER_MOST_MS: u64 = 4 * 3_600_000;
 /// Most keys of one collection; a card number has 19 (ISO/IEC 7812-1).
 const DIGITS_MAX: u64 = 32;
+/// The longest shelf life of what is remembered: ten years.
+const SHELF_MOST_HOURS: u64 = 10 * 366 * 24;
 
 impl Playbook {
     /// Checks the file against the catalogue.
@@ -103,8 +106,35 @@ impl<'a> Compiler<'a> {
             lexicon: self.lexicon(),
             start: self.stage_id(&raw.start, "start").unwrap_or(StageId(0)),
             stages: raw.stage.iter().map(|stage| self.stage(stage)).collect(),
+            memory: self.memory(),
             everywhere: raw.on.iter().map(|on| self.handler(on, "on")).collect(),
         }
+    }
+
+    /// What is remembered must be something that the playbook sets or collects.
+    fn memory(&mut self) -> BTreeMap<String, Wanted> {
+        let raw = self.raw;
+        let mut memory = BTreeMap::new();
+        for (name, wanted) in &raw.memory {
+            let (at, path) = (&wanted.shelf_hours, format!("memory.{name}"));
+            let Some(known) = self.values.get(name.as_str()) else {
+                let near = suggest(name, self.values.keys().copied());
+                let reason = format!("nothing sets `{name}`{near}");
+                self.faults.add(at, path, reason);
+                continue;
+            };
+            if !(1..=SHELF_MOST_HOURS).contains(&at.value) {
+                let reason = format!("{} hours; write 1 to {SHELF_MOST_HOURS}", at.value);
+                self.faults.add(at, format!("{path}.shelf_hours"), reason);
+            }
+            let known = known.as_ref();
+            let wanted = Wanted {
+                shelf_ms: at.value.saturating_mul(3_600_000),
+                known: known.map(|all| all.iter().map(|&value| value.to_owned()).collect()),
+            };
+            memory.insert(name.clone(), wanted);
+        }
+        memory
     }
 
     fn limits(&mut self, raw: &RawLimits) -> Limits {
@@ -195,6 +225,7 @@ impl<'a> Compiler<'a> {
                 .as_ref()
                 .map(|collect| self.collect(collect, &path("collect"))),
             result: raw.result.as_ref().map(|result| result.value.clone()),
+            skip: self.skips(raw, &path("skip")),
             end: raw.end,
             on: raw
                 .on
@@ -202,6 +233,24 @@ impl<'a> Compiler<'a> {
                 .map(|on| self.handler(on, &path("on")))
                 .collect(),
         }
+    }
+
+    fn skips(&mut self, raw: &RawStage, path: &str) -> Vec<Skip> {
+        let mut skips = Vec::new();
+        for skip in &raw.skip {
+            if skip.guards.is_empty() {
+                let reason = "the stage is always skipped; write a condition in `if`";
+                self.faults.add(&skip.go, path, reason);
+            }
+            let guards = skip.guards.iter();
+            let guards = guards
+                .filter_map(|guard| self.guard(guard, &format!("{path}.if")))
+                .collect();
+            if let Some(go) = self.stage_id(&skip.go, &format!("{path}.go")) {
+                skips.push(Skip { guards, go });
+            }
+        }
+        skips
     }
 
     fn say_as(&mut self, raw: Option<&At<String>>, path: &str) -> String {
@@ -275,6 +324,10 @@ impl<'a> Compiler<'a> {
                 .iter()
                 .map(|(name, value)| (name.clone(), value.value.clone()))
                 .collect(),
+            identifies: self.identifies(raw.identifies.as_ref(), &at("identifies")),
+            keeps: self.remembered(&raw.keeps, &at("keeps")),
+            forgets: self.remembered(&raw.forgets, &at("forgets")),
+            remember: self.remember(&raw.remember, &at("remember")),
             intent: raw.intent.clamp(-1_000, 1_000),
             confirms: raw.confirms,
             say: self.prompts(&raw.say, &at("say")),
@@ -286,6 +339,60 @@ impl<'a> Compiler<'a> {
             hang_up: raw.hang_up,
             when,
         }
+    }
+
+    fn identifies(&mut self, raw: Option<&At<String>>, path: &str) -> Option<Identifies> {
+        let raw = raw?;
+        let words = [
+            ("named", Identifies::Named),
+            ("verified", Identifies::Verified),
+            ("other", Identifies::Other),
+        ];
+        let found = words.iter().find(|(word, _)| *word == raw.value);
+        if found.is_none() {
+            let near = suggest(&raw.value, words.iter().map(|(word, _)| *word));
+            let reason = format!("unknown `{}`{near}", raw.value);
+            self.faults.add(raw, path, reason);
+        }
+        found.map(|(_, identifies)| *identifies)
+    }
+
+    /// Names of values that are remembered.
+    fn remembered(&mut self, raw: &[At<String>], path: &str) -> Vec<String> {
+        for name in raw {
+            if !self.raw.memory.contains_key(&name.value) {
+                let near = suggest(&name.value, self.raw.memory.keys().map(String::as_str));
+                let reason = format!("`{}` is not remembered{near}", name.value);
+                self.faults.add(name, path, reason);
+            }
+        }
+        raw.iter().map(|name| name.value.clone()).collect()
+    }
+
+    /// `"TOPIC.NAME" = "text"`.
+    fn remember(
+        &mut self,
+        raw: &BTreeMap<String, At<String>>,
+        path: &str,
+    ) -> Vec<(Topic, String, Template)> {
+        let mut remember = Vec::new();
+        for (key, text) in raw {
+            let (topic, name) = key.split_once('.').unwrap_or((key, ""));
+            let value = self.template(text, path);
+            match Topic::named(topic) {
+                Some(topic) if is_name(name) => remember.push((topic, name.to_owned(), value)),
+                Some(_) => {
+                    let reason = format!("`{key}` names nothing; write `{topic}.some_name`");
+                    self.faults.add(text, path, reason);
+                }
+                None => {
+                    let near = suggest(topic, Topic::ALL.map(Topic::name));
+                    let reason = format!("no topic `{topic}`{near}");
+                    self.faults.add(text, path, reason);
+                }
+            }
+        }
+        remember
     }
 
     fn trigger(&mut self, word: &At<String>, path: &str) -> Option<Trigger> {
@@ -316,6 +423,15 @@ impl<'a> Compiler<'a> {
         let parsed = condition::parse(text)?;
         let (name, operator) = (parsed.name, parsed.operator);
         let equality = matches!(operator, Operator::Equal | Operator::Unequal);
+        if let Literal::Freshness(right) = parsed.literal {
+            return match (self.raw.memory.contains_key(name), equality) {
+                (true, true) => Ok(Guard::Recalled(name.to_owned(), operator, right)),
+                (true, false) => Err(format!("compare `{name}` with == or !=")),
+                (false, _) => Err(format!(
+                    "`{name}` is not remembered; write `[memory.{name}]` with its `shelf_hours`"
+                )),
+            };
+        }
         match (parsed.literal, self.values.get(name)) {
             (Literal::Text(right), Some(known)) => {
                 if !equality {
@@ -339,7 +455,8 @@ impl<'a> Compiler<'a> {
             (Literal::Text(_), None) if FactId::find(name).is_some() => {
                 Err(format!("`{name}` is a number; write an integer"))
             }
-            (Literal::Text(_), None) => Err(self.unknown_name(name)),
+            (Literal::Text(_) | Literal::Freshness(_), None) => Err(self.unknown_name(name)),
+            (Literal::Freshness(_), Some(_)) => unreachable!("taken above"),
         }
     }
 
@@ -605,6 +722,7 @@ fn handlers<'a>(playbook: &'a Playbook, stage: &'a Stage) -> impl Iterator<Item 
 
 fn successors(playbook: &Playbook, stage: &Stage) -> BTreeSet<usize> {
     let mut next = BTreeSet::new();
+    next.extend(stage.skip.iter().map(|skip| skip.go.0));
     for handler in handlers(playbook, stage) {
         next.extend(handler.go.map(|id| id.0));
         if let Some(plan) = &handler.propose {

@@ -28,6 +28,8 @@ pub struct RawPlaybook {
     #[serde(default)]
     pub phrases: BTreeMap<String, RawPhrases>,
     #[serde(default)]
+    pub memory: BTreeMap<String, RawWanted>,
+    #[serde(default)]
     pub on: Vec<RawHandler>,
     pub stage: Vec<RawStage>,
 }
@@ -41,6 +43,22 @@ pub struct RawLimits {
     pub call_ms: Option<At<u64>>,
     pub media_lost_ms: Option<At<u64>>,
     pub words_ms: Option<At<u64>>,
+}
+
+/// `[memory.NAME]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawWanted {
+    pub shelf_hours: At<u64>,
+}
+
+/// `[[stage.skip]]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawSkip {
+    #[serde(rename = "if")]
+    pub guards: Vec<At<String>>,
+    pub go: At<String>,
 }
 
 /// `[phrases.NAME]`
@@ -66,6 +84,8 @@ pub struct RawStage {
     pub silence_ms: Option<At<u64>>,
     pub collect: Option<RawCollect>,
     pub result: Option<At<String>>,
+    #[serde(default)]
+    pub skip: Vec<RawSkip>,
     #[serde(default)]
     pub end: bool,
     #[serde(default)]
@@ -94,6 +114,13 @@ pub struct RawHandler {
     pub at_most: Option<At<u32>>,
     #[serde(default)]
     pub set: BTreeMap<String, At<String>>,
+    pub identifies: Option<At<String>>,
+    #[serde(default)]
+    pub keeps: Vec<At<String>>,
+    #[serde(default)]
+    pub forgets: Vec<At<String>>,
+    #[serde(default)]
+    pub remember: BTreeMap<String, At<String>>,
     #[serde(default)]
     pub intent: i64,
     #[serde(default)]

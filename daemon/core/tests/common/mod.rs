@@ -51,6 +51,7 @@ pub fn policy() -> Policy {
 pub fn playbook(name: &str) -> Playbook {
     let text = match name {
         "closing" => include_str!("../playbooks/closing.toml").to_owned(),
+        "returning" => include_str!("../playbooks/returning.toml").to_owned(),
         name => shipped(&format!("playbooks/{name}.toml")),
     };
     let raw: RawPlaybook = toml::from_str(&text).unwrap();

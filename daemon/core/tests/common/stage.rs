@@ -7,12 +7,17 @@ use std::sync::Arc;
 
 use offhook_core::book::Book;
 use offhook_core::input::{
-    AnswerClass, Cause, Digit, Fact, Offered, Originate, SilenceCause, UpstreamAnswer, Words,
+    AnswerClass, Cause, Digit, Fact, Happening, Lease, Offered, Originate, Recollection,
+    SilenceCause, UpstreamAnswer, Words,
 };
+use offhook_core::memory::{Attestation, Identity, LeadId, Source, Topic, Transition};
 use offhook_core::{
     ActionId, Command, Conversation, ConversationId, Event, Input, LegEvent, LegId, Output, Record,
     Seq, Turn, Verdict,
 };
+
+/// Wall time of scenarios: some day in 2026.
+const WALL_MS: u64 = 1_795_000_000_000;
 
 pub struct Stage {
     pub conversation: Conversation,
@@ -23,6 +28,8 @@ pub struct Stage {
     seq: u32,
     kinds: BTreeMap<ActionId, String>,
     last_action: Option<ActionId>,
+    /// Who it is was told: what is learned is shown.
+    remembers: bool,
 }
 
 impl Stage {
@@ -36,6 +43,7 @@ impl Stage {
             seq: 0,
             kinds: BTreeMap::new(),
             last_action: None,
+            remembers: false,
         }
     }
 
@@ -91,6 +99,16 @@ impl Stage {
             Output::Ended(outcome) => {
                 format!("ended {} ({})", outcome.result, outcome.cause.name())
             }
+            Output::Learned(known) if self.remembers => {
+                let (topic, name) = (known.topic.name(), known.name);
+                format!(
+                    "learn {topic} {name}={}",
+                    known.value.as_deref().unwrap_or("-")
+                )
+            }
+            Output::Learned(_) => return None,
+            Output::Identified(identity) => format!("identified {}", identity.name()),
+            Output::OtherPerson => "another person".to_owned(),
             Output::Wait(_) => unreachable!("taken in handle"),
         };
         Some(line)
@@ -134,6 +152,9 @@ impl Stage {
                 caller: rest.to_owned(),
                 called: "100".to_owned(),
             }),
+            "remembered" => self.remembered(rest),
+            "happened" => Event::Happened(happening(rest)),
+            "leased" => Event::Leased(rest.split_whitespace().map(lease).collect()),
             "originate" => Event::Originate(Originate {
                 to: rest.to_owned(),
                 trunk: "main".to_owned(),
@@ -147,6 +168,41 @@ impl Stage {
             "operator" => Event::OperatorHangup,
             _ => Event::Leg(LegId(0), self.leg_event(word, rest)),
         }
+    }
+
+    /// `remembered LEVEL[+] HOURS_AGO.TOPIC.NAME=VALUE…`; `+`: the network vouches.
+    fn remembered(&mut self, text: &str) -> Event {
+        self.remembers = true;
+        let mut words = text.split_whitespace();
+        let level = words.next().expect("a level");
+        let levels = [
+            Identity::None,
+            Identity::Number,
+            Identity::Named,
+            Identity::Verified,
+        ];
+        let identity = levels
+            .into_iter()
+            .find(|it| it.name() == level.trim_end_matches('+'));
+        let transition = |word: &str| {
+            let (hours, rest) = word.split_once('.').expect("hours ago");
+            let (topic, rest) = rest.split_once('.').expect("a topic");
+            let (name, value) = rest.split_once('=').expect("a value");
+            let ago_ms = hours.parse::<u64>().expect("hours") * 3_600_000;
+            let topic = Topic::named(topic).expect("a topic");
+            let source = Source::Call(ConversationId(7));
+            Transition::new(topic, name, Some(value), WALL_MS - ago_ms, source)
+        };
+        Event::Remembered(Recollection {
+            lead: LeadId(1),
+            identity: identity.expect("none, number, named or verified"),
+            attestation: match level.ends_with('+') {
+                true => Attestation::Passed,
+                false => Attestation::Unknown,
+            },
+            wall_ms: WALL_MS,
+            transitions: words.map(transition).collect(),
+        })
     }
 
     fn stored(&self, durable: bool) -> Event {
@@ -224,6 +280,26 @@ fn render_record(record: &Record) -> Option<String> {
         Verdict::Authorised if record.kind == "say" => None,
         Verdict::Authorised => Some(format!("allowed {kind}")),
         Verdict::Refused => Some(format!("refused {kind}: {rules}")),
+    }
+}
+
+/// `happened NAME [TEXT]`
+fn happening(text: &str) -> Happening {
+    let (name, words) = text.split_once(' ').unwrap_or((text, ""));
+    Happening {
+        name: name.to_owned(),
+        text: Some(words.to_owned()).filter(|words| !words.is_empty()),
+    }
+}
+
+/// `NAME=VALUE@SECONDS`
+fn lease(text: &str) -> Lease {
+    let (rest, until) = text.split_once('@').expect("until when");
+    let (name, value) = rest.split_once('=').expect("a value");
+    Lease {
+        name: name.to_owned(),
+        value: value.parse().expect("a number"),
+        until: Duration::from_secs_f64(until.parse().expect("seconds")),
     }
 }
 

@@ -221,8 +221,14 @@ pub(crate) fn names() -> impl Iterator<Item = &'static str> {
 }
 
 /// What is known now. Does not allocate.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts([Option<i64>; COUNT]);
+
+impl Default for Facts {
+    fn default() -> Self {
+        Self([None; COUNT])
+    }
+}
 
 impl Facts {
     /// The value, if it is known.

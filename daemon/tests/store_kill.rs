@@ -79,6 +79,7 @@ fn commit(conversation: ConversationId, number: u32) -> Write {
             rules: Vec::new(),
             values: Vec::new(),
             policy: "p".into(),
+            evidence: Vec::new(),
         },
         rows: vec![OutboxRow {
             id,

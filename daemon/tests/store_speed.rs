@@ -126,6 +126,7 @@ fn commit(conversation: ConversationId, number: u32) -> Write {
             rules: vec!["consent".into(), "hours".into()],
             values: vec![("intent".into(), Some(900)), ("hour".into(), Some(10))],
             policy: "0123456789abcdef".into(),
+            evidence: Vec::new(),
         },
         rows: vec![OutboxRow {
             id,

@@ -131,6 +131,7 @@ fn action(call: u64, number: u32, lead: &str) -> Write {
             rules: vec!["consent".into()],
             values: Vec::new(),
             policy: "p".into(),
+            evidence: Vec::new(),
         },
         rows: vec![OutboxRow {
             id,

@@ -113,8 +113,7 @@ impl Conversation {
             }
             Event::Originate(originate) => self.originate(originate),
             Event::Leg(CALLER, event) => self.leg(at, event),
-            // No second leg is ever called for.
-            Event::Leg(LegId(_), _) => {}
+            Event::Leg(leg, event) => self.consulted(leg, event),
             Event::Facts(facts) => self.learn(&facts),
             Event::Stored { seq, durable } => {
                 if let Talk::Dialogue(dialogue) = &mut self.talk {
@@ -140,9 +139,24 @@ impl Conversation {
     /// Facts that a conversation keeps itself are taken from nobody.
     fn learn(&mut self, facts: &[Fact]) {
         for fact in facts {
-            if let Some(id) = FactId::find(&fact.name).filter(|id| id.is_fed()) {
-                self.desk.facts.set(id, fact.value);
+            let Some(id) = FactId::find(&fact.name).filter(|id| id.is_fed()) else {
+                continue;
+            };
+            let before = self.desk.facts.value(id);
+            self.desk.facts.set(id, fact.value);
+            let changed = before.is_some() && before != fact.value;
+            if let (Talk::Dialogue(dialogue), true, "price_cents") =
+                (&mut self.talk, changed, id.name())
+            {
+                dialogue.price_changed(&mut self.desk);
             }
+        }
+    }
+
+    /// Something happened on the leg of a person whom we called.
+    fn consulted(&mut self, leg: LegId, event: LegEvent) {
+        if let (Talk::Dialogue(dialogue), true) = (&mut self.talk, self.call.is_up()) {
+            dialogue.consulted(&mut self.desk, leg, event);
         }
     }
 
@@ -295,19 +309,26 @@ impl Conversation {
         };
         let desk = &mut self.desk;
         match event {
-            LegEvent::Held(held) => dialogue.held(held, at),
-            LegEvent::SpeechStart => dialogue.speech_start(desk),
+            LegEvent::Held(held) => dialogue.held(desk, held, at),
+            // A person has the call: what is said there is not said to us.
+            LegEvent::SpeechStart
+            | LegEvent::SpeechEnd
+            | LegEvent::BargeIn { .. }
+            | LegEvent::Words(_)
+            | LegEvent::Digit(_)
+                if dialogue.is_handed_over() => {}
+            LegEvent::SpeechStart => dialogue.speech_start(desk, at),
             LegEvent::SpeechEnd => dialogue.speech_end(desk, at),
             LegEvent::BargeIn { turn: _ } => dialogue.barge_in(desk, at),
             LegEvent::BargeInRetracted => dialogue.barge_in_retracted(desk),
             LegEvent::Beep => dialogue.beep(desk),
             LegEvent::Digit(digit) => dialogue.digit(desk, at, digit),
-            LegEvent::Silence(cause) => dialogue.silence(cause),
+            LegEvent::Silence(cause) => dialogue.silence(desk, cause),
             LegEvent::Played {
                 play,
                 sent_ms,
                 finished,
-            } => dialogue.played(desk, play, sent_ms, finished),
+            } => dialogue.played(desk, at, play, sent_ms, finished),
             LegEvent::Stale { turn } => dialogue.stale(desk, turn),
             LegEvent::Words(words) => dialogue.words(desk, at, &words),
             LegEvent::EventsLost { count: _, speaking } => {
@@ -315,8 +336,8 @@ impl Conversation {
             }
             // A pause is not an end; tones are reported for the record.
             LegEvent::SpeechPause | LegEvent::Tone(_) => {}
-            // Only a leg that we called is ever joined.
-            LegEvent::Joined | LegEvent::JoinFailed => {}
+            LegEvent::Joined => dialogue.joined(desk, true),
+            LegEvent::JoinFailed => dialogue.joined(desk, false),
             // Taken in `leg`.
             LegEvent::Ringing { .. }
             | LegEvent::Answered
@@ -362,7 +383,9 @@ impl Conversation {
             | Timer::Bridge
             | Timer::Release(_)
             | Timer::Accept(_)
-            | Timer::Silence => {
+            | Timer::Silence
+            | Timer::Elapsed
+            | Timer::Consult => {
                 if let Talk::Dialogue(dialogue) = &mut self.talk {
                     dialogue.wake(desk, timer);
                 }

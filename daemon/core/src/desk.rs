@@ -5,19 +5,22 @@ use core::time::Duration;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use crate::book::Book;
+use crate::book::{Book, Program};
 use crate::facts::Facts;
 use crate::gate::{self, Evidence, Proposal};
 use crate::id::{ActionId, ConversationId, LegId, Seq, Turn};
-use crate::intent::Intent;
+use crate::intent::{Dimension, Intent};
 use crate::lease::Leases;
 use crate::memory::{Attestation, Identity, LeadId, Memory};
 use crate::output::{Command, Output};
-use crate::record::{Record, Verdict};
+use crate::record::{Record, Verdict, Weighed};
 use crate::timers::Timers;
 
 /// The caller's leg.
 pub(crate) const CALLER: LegId = LegId(0);
+
+/// Until a role says otherwise.
+const HALF_LIFE_MS: u64 = 24_000;
 
 /// In which role and stage something is proposed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,6 +51,10 @@ pub(crate) struct Desk {
     pub(crate) suspended: bool,
     /// When the caller's last turn began.
     pub(crate) turn_began: Duration,
+    /// When the call was answered.
+    pub(crate) answered: Duration,
+    /// When the stage was entered.
+    pub(crate) stage_began: Duration,
     pub(crate) in_force: BTreeSet<String>,
     /// Whom we talk with, as far as we were told.
     pub(crate) lead: Option<LeadId>,
@@ -74,10 +81,12 @@ impl Desk {
             now: Duration::ZERO,
             timers: Timers::default(),
             facts: Facts::default(),
-            intent: Intent::default(),
+            intent: Intent::new(HALF_LIFE_MS),
             turn: Turn::default(),
             suspended: false,
             turn_began: Duration::ZERO,
+            answered: Duration::ZERO,
+            stage_began: Duration::ZERO,
             in_force: BTreeSet::new(),
             lead: None,
             identity: Identity::None,
@@ -103,7 +112,11 @@ impl Desk {
     }
 
     pub(crate) fn command(&mut self, command: Command) {
-        self.put(Output::Do(CALLER, command));
+        self.command_on(CALLER, command);
+    }
+
+    pub(crate) fn command_on(&mut self, leg: LegId, command: Command) {
+        self.put(Output::Do(leg, command));
     }
 
     /// Time from now.
@@ -169,6 +182,10 @@ impl Desk {
             rules: judgement.rules,
             values: judgement.values,
             policy: self.book.policy.hash(),
+            evidence: match action.is_some_and(|action| action.external()) {
+                true => self.weighed(),
+                false => Vec::new(),
+            },
             kind: proposal.kind,
         };
         self.count(&record);
@@ -187,11 +204,73 @@ impl Desk {
 
     /// Brings the facts that change with time up to now.
     pub(crate) fn refresh(&mut self) {
-        let turn_ms = self.now.saturating_sub(self.turn_began).as_millis();
-        let intent = self.intent.score(self.now);
-        self.facts
-            .own("turn_ms", turn_ms.try_into().unwrap_or(i64::MAX));
-        self.facts.own("intent", intent);
+        for (name, since) in [
+            ("turn_ms", self.turn_began),
+            ("call_ms", self.answered),
+            ("stage_ms", self.stage_began),
+        ] {
+            let ms = self.now.saturating_sub(since).as_millis();
+            self.facts.own(name, ms.try_into().unwrap_or(i64::MAX));
+        }
+        for dimension in Dimension::ALL {
+            let score = self.intent.score(self.now, dimension);
+            self.facts.own(dimension.fact(), score);
+        }
+        self.facts.own("intent_speed", self.intent.speed(self.now));
+        self.facts.own("ready", self.intent.is_ready().into());
         self.leases.expire(self.now, &mut self.facts);
     }
+
+    /// A change of role, or one that its guards did not let happen, for the record.
+    pub(crate) fn note_role(&mut self, scene: &Scene, change: RoleChange) {
+        self.proposals = self.proposals.saturating_add(1);
+        let record = Record {
+            at: self.now,
+            action: ActionId {
+                conversation: self.id,
+                number: self.proposals,
+            },
+            kind: "role".to_owned(),
+            object: change.role,
+            role: scene.role.clone(),
+            stage: scene.stage.clone(),
+            turn: self.turn,
+            external: false,
+            verdict: change.verdict,
+            rules: change.rules,
+            values: change.values,
+            policy: self.book.policy.hash(),
+            evidence: Vec::new(),
+        };
+        self.put(Output::Decided(record));
+    }
+
+    /// What intent rests on now.
+    fn weighed(&self) -> Vec<Weighed> {
+        let Program::Playbook(playbook) = &self.book.program else {
+            return Vec::new();
+        };
+        let now = self.now;
+        let trail = self.intent.trail(now);
+        trail
+            .map(|(kept, left)| Weighed {
+                kind: kept.kind.to_owned(),
+                stage: playbook.stage(kept.stage).name.clone(),
+                fact: kept.dimension.fact().to_owned(),
+                amount: kept.amount,
+                left,
+                age_ms: now.saturating_sub(kept.at).as_millis() as u64,
+            })
+            .collect()
+    }
+}
+
+/// What became of a change of role.
+#[derive(Debug)]
+pub(crate) struct RoleChange {
+    /// Into which.
+    pub(crate) role: String,
+    pub(crate) verdict: Verdict,
+    pub(crate) rules: Vec<String>,
+    pub(crate) values: Vec<(String, Option<i64>)>,
 }

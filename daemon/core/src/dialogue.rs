@@ -7,6 +7,9 @@
 mod actions;
 mod listening;
 mod remembering;
+mod role;
+mod transfer;
+mod weighing;
 
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -16,14 +19,20 @@ use crate::action::builtin;
 use crate::desk::{Desk, Scene};
 use crate::hearing::Hearing;
 use crate::id::ActionId;
+use crate::input::SilenceCause;
 use crate::keypad::Keypad;
 use crate::ledger::{Ledger, Turnout};
 use crate::memory::{Freshness, Identity};
 use crate::mouth::{Heard, Mouth, Purpose, Spoken, Utterance};
+use crate::objection::{Doubt, Objections};
 use crate::output::Command;
-use crate::playbook::{CALL_NAMES, Guard, Handler, Playbook, Stage, StageId, Template};
+use crate::playbook::{CALL_NAMES, Go, Guard, Handler, Playbook, Stage, StageId, Template};
 use crate::signal::{SignalKind, Trigger};
+use crate::silence::Cadence;
 use crate::timers::Timer;
+
+use role::Return;
+use transfer::Consult;
 
 /// Characters of a number or name that are kept; it goes into every row.
 const PARTY_MAX: usize = 200;
@@ -62,7 +71,30 @@ pub(crate) struct Dialogue {
     ledger: Ledger,
     /// What became of actions and is not yet said.
     untold: VecDeque<(ActionId, Turnout)>,
+    /// Where roles were entered from, the first one first.
+    ways: Vec<Return>,
+    objections: Objections,
+    /// What the last words objected to, until it is answered.
+    objected: Option<Doubt>,
+    cadence: Cadence,
+    consult: Option<Consult>,
+    persons_called: u8,
+    /// Why no person took the call, until the caller is told.
+    failed: Option<&'static str>,
+    /// Notices heard to their end, a bit each.
+    notices_heard: u32,
+    /// The price that was heard holds no more, and the caller does not know yet.
+    price_moved: bool,
+    /// Words of an utterance have come, but not its last text.
+    so_far: bool,
+    /// The last utterance that was understood.
+    utterance: u32,
+    /// When our last word ended, until the caller answers.
+    our_end: Option<Duration>,
+    silence_cause: Option<SilenceCause>,
     far_holds: bool,
+    /// What is heard began before this stage did: it is no answer to its question.
+    belated: bool,
     /// When anything was last heard, from either side.
     last_sound: Duration,
     close_asked: bool,
@@ -90,6 +122,20 @@ impl Dialogue {
             keypad: None,
             ledger: Ledger::default(),
             untold: VecDeque::new(),
+            ways: Vec::new(),
+            objections: Objections::default(),
+            objected: None,
+            cadence: Cadence::default(),
+            consult: None,
+            persons_called: 0,
+            failed: None,
+            notices_heard: 0,
+            price_moved: false,
+            so_far: false,
+            utterance: 0,
+            our_end: None,
+            silence_cause: None,
+            belated: false,
             far_holds: false,
             last_sound: Duration::ZERO,
             close_asked: false,
@@ -121,14 +167,21 @@ impl Dialogue {
             ("identity_level", known),
             ("confirmations", 0),
             ("barge_ins", 0),
+            ("disclosure_heard", 0),
+            ("recording_notice_heard", 0),
+            ("price_heard", 0),
+            ("price_acknowledged", 0),
+            ("response_pct", 100),
         ] {
             desk.facts.own(name, value);
         }
+        self.tell_objections(desk);
     }
 
     /// The call is up.
     pub(crate) fn start(&mut self, desk: &mut Desk) {
         desk.turn_began = desk.now;
+        desk.answered = desk.now;
         self.enter(desk, self.playbook.start);
     }
 
@@ -139,8 +192,10 @@ impl Dialogue {
         }
         self.untold.clear();
         self.hearing = Hearing::Open;
+        self.so_far = false;
         desk.suspended = false;
         desk.timers.clear();
+        self.end_person(desk);
     }
 
     /// Nothing is on its way to the store any more.
@@ -156,7 +211,7 @@ impl Dialogue {
     pub(crate) fn scene(&self) -> Scene {
         let stage = self.here();
         Scene {
-            role: stage.role.clone(),
+            role: self.playbook.role(stage.role).name.clone(),
             stage: stage.name.clone(),
         }
     }
@@ -174,19 +229,27 @@ impl Dialogue {
 
     /// Brings everything that follows from the last event about, until nothing does.
     pub(crate) fn settle(&mut self, desk: &mut Desk) {
-        desk.suspended = self.hearing.is_interrupted();
-        if !self.is_over && self.hearing.is_open() {
+        desk.suspended = self.is_in_doubt();
+        if !self.is_over && self.hearing.is_open() && !self.so_far {
+            self.tell_failed(desk);
+            self.tell_price(desk);
+            self.judge_intent(desk);
+            self.join(desk);
             self.tell(desk);
             self.end_if_final(desk);
         }
         self.release(desk, self.is_over);
         if !self.is_over && self.hearing.is_open() {
-            while let Some(purpose) = self.mouth.begin(desk) {
-                let finished = false;
-                self.spoken(desk, Spoken { purpose, finished });
+            while let Some(refused) = self.mouth.begin(desk) {
+                self.spoken(desk, refused);
             }
         }
         self.watch_silence(desk);
+    }
+
+    /// The caller has the word, or has begun to say something that is not yet whole.
+    fn is_in_doubt(&self) -> bool {
+        self.hearing.is_interrupted() || self.so_far
     }
 
     fn here(&self) -> &Stage {
@@ -195,26 +258,44 @@ impl Dialogue {
 
     fn enter(&mut self, desk: &mut Desk, stage: StageId) {
         let stage = self.skip(desk, stage);
+        if !self.change_role(desk, stage) {
+            return;
+        }
+        self.settle_in(desk, stage);
+        let playbook = Arc::clone(&self.playbook);
+        let stage = playbook.stage(stage);
+        if let Some(result) = &stage.result {
+            self.result = Some(result.clone());
+        }
+        if !stage.end {
+            self.say_stage(stage);
+        }
+        if let Some(transfer) = &stage.transfer {
+            self.call_person(desk, transfer);
+        }
+    }
+
+    /// The stage's own state, without a word.
+    fn settle_in(&mut self, desk: &mut Desk, stage: StageId) {
         self.leave(desk);
         self.stage = stage;
         self.epoch = self.epoch.saturating_add(1);
         self.taken.clear();
         self.close_asked = false;
         self.last_sound = desk.now;
+        desk.stage_began = desk.now;
         desk.timers.cancel(Timer::Silence);
         let playbook = Arc::clone(&self.playbook);
         let stage = playbook.stage(stage);
-        if let Some(result) = &stage.result {
-            self.result = Some(result.clone());
-        }
         if let Some(collect) = &stage.collect {
             desk.command(Command::Collect {
                 secret: collect.secret,
             });
             self.keypad = Some(Keypad::new(collect.clone()));
         }
-        if !stage.end {
-            self.say_stage(stage);
+        if let Some(ms) = stage.elapsed_ms {
+            let until = desk.after_ms(ms);
+            desk.timers.set(Timer::Elapsed, until);
         }
     }
 
@@ -232,6 +313,8 @@ impl Dialogue {
 
     fn leave(&mut self, desk: &mut Desk) {
         desk.timers.cancel(Timer::Keys);
+        desk.timers.cancel(Timer::Elapsed);
+        self.drop_person(desk);
         let keypad = self.keypad.take();
         if keypad.is_some_and(|keypad| keypad.wanted().secret) {
             desk.command(Command::Collect { secret: false });
@@ -254,22 +337,73 @@ impl Dialogue {
 
     fn utter(&mut self, prompts: &[Template], say_as: &str, interruptible: bool, purpose: Purpose) {
         let may_say = |prompt: &&Template| self.may_say(prompt);
-        let allowed: Vec<String> = prompts
-            .iter()
-            .filter(may_say)
-            .map(|key| key.fill(&self.values))
-            .collect();
-        if allowed.is_empty() && !prompts.is_empty() {
+        let allowed = prompts.iter().filter(may_say);
+        let keys: Vec<String> = allowed.map(|key| key.fill(&self.values)).collect();
+        if keys.is_empty() {
             return;
         }
-        self.mouth.say(Utterance {
-            prompts: allowed,
+        let utterance = Utterance {
+            prompts: keys,
             interruptible,
             say_as: say_as.to_owned(),
             scene: self.scene(),
             purpose,
+            notice: None,
             tries: 0,
-        });
+        };
+        if say_as == builtin::SAY && utterance.purpose != Purpose::Last && !prompts.is_empty() {
+            self.say_owed(&utterance);
+        }
+        self.say_in_parts(utterance);
+    }
+
+    /// A notice that was cut comes first, and to its end.
+    fn say_owed(&mut self, like: &Utterance) {
+        let playbook = Arc::clone(&self.playbook);
+        for (place, notice) in playbook.notices.iter().enumerate() {
+            let heard = self.notices_heard & (1 << place) != 0;
+            if let (Some(again), false, true) =
+                (&notice.again, heard, self.mouth.has_dropped(place))
+            {
+                self.mouth.say(Utterance {
+                    prompts: vec![again.clone()],
+                    interruptible: false,
+                    purpose: Purpose::Plain,
+                    notice: Some(place),
+                    ..like.clone()
+                });
+            }
+        }
+    }
+
+    /// A notice is played by itself, so that it is known whether it was heard.
+    fn say_in_parts(&mut self, utterance: Utterance) {
+        let playbook = Arc::clone(&self.playbook);
+        let notice = |key: &String| playbook.notices.iter().position(|it| it.prompt == *key);
+        let mut parts: Vec<(Vec<String>, Option<usize>)> = Vec::new();
+        for key in &utterance.prompts {
+            let of = notice(key);
+            match parts
+                .last_mut()
+                .filter(|(_, last)| of.is_none() && last.is_none())
+            {
+                Some((keys, _)) => keys.push(key.clone()),
+                None => parts.push((vec![key.clone()], of)),
+            }
+        }
+        let last = parts.len().saturating_sub(1);
+        for (place, (prompts, notice)) in parts.into_iter().enumerate() {
+            let purpose = match place == last {
+                true => utterance.purpose.clone(),
+                false => Purpose::Plain,
+            };
+            self.mouth.say(Utterance {
+                prompts,
+                notice,
+                purpose,
+                ..utterance.clone()
+            });
+        }
     }
 
     /// A final stage says its words and ends the call, whatever came between.
@@ -296,6 +430,9 @@ impl Dialogue {
     /// Something was said, or could not be.
     fn spoken(&mut self, desk: &mut Desk, spoken: Spoken) {
         self.last_sound = desk.now;
+        if let (Some(notice), true) = (spoken.notice, spoken.finished) {
+            self.notice_heard(desk, notice);
+        }
         match spoken.purpose {
             Purpose::Plain => {}
             Purpose::Stage(epoch) => {
@@ -308,7 +445,19 @@ impl Dialogue {
                     entry.make_due();
                 }
             }
+            Purpose::Answer(topic) => {
+                if spoken.finished {
+                    self.objection_answered(desk, topic);
+                }
+            }
             Purpose::Last => self.close(desk),
+        }
+    }
+
+    /// The price that was heard holds no more: the caller is to hear of it.
+    fn tell_price(&mut self, desk: &mut Desk) {
+        if core::mem::take(&mut self.price_moved) {
+            self.on_signal(desk, &SignalKind::PriceChanged);
         }
     }
 
@@ -319,11 +468,13 @@ impl Dialogue {
             return;
         }
         desk.refresh();
+        self.note_barred(desk, signal);
         let playbook = Arc::clone(&self.playbook);
         if let Some((place, handler)) = self.pick(desk, &playbook, signal) {
             let taken = self.taken.entry(place).or_default();
             *taken = taken.saturating_add(1);
             self.run(desk, handler, signal);
+        } else if self.answer_objection(desk) {
         } else if let Some(id) = self.ledger.denied_too_late(signal) {
             self.mouth.stop(desk);
             self.untold.push_back((id, Turnout::PassedOn));
@@ -340,17 +491,7 @@ impl Dialogue {
         playbook: &'a Playbook,
         signal: &SignalKind,
     ) -> Option<(usize, &'a Handler)> {
-        let stage = playbook.stage(self.stage);
-        if stage.end {
-            return None;
-        }
-        let waits = self.ledger.keeps_waiting(self.epoch) || !self.untold.is_empty();
-        let own = if waits { 0 } else { stage.on.len() };
-        let everywhere = playbook.everywhere.iter().enumerate();
-        let handlers = stage.on[..own]
-            .iter()
-            .enumerate()
-            .chain(everywhere.map(|(place, handler)| (stage.on.len() + place, handler)));
+        let handlers = self.handlers(playbook);
         let mut willing = handlers.filter(|(place, handler)| self.accepts(desk, *place, handler));
         let exactly = Trigger::Is(signal.clone());
         let mut first = None;
@@ -364,8 +505,43 @@ impl Dialogue {
             .or(first)
     }
 
-    /// It is not used up, and its guards hold. Its place counts how often it was taken.
+    /// Handlers that may be taken here, by place.
+    fn handlers<'a>(&self, playbook: &'a Playbook) -> impl Iterator<Item = (usize, &'a Handler)> {
+        let stage = playbook.stage(self.stage);
+        let ended = stage.end || stage.handed_over;
+        let waits = self.ledger.keeps_waiting(self.epoch) || !self.untold.is_empty();
+        let own = if waits || ended || self.belated {
+            0
+        } else {
+            stage.on.len()
+        };
+        let all = if ended { 0 } else { playbook.everywhere.len() };
+        let everywhere = playbook.everywhere[..all].iter().enumerate();
+        let own = stage.on[..own].iter().enumerate();
+        own.chain(everywhere.map(|(place, handler)| (stage.on.len() + place, handler)))
+    }
+
+    /// Where a handler would lead that only the guards of a role keep from it.
+    fn barred(&self, desk: &Desk, signal: &SignalKind) -> Option<StageId> {
+        let playbook = &self.playbook;
+        let mut handlers = self.handlers(playbook);
+        let (_, handler) = handlers.find(|(place, handler)| {
+            handler.when.iter().any(|trigger| trigger.takes(signal))
+                && self.is_open(desk, *place, handler)
+        })?;
+        match handler.go {
+            Some(Go::To(stage)) if !self.may_go(desk, Go::To(stage)) => Some(stage),
+            Some(Go::To(_) | Go::Back) | None => None,
+        }
+    }
+
+    /// It is not used up, its guards hold, and so do those of the role it leads to.
     fn accepts(&self, desk: &Desk, place: usize, handler: &Handler) -> bool {
+        self.is_open(desk, place, handler) && handler.go.is_none_or(|go| self.may_go(desk, go))
+    }
+
+    /// It is not used up, and its guards hold. Its place counts how often it was taken.
+    fn is_open(&self, desk: &Desk, place: usize, handler: &Handler) -> bool {
         let taken = self.taken.get(&place).copied().unwrap_or(0);
         handler.at_most.is_none_or(|most| taken < most) && self.hold(desk, &handler.guards)
     }
@@ -392,8 +568,8 @@ impl Dialogue {
         if let Some(plan) = &handler.propose {
             self.propose(desk, plan);
         }
-        if let Some(stage) = handler.go {
-            self.enter(desk, stage);
+        if let Some(go) = handler.go {
+            self.go(desk, go);
         }
         if handler.hang_up && handler.say.is_empty() {
             self.close(desk);
@@ -410,9 +586,10 @@ impl Dialogue {
             self.confirmations = self.confirmations.saturating_add(1);
         }
         desk.facts.own("confirmations", self.confirmations);
-        if handler.intent != 0 {
-            desk.intent.add(desk.now, handler.intent);
+        if handler.acknowledges_price {
+            self.acknowledge_price(desk);
         }
+        self.weigh_handler(desk, handler.intent);
     }
 
     /// Nobody speaks and nothing is awaited but the caller: the time of silence runs.
@@ -420,15 +597,18 @@ impl Dialogue {
         let stage = self.here();
         let quiet = !self.is_over
             && !stage.end
+            && !stage.handed_over
+            && self.consult.is_none()
             && !self.far_holds
             && self.hearing.is_open()
             && self.mouth.is_idle()
             && !self.ledger.keeps_waiting(self.epoch)
             && !self.keypad.as_ref().is_some_and(Keypad::is_begun);
-        let wait = Duration::from_millis(stage.silence_ms);
         if !quiet {
             desk.timers.cancel(Timer::Silence);
         } else if !desk.timers.is_set(Timer::Silence) {
+            let cause = self.silence_cause;
+            let wait = self.cadence.patience(stage.silence_ms, stage.pace, cause);
             let at = self.last_sound.saturating_add(wait);
             desk.timers.set(Timer::Silence, at);
         }

@@ -149,6 +149,26 @@ pub const OWN_FACTS: &[FactInfo] = &[
     ),
     fact("intent_trust", "thousandths", "trust in us, as `intent`"),
     fact(
+        "objection_need",
+        "state",
+        "objection to that it is not needed: 0 unheard, 1 raised, 2 answered, 3 softened, 4 resolved, 5 reopened",
+    ),
+    fact(
+        "objection_price",
+        "state",
+        "objection to the price: 0 unheard, 1 raised, 2 answered, 3 softened, 4 resolved, 5 reopened",
+    ),
+    fact(
+        "objection_timing",
+        "state",
+        "objection to the time: 0 unheard, 1 raised, 2 answered, 3 softened, 4 resolved, 5 reopened",
+    ),
+    fact(
+        "objection_trust",
+        "state",
+        "objection to who we are: 0 unheard, 1 raised, 2 answered, 3 softened, 4 resolved, 5 reopened",
+    ),
+    fact(
         "objections_open",
         "count",
         "objections that are neither answered nor resolved",

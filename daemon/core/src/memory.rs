@@ -248,6 +248,12 @@ impl Freshness {
         ("stale", Self::Stale),
         ("unknown", Self::Unknown),
     ];
+
+    /// Its word.
+    pub fn name(self) -> &'static str {
+        let word = Self::WORDS.iter().find(|(_, known)| *known == self);
+        word.expect("each has a word").0
+    }
 }
 
 /// All that is known of one lead.

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 
 use crate::desk::{Desk, Scene};
 use crate::id::{ActionId, Turn};
+use crate::objection::Doubt;
 use crate::output::{Command, Play};
 
 /// Utterances that wait; a further one is dropped.
@@ -23,6 +24,8 @@ pub(crate) enum Purpose {
     Stage(u32),
     /// It tells the caller that an action stands.
     Confirm(ActionId),
+    /// It answers an objection.
+    Answer(Doubt),
     /// The call ends after it.
     Last,
 }
@@ -34,8 +37,25 @@ pub(crate) struct Utterance {
     pub(crate) say_as: String,
     pub(crate) scene: Scene,
     pub(crate) purpose: Purpose,
+    /// Which notice of the playbook it is, where it is one.
+    pub(crate) notice: Option<usize>,
     /// How often it came too late.
     pub(crate) tries: u8,
+}
+
+impl Utterance {
+    /// A notice that was cut before: nothing stops it now.
+    fn is_firm_notice(&self) -> bool {
+        self.notice.is_some() && !self.interruptible
+    }
+
+    fn over(self, finished: bool) -> Spoken {
+        Spoken {
+            purpose: self.purpose,
+            notice: self.notice,
+            finished,
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -62,6 +82,7 @@ pub struct Heard {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Spoken {
     pub(crate) purpose: Purpose,
+    pub(crate) notice: Option<usize>,
     pub(crate) finished: bool,
 }
 
@@ -74,6 +95,8 @@ pub(crate) struct Mouth {
     /// Stopped by us, until the media edge says how far it came.
     stopped: Option<Playing>,
     heard: VecDeque<Heard>,
+    /// Notices that were begun, a bit each.
+    begun: u32,
 }
 
 impl Mouth {
@@ -86,6 +109,13 @@ impl Mouth {
     /// Nothing is said and nothing waits to be said.
     pub(crate) fn is_idle(&self) -> bool {
         self.playing.is_none() && (self.queue.is_empty() || self.cut.is_some())
+    }
+
+    /// The notice was begun, and is neither being said nor waits to be.
+    pub(crate) fn has_dropped(&self, notice: usize) -> bool {
+        let playing = self.playing.iter().map(|playing| &playing.utterance);
+        let mut all = playing.chain(&self.queue);
+        self.begun & (1 << notice) != 0 && !all.any(|it| it.notice == Some(notice))
     }
 
     /// The caller may not interrupt what is being said.
@@ -109,14 +139,17 @@ impl Mouth {
 
     /// Begins the next utterance if none is under way; gives back one that the
     /// gate refused.
-    pub(crate) fn begin(&mut self, desk: &mut Desk) -> Option<Purpose> {
+    pub(crate) fn begin(&mut self, desk: &mut Desk) -> Option<Spoken> {
         if self.playing.is_some() || self.cut.is_some() {
             return None;
         }
         let utterance = self.queue.pop_front()?;
         let object = utterance.prompts.join("+");
         if !desk.allows(&utterance.scene, &utterance.say_as, object) {
-            return Some(utterance.purpose);
+            return Some(utterance.over(false));
+        }
+        if let Some(notice) = utterance.notice {
+            self.begun |= 1 << notice;
         }
         let play = desk.next_play();
         desk.command(Command::Play(Play {
@@ -136,7 +169,8 @@ impl Mouth {
 
     /// We take the word back: the prompt fades, what waited is dropped.
     pub(crate) fn stop(&mut self, desk: &mut Desk) {
-        if let Some(playing) = self.playing.take() {
+        let stops = |it: &mut Playing| !it.utterance.is_firm_notice();
+        if let Some(playing) = self.playing.take_if(stops) {
             desk.command(Command::Stop { turn: desk.turn });
             // The media edge raises the turn at each stop; what follows is of that turn.
             desk.turn = Turn(desk.turn.0.saturating_add(1));
@@ -197,12 +231,12 @@ impl Mouth {
         }
         self.heard.push_back(heard);
         if let Some(playing) = self.playing.take_if(|it| it.play == play) {
-            let purpose = playing.utterance.purpose.clone();
+            let spoken = playing.utterance.clone().over(finished);
             // Cut for a reason that is still on its way: a barge-in, or a stale turn.
-            if !finished && purpose != Purpose::Last {
+            if !finished && spoken.purpose != Purpose::Last {
                 self.cut = Some(playing);
             }
-            return Some(Spoken { purpose, finished });
+            return Some(spoken);
         }
         self.finished_after_all(play, finished)
     }
@@ -212,12 +246,11 @@ impl Mouth {
         let ended = |it: &mut Playing| finished && it.play == play;
         let cut = self.cut.take_if(ended);
         let stopped = self.stopped.take_if(|it| it.play == play);
-        let confirms = |it: &Playing| matches!(it.utterance.purpose, Purpose::Confirm(_));
-        cut.or_else(|| stopped.filter(|it| finished && confirms(it)))
-            .map(|it| Spoken {
-                purpose: it.utterance.purpose,
-                finished,
-            })
+        let counts = |it: &Playing| {
+            matches!(it.utterance.purpose, Purpose::Confirm(_)) || it.utterance.notice.is_some()
+        };
+        cut.or_else(|| stopped.filter(|it| finished && counts(it)))
+            .map(|it| it.utterance.over(finished))
     }
 
     /// The prompt decided on that turn came too late: nothing of it was said. It
@@ -229,10 +262,7 @@ impl Mouth {
         let mut utterance = late.utterance;
         utterance.tries = utterance.tries.saturating_add(1);
         if utterance.tries >= TRIES_MAX {
-            return Some(Spoken {
-                purpose: utterance.purpose,
-                finished: false,
-            });
+            return Some(utterance.over(false));
         }
         self.queue.push_front(utterance);
         None

@@ -3,6 +3,7 @@
 //! This file holds the compiled form; `playbook/raw.rs` what stands in the TOML,
 //! `playbook/compile.rs` the way from one to the other. `dialogue` walks it.
 
+mod check;
 mod compile;
 mod raw;
 
@@ -11,13 +12,17 @@ use std::sync::Arc;
 
 use crate::condition::Operator;
 use crate::facts::{FactId, Facts};
+use crate::intent::Thresholds;
 use crate::interpret::Lexicon;
 use crate::memory::{Freshness, Topic};
-use crate::signal::Trigger;
+use crate::objection::Doubt;
+use crate::signal::{Meaning, Trigger};
+use crate::silence::Pace;
 
+pub(crate) use compile::TRANSFER_VALUE;
 pub use raw::{
-    RawCollect, RawHandler, RawLimits, RawPhrases, RawPlaybook, RawPropose, RawSkip, RawStage,
-    RawWanted,
+    RawCollect, RawHandler, RawIntent, RawLimits, RawNotice, RawObjection, RawPhrases, RawPlaybook,
+    RawPropose, RawRole, RawSilence, RawSkip, RawStage, RawTransfer, RawWanted,
 };
 
 /// Names every template may use, beside what the playbook sets and collects.
@@ -39,6 +44,16 @@ pub struct Playbook {
     pub bridge: Vec<Template>,
     /// How words become signals.
     pub lexicon: Lexicon,
+    /// When the caller counts as ready.
+    pub thresholds: Thresholds,
+    /// What counts as evidence of intent.
+    pub weights: Weights,
+    /// What is answered to an objection.
+    pub objections: BTreeMap<Doubt, Answers>,
+    /// Prompts that must be, or are known to be, heard to their end.
+    pub notices: Vec<Notice>,
+    /// Its roles; every stage is of one.
+    pub roles: Vec<Role>,
     /// Where it starts.
     pub start: StageId,
     /// Its stages.
@@ -55,6 +70,11 @@ impl Playbook {
         &self.stages[id.0]
     }
 
+    /// The role of that id.
+    pub fn role(&self, id: RoleId) -> &Role {
+        &self.roles[id.0]
+    }
+
     /// The stage of that name.
     pub fn find(&self, name: &str) -> Option<StageId> {
         let place = self.stages.iter().position(|stage| stage.name == name)?;
@@ -63,8 +83,86 @@ impl Playbook {
 }
 
 /// A stage of a playbook, by place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct StageId(pub(crate) usize);
+
+/// A role of a playbook, by place.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RoleId(pub(crate) usize);
+
+/// Where it goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Go {
+    /// In that stage.
+    To(StageId),
+    /// Where the role was entered from, as it was left: nothing is asked again.
+    Back,
+}
+
+/// A role: what one session may be, one after the other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Role {
+    /// Its name, as policies grant to it.
+    pub name: String,
+    /// All of these must hold to enter it.
+    pub guards: Vec<Guard>,
+    /// Intent halves in this time while it speaks, in ms.
+    pub half_life_ms: u64,
+}
+
+/// A prompt of which it matters that it was heard to its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// Its key.
+    pub prompt: String,
+    /// Said instead, before anything else and without being talked over, when it was cut.
+    pub again: Option<String>,
+    /// The facts that then hold.
+    pub facts: Vec<FactId>,
+}
+
+/// What is answered to an objection: one after the other, none twice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answers {
+    /// In proportion: the first time the first.
+    pub say: Vec<Vec<Template>>,
+    /// Where it goes on when all are said.
+    pub exhausted: StageId,
+}
+
+/// Evidence of intent, in thousandths.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Weights {
+    /// By what the words mean.
+    pub words: Vec<(Meaning, i64)>,
+    /// The caller talks over us.
+    pub interruption: i64,
+    /// The answer took at least twice as long as this caller's usually do.
+    pub slow_answer: i64,
+}
+
+impl Weights {
+    /// What words of that meaning count.
+    pub fn of(&self, meaning: Meaning) -> i64 {
+        let known = self.words.iter().find(|(known, _)| *known == meaning);
+        known.map_or(0, |(_, weight)| *weight)
+    }
+}
+
+/// A person is to take the call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transfer {
+    /// Whom to call.
+    pub to: Template,
+    /// By which trunk; the caller's own, when none.
+    pub trunk: Option<String>,
+    /// How long it may ring, in ms.
+    pub ring_ms: u64,
+    /// What the person is told before the caller is connected.
+    pub brief: Vec<Template>,
+    /// By which signals the person takes the call; having heard the brief, when none.
+    pub accept: Vec<Trigger>,
+}
 
 /// Times of a playbook, in ms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,15 +185,25 @@ pub struct Stage {
     /// Its name.
     pub name: String,
     /// In which role it speaks and acts.
-    pub role: String,
+    pub role: RoleId,
     /// What is said on entering.
     pub say: Vec<Template>,
     /// The action type by which it is judged: `say`, or a voice action.
     pub say_as: String,
     /// Speech over it stops it.
     pub interruptible: bool,
+    /// Its question in short, after something else had to be answered.
+    pub ask: Vec<Template>,
     /// Nobody has spoken for this long: a silence signal, in ms.
     pub silence_ms: u64,
+    /// What silence after its words means.
+    pub pace: Pace,
+    /// An `elapsed` signal comes so long after entering it, in ms.
+    pub elapsed_ms: Option<u64>,
+    /// A person is called on entering it.
+    pub transfer: Option<Transfer>,
+    /// A person has the call: nothing is said or awaited.
+    pub handed_over: bool,
     /// Keys to be collected.
     pub collect: Option<Collect>,
     /// What the conversation has reached with this stage.
@@ -162,7 +270,7 @@ pub struct Collect {
 }
 
 /// What follows a signal.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Handler {
     /// Signals it takes.
     pub when: Vec<Trigger>,
@@ -184,12 +292,14 @@ pub struct Handler {
     pub intent: i64,
     /// The caller has explicitly confirmed.
     pub confirms: bool,
+    /// The caller has agreed to the price, if it was heard.
+    pub acknowledges_price: bool,
     /// What is said first.
     pub say: Vec<Template>,
     /// The action that is proposed.
     pub propose: Option<Arc<Propose>>,
     /// Where it goes on.
-    pub go: Option<StageId>,
+    pub go: Option<Go>,
     /// The call ends after what is said.
     pub hang_up: bool,
 }
@@ -229,6 +339,22 @@ impl Guard {
     }
 }
 
+impl core::fmt::Display for Guard {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Fact(fact, operator, right) => {
+                write!(f, "{} {} {right}", fact.name(), operator.sign())
+            }
+            Self::Value(name, operator, right) => {
+                write!(f, "{name} {} '{right}'", operator.sign())
+            }
+            Self::Recalled(name, operator, right) => {
+                write!(f, "{name} {} {}", operator.sign(), right.name())
+            }
+        }
+    }
+}
+
 /// An action to be proposed, and what is said and done about each answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Propose {
@@ -262,7 +388,7 @@ pub struct Answer {
     /// What is said.
     pub say: Vec<Template>,
     /// The next stage; here, when none.
-    pub go: Option<StageId>,
+    pub go: Option<Go>,
 }
 
 /// Text with `{names}` in it.
@@ -276,6 +402,22 @@ pub enum Part {
     Text(String),
     /// The value of that name; nothing while it has none.
     Name(String),
+}
+
+impl Propose {
+    /// What follows each turnout.
+    pub fn answers(&self) -> [&Answer; 8] {
+        [
+            &self.durable,
+            &self.refused,
+            &self.failed,
+            &self.withdrawn,
+            &self.passed_on,
+            &self.accepted,
+            &self.rejected,
+            &self.late,
+        ]
+    }
 }
 
 impl Template {

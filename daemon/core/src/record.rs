@@ -34,6 +34,26 @@ pub struct Record {
     pub values: Vec<(String, Option<i64>)>,
     /// Hash of the policy, in hex.
     pub policy: String,
+    /// What intent rested on, oldest first; of what leaves the box only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub evidence: Vec<Weighed>,
+}
+
+/// One contribution to intent, as it stood at the decision.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Weighed {
+    /// What it was: `confirm`, `objection_price`, `slow_answer`, `reversal`.
+    pub kind: String,
+    /// In which stage.
+    pub stage: String,
+    /// The fact that it counts for: `intent`, `intent_price`.
+    pub fact: String,
+    /// What it added, in thousandths.
+    pub amount: i64,
+    /// What was left of it, in thousandths.
+    pub left: i64,
+    /// How old it was, in ms.
+    pub age_ms: u64,
 }
 
 /// Yes or no.

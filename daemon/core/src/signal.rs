@@ -3,25 +3,92 @@
 
 use crate::action::is_name;
 use crate::input::AnswerClass;
+use crate::objection::Doubt;
 
-/// One piece of evidence.
+/// One piece of evidence in words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Signal {
     /// What it is.
     pub kind: SignalKind,
+    /// What the phrase means, where it is one that has a meaning.
+    pub means: Meaning,
     /// 0 to 100; evidence for people, never permission.
     pub confidence: u8,
     /// A later text of the same utterance may withdraw it; nothing is done on it.
     pub provisional: bool,
+    /// Nothing but "mhm": over our own words it says that we may go on.
+    pub backchannel: bool,
 }
 
-impl Signal {
-    /// Evidence that is not in doubt: a key, a timer, the end of a prompt.
-    pub fn certain(kind: SignalKind) -> Self {
-        Self {
-            kind,
-            confidence: 100,
-            provisional: false,
+/// What a phrase means to us, beyond its name in the playbook.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Meaning {
+    /// Nothing of its own.
+    #[default]
+    Plain,
+    /// Yes.
+    Confirm,
+    /// No, or taking something back.
+    Deny,
+    /// An objection of a kind.
+    Objection(Doubt),
+    /// Coming half way: "I see", "fair enough".
+    Softens,
+    /// What does it cost?
+    PriceQuestion,
+    /// Not now.
+    Deferral,
+    /// Never again.
+    OptOut,
+    /// Not the one we think.
+    WrongPerson,
+    /// Wants a human being.
+    AsksHuman,
+    /// "Well…", "let me think".
+    Hesitation,
+}
+
+impl Meaning {
+    /// The words for it in playbooks.
+    pub(crate) const WORDS: [(&'static str, Self); 13] = [
+        ("confirm", Self::Confirm),
+        ("deny", Self::Deny),
+        ("objection_price", Self::Objection(Doubt::Price)),
+        ("objection_timing", Self::Objection(Doubt::Timing)),
+        ("objection_trust", Self::Objection(Doubt::Trust)),
+        ("objection_need", Self::Objection(Doubt::Need)),
+        ("softens", Self::Softens),
+        ("price_question", Self::PriceQuestion),
+        ("deferral", Self::Deferral),
+        ("opt_out", Self::OptOut),
+        ("wrong_person", Self::WrongPerson),
+        ("asks_human", Self::AsksHuman),
+        ("hesitation", Self::Hesitation),
+    ];
+
+    /// The meaning of that word; a phrase list that is named like one has it.
+    pub(crate) fn find(word: &str) -> Option<Self> {
+        let known = Self::WORDS.iter().find(|(known, _)| *known == word);
+        known.map(|(_, meaning)| *meaning)
+    }
+
+    /// Its public name.
+    pub fn name(self) -> &'static str {
+        let known = Self::WORDS.iter().find(|(_, meaning)| *meaning == self);
+        known.map_or("plain", |(name, _)| name)
+    }
+
+    /// A yes said beside it is no yes to what we asked.
+    pub(crate) fn outweighs_yes(self) -> bool {
+        match self {
+            Self::PriceQuestion | Self::Deferral | Self::AsksHuman | Self::WrongPerson => true,
+            Self::Plain
+            | Self::Confirm
+            | Self::Deny
+            | Self::Objection(_)
+            | Self::Softens
+            | Self::OptOut
+            | Self::Hesitation => false,
         }
     }
 }
@@ -49,21 +116,22 @@ pub enum SignalKind {
     Incomplete,
     /// Something of this person happened elsewhere.
     Happened(String),
-}
-
-impl SignalKind {
-    /// It comes from the caller, not from the line or from time.
-    pub fn is_from_caller(&self) -> bool {
-        match self {
-            Self::Key(_) | Self::Phrase(_) | Self::Speech | Self::Collected => true,
-            Self::Silence
-            | Self::Said
-            | Self::Answered(_)
-            | Self::Beep
-            | Self::Incomplete
-            | Self::Happened(_) => false,
-        }
-    }
+    /// Intent rose to the playbook's threshold.
+    Ready,
+    /// Intent fell back, or fell fast.
+    Cooled,
+    /// The stage's time is over, whatever happens in it.
+    Elapsed,
+    /// The price that was heard does not hold any more.
+    PriceChanged,
+    /// A person has the call now.
+    Transferred,
+    /// No person took the call; `transfer` says why.
+    TransferFailed,
+    /// The far end put us on hold.
+    Held,
+    /// The far end came back from hold.
+    Resumed,
 }
 
 /// What a handler of a playbook waits for.
@@ -76,24 +144,32 @@ pub enum Trigger {
 }
 
 /// Words a playbook writes in `when`, beside keys and its own phrase lists.
-pub(crate) const TRIGGER_WORDS: [&str; 18] = [
+pub(crate) const TRIGGER_WORDS: [&str; 26] = [
     "any",
     "beep",
     "busy",
     "collected",
+    "cooled",
+    "elapsed",
     "fax",
+    "held",
     "human",
     "incomplete",
     "ivr",
     "machine",
     "no_voice",
+    "price_changed",
+    "ready",
     "reorder",
+    "resumed",
     "ringback",
     "said",
     "screening",
     "silence",
     "sit",
     "speech",
+    "transfer_failed",
+    "transferred",
     "unsure",
 ];
 
@@ -113,19 +189,27 @@ impl Trigger {
             "beep" => SignalKind::Beep,
             "busy" => SignalKind::Answered(Class::Busy),
             "collected" => SignalKind::Collected,
+            "cooled" => SignalKind::Cooled,
+            "elapsed" => SignalKind::Elapsed,
             "fax" => SignalKind::Answered(Class::Fax),
+            "held" => SignalKind::Held,
             "human" => SignalKind::Answered(Class::Human),
             "incomplete" => SignalKind::Incomplete,
             "ivr" => SignalKind::Answered(Class::Ivr),
             "machine" => SignalKind::Answered(Class::Machine),
             "no_voice" => SignalKind::Answered(Class::Silence),
+            "price_changed" => SignalKind::PriceChanged,
+            "ready" => SignalKind::Ready,
             "reorder" => SignalKind::Answered(Class::Reorder),
+            "resumed" => SignalKind::Resumed,
             "ringback" => SignalKind::Answered(Class::Ringback),
             "said" => SignalKind::Said,
             "screening" => SignalKind::Answered(Class::Screening),
             "silence" => SignalKind::Silence,
             "sit" => SignalKind::Answered(Class::Sit),
             "speech" => SignalKind::Speech,
+            "transfer_failed" => SignalKind::TransferFailed,
+            "transferred" => SignalKind::Transferred,
             "unsure" => SignalKind::Answered(Class::Unsure),
             _ => return None,
         };

@@ -30,6 +30,10 @@ pub(crate) enum Timer {
     Accept(u32),
     /// Nobody has spoken.
     Silence,
+    /// The stage's time is over.
+    Elapsed,
+    /// The person who is called does not answer, or does not take the call.
+    Consult,
 }
 
 /// At most one of each; as many as there are names and actions.

@@ -297,7 +297,7 @@ fn every_fault_of_a_playbook_is_named_with_its_remedy() {
                 "[phrases.silence]\nany = ['…']\nnegated = 'denie'\n[phrases.confirm]",
             ),
             &[
-                "'…' | phrases.silence.any | a phrase without a word",
+                "'…' | phrases.silence.any | `…`: a phrase needs a word",
                 "'…' | phrases.silence | `silence` is a signal of its own; rename the list",
                 "'denie' | phrases.silence.negated | no phrase list `denie`; expected one of",
             ],

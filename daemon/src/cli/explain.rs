@@ -82,6 +82,14 @@ fn one(decision: &Decision) -> String {
         let value = value.map_or("unknown".to_owned(), |value| value.to_string());
         add("read", format!("{name} = {value}"));
     }
+    for it in &decision.evidence {
+        let (kind, fact, stage) = (&it.kind, &it.fact, &it.stage);
+        let (amount, left, age) = (it.amount, it.left, it.age_ms);
+        add(
+            "weighed",
+            format!("{kind} in {stage}: {amount:+} to {fact}, {left:+} left after {age} ms"),
+        );
+    }
     add("policy", decision.policy.chars().take(12).collect());
     text
 }
@@ -96,6 +104,7 @@ fn rule_text(rule: &Rule) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use offhook_core::Weighed;
 
     #[test]
     fn a_refusal_names_rules_reasons_and_values() {
@@ -118,6 +127,14 @@ mod tests {
             ]
             .into(),
             policy: "0123456789abcdef".into(),
+            evidence: vec![Weighed {
+                kind: "confirm".into(),
+                stage: "offer".into(),
+                fact: "intent".into(),
+                amount: 400,
+                left: 200,
+                age_ms: 24_000,
+            }],
             state: None,
         };
         let text = one(&decision);
@@ -126,6 +143,7 @@ mod tests {
             "    rule     contact.frequency: called too often",
             "    read     contacts_24h = 4",
             "    read     dnc = unknown",
+            "    weighed  confirm in offer: +400 to intent, +200 left after 24000 ms",
             "    policy   0123456789ab",
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");

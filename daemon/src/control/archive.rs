@@ -261,6 +261,7 @@ fn decision(
         rules: record.rules.into_iter().map(rule).collect(),
         values: record.values.into_iter().collect(),
         policy: record.policy,
+        evidence: record.evidence,
     }
 }
 

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use offhook_core::Weighed;
 use serde::{Deserialize, Serialize};
 
 /// `GET /v1/status`
@@ -289,6 +290,9 @@ pub struct Decision {
     pub values: BTreeMap<String, Option<i64>>,
     /// Hash of the policy.
     pub policy: String,
+    /// What intent rested on, of what leaves the box.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub evidence: Vec<Weighed>,
     /// Where the action stands: `held`, `pending`, `delivered`, …
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<String>,

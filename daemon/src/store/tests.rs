@@ -99,6 +99,7 @@ fn record(id: ActionId, verdict: Verdict) -> Record {
         rules: vec!["consent".into()],
         values: vec![("intent".into(), Some(900))],
         policy: "abc".into(),
+        evidence: Vec::new(),
     }
 }
 

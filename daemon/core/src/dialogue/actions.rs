@@ -12,7 +12,7 @@ use crate::input::UpstreamAnswer;
 use crate::ledger::{Entry, State, Turnout};
 use crate::mouth::Purpose;
 use crate::output::{OutboxRow, Output, Persist};
-use crate::playbook::Propose;
+use crate::playbook::{Go, Propose};
 use crate::record::{Record, Verdict};
 use crate::signal::SignalKind;
 use crate::timers::Timer;
@@ -52,8 +52,8 @@ impl Dialogue {
             Verdict::Refused => {
                 desk.put(Output::Decided(record));
                 self.say(&plan.refused.say, Purpose::Plain);
-                if let Some(stage) = plan.refused.go {
-                    self.enter(desk, stage);
+                if let Some(go) = plan.refused.go {
+                    self.go(desk, go);
                 }
             }
         }
@@ -194,7 +194,9 @@ impl Dialogue {
         let here = self.epoch;
         let entry = self.ledger.by_id(id).filter(|entry| entry.epoch == here);
         let next = entry.and_then(|entry| entry.answer(turnout).go);
-        if let Some(result) = next.and_then(|stage| self.playbook.stage(stage).result.clone()) {
+        if let Some(Go::To(stage)) = next
+            && let Some(result) = self.playbook.stage(stage).result.clone()
+        {
             self.result = Some(result);
         }
     }
@@ -215,8 +217,8 @@ impl Dialogue {
             let leads_on = taken_back || entry.epoch == here;
             let answer = entry.answer(turnout).clone();
             self.say(&answer.say, purpose);
-            if let Some(stage) = answer.go.filter(|_| leads_on) {
-                self.enter(desk, stage);
+            if let Some(go) = answer.go.filter(|_| leads_on) {
+                self.go(desk, go);
             }
         }
     }

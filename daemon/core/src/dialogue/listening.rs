@@ -10,18 +10,22 @@ use crate::id::Turn;
 use crate::input::{AnswerClass, Digit, Happening, SilenceCause, Words};
 use crate::keypad::Progress;
 use crate::mouth::Purpose;
-use crate::signal::{SignalKind, is_key};
+use crate::signal::{Meaning, Signal, SignalKind, Trigger, is_key};
 use crate::timers::Timer;
 
 /// Nobody speaks longer without a pause; then the end of speech was lost.
 const UTTERANCE_MAX_MS: u64 = 30_000;
+/// Time runs out while the caller speaks: it is looked at again so much later.
+const ELAPSED_AGAIN_MS: u64 = 500;
 
 impl Dialogue {
-    pub(crate) fn speech_start(&mut self, desk: &mut Desk) {
+    pub(crate) fn speech_start(&mut self, desk: &mut Desk, at: Duration) {
         self.far_holds = false;
+        self.silence_cause = None;
         if self.mouth.holds_the_floor() {
             return;
         }
+        self.weigh_answer_time(desk, at);
         self.hearing.onset(false, self.epoch);
         let limit = desk.after_ms(UTTERANCE_MAX_MS);
         desk.timers.set(Timer::Words, limit);
@@ -37,7 +41,7 @@ impl Dialogue {
 
     pub(crate) fn events_lost(&mut self, desk: &mut Desk, at: Duration, speaking: bool) {
         match speaking {
-            true => self.speech_start(desk),
+            true => self.speech_start(desk, at),
             false => self.speech_end(desk, at),
         }
     }
@@ -51,6 +55,8 @@ impl Dialogue {
         self.barge_ins = self.barge_ins.saturating_add(1);
         desk.facts.own("barge_ins", i64::from(self.barge_ins));
         self.hearing.onset(true, self.epoch);
+        self.our_end = None;
+        self.weigh_interruption(desk);
         self.mouth.cut();
         desk.suspended = true;
         let limit = desk.after_ms(UTTERANCE_MAX_MS);
@@ -61,25 +67,68 @@ impl Dialogue {
         if !self.hearing.is_interrupted() {
             return;
         }
-        self.hearing.close();
-        desk.suspended = false;
-        desk.timers.cancel(Timer::Words);
+        self.heard_nothing(desk);
+        self.so_far = false;
+        desk.intent.withdraw_provisional(desk.now);
         self.barge_ins = self.barge_ins.saturating_sub(1);
         desk.facts.own("barge_ins", i64::from(self.barge_ins));
         self.mouth.resume(desk);
     }
 
-    /// Words: an earlier text of an utterance says that the caller speaks, the
-    /// last one what was said.
+    /// Words: an earlier text of an utterance suspends what cannot be taken back
+    /// and is weighed until the last one says what was said. What comes twice, or
+    /// behind a later utterance, is known already.
     pub(crate) fn words(&mut self, desk: &mut Desk, at: Duration, words: &Words) {
+        let known = words.utterance != 0 && words.utterance <= self.utterance;
+        if known {
+            return;
+        }
         let signal = self.playbook.lexicon.interpret(words);
         if signal.provisional {
+            return self.heard_so_far(desk, &signal);
+        }
+        self.utterance = self.utterance.max(words.utterance);
+        self.so_far = false;
+        if signal.backchannel && self.hearing.is_interrupted() {
+            return self.barge_in_retracted(desk);
+        }
+        if signal.kind == SignalKind::Speech && self.mouth.holds_the_floor()
+            || signal.backchannel && !self.mouth.is_idle()
+        {
+            desk.intent.withdraw_provisional(desk.now);
+            return self.heard_nothing(desk);
+        }
+        if let Meaning::Objection(topic) = signal.means {
+            self.objected = Some(topic);
+        }
+        let began = at.saturating_sub(Duration::from_millis(words.spoken_ms.into()));
+        self.belated = began < desk.stage_began;
+        self.means(desk, at, &signal.kind, signal.means);
+        (self.belated, self.objected) = (false, None);
+    }
+
+    /// Nothing is done on it, and nothing that cannot be taken back is done beside it.
+    fn heard_so_far(&mut self, desk: &mut Desk, signal: &Signal) {
+        if self.mouth.holds_the_floor() {
             return;
         }
-        if self.mouth.holds_the_floor() && signal.kind == SignalKind::Speech {
-            return;
+        self.so_far = true;
+        desk.suspended = true;
+        self.weigh_so_far(desk, signal);
+        if self.hearing.is_open() && self.mouth.is_idle() {
+            self.hearing.onset(false, self.epoch);
         }
-        self.understood(desk, at, &signal.kind);
+        if !matches!(self.hearing, Hearing::AwaitingWords(_)) {
+            let limit = desk.after_ms(UTTERANCE_MAX_MS);
+            desk.timers.set(Timer::Words, limit);
+        }
+    }
+
+    /// What was said is no turn of the caller's.
+    fn heard_nothing(&mut self, desk: &mut Desk) {
+        self.hearing.close();
+        desk.suspended = false;
+        desk.timers.cancel(Timer::Words);
     }
 
     /// Something of the person happened elsewhere. What they wrote is as good as said.
@@ -102,6 +151,8 @@ impl Dialogue {
         if matches!(digit, Digit::Key(key) if !is_key(key)) {
             return;
         }
+        self.weigh_answer_time(desk, at);
+        self.so_far = false;
         if let Some(keypad) = &mut self.keypad {
             let progress = keypad.press(digit);
             return self.keys(desk, at, progress);
@@ -155,26 +206,43 @@ impl Dialogue {
 
     /// A machine has said its greeting: whatever it said is not a caller's turn.
     pub(crate) fn beep(&mut self, desk: &mut Desk) {
-        self.hearing.close();
-        desk.suspended = false;
-        desk.timers.cancel(Timer::Words);
+        self.heard_nothing(desk);
+        self.so_far = false;
         self.on_signal(desk, &SignalKind::Beep);
     }
 
-    pub(crate) fn held(&mut self, held: bool, at: Duration) {
+    pub(crate) fn held(&mut self, desk: &mut Desk, held: bool, at: Duration) {
         self.far_holds = held;
         self.last_sound = at;
+        let signal = if held {
+            SignalKind::Held
+        } else {
+            SignalKind::Resumed
+        };
+        self.on_signal(desk, &signal);
     }
 
-    pub(crate) fn silence(&mut self, cause: SilenceCause) {
+    pub(crate) fn silence(&mut self, desk: &mut Desk, cause: SilenceCause) {
+        if self.silence_cause.replace(cause) != Some(cause) {
+            // How long it is left alone depends on its cause.
+            desk.timers.cancel(Timer::Silence);
+        }
         match cause {
             SilenceCause::HoldMusic => self.far_holds = true,
             SilenceCause::NoRtp | SilenceCause::ComfortNoise | SilenceCause::Quiet => {}
         }
     }
 
-    pub(crate) fn played(&mut self, desk: &mut Desk, play: u32, sent_ms: u32, finished: bool) {
+    pub(crate) fn played(
+        &mut self,
+        desk: &mut Desk,
+        at: Duration,
+        play: u32,
+        sent_ms: u32,
+        finished: bool,
+    ) {
         if let Some(spoken) = self.mouth.played(play, sent_ms, finished) {
+            self.our_end = finished.then_some(at);
             self.spoken(desk, spoken);
         }
     }
@@ -193,6 +261,7 @@ impl Dialogue {
                     Hearing::AwaitingWords(_) => self.last_sound,
                     Hearing::Open | Hearing::Speaking(_) => desk.now,
                 };
+                self.so_far = false;
                 self.understood(desk, at, &SignalKind::Speech);
             }
             Timer::Keys => self.keys_late(desk),
@@ -201,6 +270,12 @@ impl Dialogue {
                 self.mouth.forget();
                 self.on_signal(desk, &SignalKind::Silence);
             }
+            Timer::Elapsed if self.is_in_doubt() => {
+                let again = desk.after_ms(ELAPSED_AGAIN_MS);
+                desk.timers.set(Timer::Elapsed, again);
+            }
+            Timer::Elapsed => self.on_signal(desk, &SignalKind::Elapsed),
+            Timer::Consult => self.consult_late(desk),
             Timer::Bridge => self.bridge(),
             Timer::Release(number) => {
                 if let Some(entry) = self.ledger.by_number(number) {
@@ -217,9 +292,13 @@ impl Dialogue {
         }
     }
 
+    fn understood(&mut self, desk: &mut Desk, at: Duration, signal: &SignalKind) {
+        self.means(desk, at, signal, Meaning::Plain);
+    }
+
     /// The caller's turn is over and this is what it meant. Speech that began
     /// in an earlier stage and has no meaning is no answer to this one.
-    fn understood(&mut self, desk: &mut Desk, at: Duration, signal: &SignalKind) {
+    fn means(&mut self, desk: &mut Desk, at: Duration, signal: &SignalKind, means: Meaning) {
         let onset = self.hearing.close();
         desk.suspended = false;
         desk.timers.cancel(Timer::Words);
@@ -230,10 +309,22 @@ impl Dialogue {
         if onset.is_some_and(|onset| onset.interrupting) {
             self.mouth.forget();
         }
+        self.weigh(desk, means);
+        self.forget_silence();
         let earlier = |onset: Onset| onset.epoch != self.epoch;
         if *signal != SignalKind::Speech || !onset.is_some_and(earlier) {
             self.on_signal(desk, signal);
         }
+    }
+
+    /// Whoever has spoken is there: the steps of silence begin anew.
+    fn forget_silence(&mut self) {
+        let stage = self.playbook.stage(self.stage);
+        let silence = Trigger::Is(SignalKind::Silence);
+        self.taken.retain(|place, _| {
+            let handler = stage.on.get(*place);
+            !handler.is_some_and(|handler| handler.when.contains(&silence))
+        });
     }
 
     fn bridge(&mut self) {

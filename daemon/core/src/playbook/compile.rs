@@ -1,27 +1,64 @@
-//! A playbook's TOML -> the playbook: every name looked up, every stage
-//! reachable, no stage from which a call cannot end. All faults at once.
+//! A playbook's TOML -> the playbook: every name looked up, all faults at once.
+//! What the whole must fulfil is for `check`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::raw::{RawCollect, RawHandler, RawLimits, RawPlaybook, RawPropose, RawStage};
+use super::raw::{
+    RawCollect, RawHandler, RawIntent, RawLimits, RawNotice, RawObjection, RawPhrases, RawPlaybook,
+    RawPropose, RawRole, RawStage, RawTransfer,
+};
 use super::{
-    Answer, CALL_NAMES, Collect, Guard, Handler, Identifies, Limits, Part, Playbook, Propose, Skip,
-    Stage, StageId, Template, Wanted,
+    Answer, Answers, CALL_NAMES, Collect, Go, Guard, Handler, Identifies, Limits, Notice, Part,
+    Playbook, Propose, Role, RoleId, Skip, Stage, StageId, Template, Transfer, Wanted, Weights,
+    check,
 };
 use crate::action::{Action, Catalogue, Confirm, Effect, builtin, is_name, name_fault};
 use crate::condition::{self, Literal, Operator};
 use crate::facts::{self, FactId};
 use crate::fault::{At, Fault, Faults, suggest};
-use crate::interpret::{Lexicon, Phrases, split};
+use crate::intent::Thresholds;
+use crate::interpret::{Lexicon, Phrases};
 use crate::memory::Topic;
+use crate::objection::Doubt;
+use crate::phrase::Phrase;
 use crate::policy::unknown_fact;
-use crate::signal::{SignalKind, TRIGGER_WORDS, Trigger, is_key};
+use crate::signal::{Meaning, SignalKind, TRIGGER_WORDS, Trigger, is_key};
+use crate::silence::Pace;
 
 /// Timers below this are a mistake in unit: nobody speaks within 100 ms.
 const TIMER_LEAST_MS: u64 = 100;
 /// The longest call that can be asked for: 4 hours.
 const TIMER_MOST_MS: u64 = 4 * 3_600_000;
+/// Half of the evidence is gone after this time, where the file says nothing.
+const HALF_LIFE_MS: u64 = 24_000;
+/// Scores and thresholds stay within this, in thousandths.
+const SCORE_MOST: i64 = 1_000;
+/// `go` to where the role was entered from.
+const BACK: &str = "back";
+/// Why a call to a person came to nothing: what `transfer` may be.
+pub(crate) const TRANSFER_REASONS: [&str; 15] = [
+    "busy",
+    "congestion",
+    "cooled",
+    "declined",
+    "fax",
+    "forbidden",
+    "ivr",
+    "limit",
+    "machine",
+    "no_answer",
+    "no_voice",
+    "not_accepted",
+    "not_joined",
+    "refused",
+    "unreachable",
+];
+/// The value that holds it.
+pub(crate) const TRANSFER_VALUE: &str = "transfer";
+/// Facts that a notice may make true.
+const NOTICE_FACTS: [&str; 3] = ["disclosure_heard", "price_heard", "recording_notice_heard"];
+
 /// Most keys of one collection; a card number has 19 (ISO/IEC 7812-1).
 const DIGITS_MAX: u64 = 32;
 /// The longest shelf life of what is remembered: ten years.
@@ -39,7 +76,7 @@ impl Playbook {
         let faults = compiler.faults;
         let playbook = faults.or(playbook)?;
         let mut faults = Faults::default();
-        check_graph(raw, &playbook, &mut faults);
+        check::check(raw, &playbook, &mut faults);
         faults.or(playbook)
     }
 }
@@ -48,6 +85,8 @@ struct Compiler<'a> {
     raw: &'a RawPlaybook,
     catalogue: &'a Catalogue,
     stages: BTreeMap<&'a str, StageId>,
+    /// In the order of the file: as declared, else as stages name them.
+    roles: Vec<&'a str>,
     /// Names with all the values that handlers set; `None` = collected, any value.
     values: BTreeMap<&'a str, Option<BTreeSet<&'a str>>>,
     secrets: BTreeSet<&'a str>,
@@ -74,8 +113,13 @@ impl<'a> Compiler<'a> {
                 false => drop(values.insert(&collect.name.value, None)),
             }
         }
+        if raw.stage.iter().any(|stage| stage.transfer.is_some()) {
+            let reasons = TRANSFER_REASONS.into_iter().collect();
+            values.insert(TRANSFER_VALUE, Some(reasons));
+        }
         let stages = raw.stage.iter().enumerate();
         Self {
+            roles: role_names(raw),
             raw,
             catalogue,
             stages: stages
@@ -104,6 +148,11 @@ impl<'a> Compiler<'a> {
                 .map(|key| self.prompt(key, "bridge"))
                 .collect(),
             lexicon: self.lexicon(),
+            thresholds: self.thresholds(&raw.intent),
+            weights: self.weights(),
+            objections: self.objections(),
+            notices: raw.notice.iter().map(|it| self.notice(it)).collect(),
+            roles: self.roles(),
             start: self.stage_id(&raw.start, "start").unwrap_or(StageId(0)),
             stages: raw.stage.iter().map(|stage| self.stage(stage)).collect(),
             memory: self.memory(),
@@ -163,42 +212,206 @@ impl<'a> Compiler<'a> {
         let raw = self.raw;
         let mut lists = BTreeMap::new();
         for (name, phrases) in &raw.phrases {
-            let path = format!("phrases.{name}");
-            if let Some(negated) = &phrases.negated
-                && !raw.phrases.contains_key(&negated.value)
-            {
-                let near = suggest(&negated.value, raw.phrases.keys().map(String::as_str));
-                let reason = format!("no phrase list `{}`{near}", negated.value);
-                self.faults.add(negated, format!("{path}.negated"), reason);
-            }
-            let list = Phrases {
-                any: self.phrases(&phrases.any, &format!("{path}.any")),
-                negated: phrases.negated.as_ref().map(|list| list.value.clone()),
-                outweighs: phrases.outweighs,
-            };
-            lists.insert(name.clone(), list);
+            lists.insert(name.clone(), self.list(name, phrases));
         }
         Lexicon {
             lists,
             negations: self.phrases(&raw.negations, "negations"),
+            corrections: self.phrases(&raw.corrections, "corrections"),
+            backchannels: self.phrases(&raw.backchannels, "backchannels"),
             least_confidence: raw.least_confidence.as_ref().map_or(50, |at| at.value),
         }
     }
 
-    fn phrases(&mut self, raw: &[At<String>], path: &str) -> Vec<Vec<String>> {
+    fn list(&mut self, name: &str, raw: &'a RawPhrases) -> Phrases {
+        let path = format!("phrases.{name}");
+        if let Some(negated) = &raw.negated
+            && !self.raw.phrases.contains_key(&negated.value)
+        {
+            let near = suggest(&negated.value, self.raw.phrases.keys().map(String::as_str));
+            let reason = format!("no phrase list `{}`{near}", negated.value);
+            self.faults.add(negated, format!("{path}.negated"), reason);
+        }
+        let mut any = self.phrases(&raw.any, &format!("{path}.any"));
+        for (language, phrases) in &raw.also {
+            any.extend(self.phrases(phrases, &format!("{path}.also.{language}")));
+        }
+        let means = match &raw.means {
+            Some(word) => self.meaning(word, &format!("{path}.means")),
+            None => Meaning::find(name).unwrap_or_default(),
+        };
+        Phrases {
+            any,
+            negated: raw.negated.as_ref().map(|list| list.value.clone()),
+            outweighs: raw.outweighs,
+            means,
+        }
+    }
+
+    fn meaning(&mut self, word: &At<String>, path: &str) -> Meaning {
+        Meaning::find(&word.value).unwrap_or_else(|| {
+            let near = suggest(&word.value, Meaning::WORDS.iter().map(|(word, _)| *word));
+            let reason = format!("unknown `{}`{near}", word.value);
+            self.faults.add(word, path, reason);
+            Meaning::Plain
+        })
+    }
+
+    fn phrases(&mut self, raw: &[At<String>], path: &str) -> Vec<Phrase> {
         let mut phrases = Vec::new();
         for phrase in raw {
-            let words = split(&phrase.value);
-            if words.is_empty() {
-                self.faults.add(phrase, path, "a phrase without a word");
-            } else {
-                phrases.push(words);
+            match Phrase::read(&phrase.value) {
+                Ok(ways) => phrases.extend(ways),
+                Err(reason) => self.faults.add(phrase, path, reason),
             }
         }
         phrases
     }
 
-    fn stage(&mut self, raw: &RawStage) -> Stage {
+    fn thresholds(&mut self, raw: &RawIntent) -> Thresholds {
+        let value = |at: &Option<At<i64>>, default| at.as_ref().map_or(default, |at| at.value);
+        let thresholds = Thresholds {
+            ready: value(&raw.ready, 600),
+            relax: value(&raw.relax, 400),
+            fall: value(&raw.fall, 400),
+        };
+        for (at, key) in [
+            (&raw.ready, "intent.ready"),
+            (&raw.relax, "intent.relax"),
+            (&raw.fall, "intent.fall"),
+        ] {
+            if let Some(at) = at
+                .as_ref()
+                .filter(|at| !(1..=SCORE_MOST).contains(&at.value))
+            {
+                let reason = format!("{}; write 1 to {SCORE_MOST}", at.value);
+                self.faults.add(at, key, reason);
+            }
+        }
+        if let Some(relax) = &raw.relax
+            && thresholds.relax > thresholds.ready
+        {
+            let reason = format!("above `ready` ({}); write less", thresholds.ready);
+            self.faults.add(relax, "intent.relax", reason);
+        }
+        thresholds
+    }
+
+    fn weights(&mut self) -> Weights {
+        let mut weights = Weights::default();
+        for (name, weight) in &self.raw.evidence {
+            let value = weight.value.clamp(-SCORE_MOST, SCORE_MOST);
+            match (name.as_str(), Meaning::find(name)) {
+                ("interruption", _) => weights.interruption = value,
+                ("slow_answer", _) => weights.slow_answer = value,
+                (_, Some(meaning)) => weights.words.push((meaning, value)),
+                (_, None) => {
+                    let words = Meaning::WORDS.iter().map(|(word, _)| *word);
+                    let known = words.chain(["interruption", "slow_answer"]);
+                    let reason = format!("unknown evidence `{name}`{}", suggest(name, known));
+                    self.faults.add(weight, format!("evidence.{name}"), reason);
+                }
+            }
+        }
+        weights
+    }
+
+    fn objections(&mut self) -> BTreeMap<Doubt, Answers> {
+        let mut objections = BTreeMap::new();
+        for (name, raw) in &self.raw.objection {
+            let path = format!("objection.{name}");
+            let topic = Doubt::ALL.into_iter().find(|topic| topic.name() == name);
+            let answers = self.answers(raw, &path);
+            match (topic, answers) {
+                (Some(topic), Some(answers)) => drop(objections.insert(topic, answers)),
+                (Some(_), None) => {}
+                (None, _) => {
+                    let near = suggest(name, Doubt::ALL.map(Doubt::name));
+                    let reason = format!("unknown objection `{name}`{near}");
+                    self.faults.add(&raw.answers, path, reason);
+                }
+            }
+        }
+        objections
+    }
+
+    fn answers(&mut self, raw: &RawObjection, path: &str) -> Option<Answers> {
+        if raw.answers.value.iter().any(Vec::is_empty) || raw.answers.value.is_empty() {
+            let reason = "an answer without words; write prompts, the shortest answer first";
+            self.faults
+                .add(&raw.answers, format!("{path}.answers"), reason);
+        }
+        let path_of = format!("{path}.answers");
+        let say = raw.answers.value.iter();
+        Some(Answers {
+            say: say.map(|say| self.prompts(say, &path_of)).collect(),
+            exhausted: self.stage_id(&raw.exhausted, &format!("{path}.exhausted"))?,
+        })
+    }
+
+    fn notice(&mut self, raw: &RawNotice) -> Notice {
+        let mut facts = Vec::new();
+        for fact in &raw.facts {
+            let known = NOTICE_FACTS.contains(&fact.value.as_str());
+            match FactId::find(&fact.value).filter(|_| known) {
+                Some(id) => facts.push(id),
+                None => {
+                    let near = suggest(&fact.value, NOTICE_FACTS);
+                    let reason = format!("no notice makes `{}` true{near}", fact.value);
+                    self.faults.add(fact, "notice.facts", reason);
+                }
+            }
+        }
+        for key in [&raw.prompt].into_iter().chain(&raw.again) {
+            self.prompt(key, "notice");
+        }
+        Notice {
+            prompt: raw.prompt.value.clone(),
+            again: raw.again.as_ref().map(|key| key.value.clone()),
+            facts,
+        }
+    }
+
+    fn roles(&mut self) -> Vec<Role> {
+        let default = self.raw.intent.half_life_ms.as_ref();
+        let default = self.ms(default, "intent.half_life_ms", HALF_LIFE_MS);
+        let named = self.raw.role.iter();
+        if self.raw.role.is_empty() {
+            let roles = self.roles.iter();
+            return roles
+                .map(|name| Role {
+                    name: (*name).to_owned(),
+                    guards: Vec::new(),
+                    half_life_ms: default,
+                })
+                .collect();
+        }
+        named.map(|raw| self.role(raw, default)).collect()
+    }
+
+    fn role(&mut self, raw: &RawRole, default: u64) -> Role {
+        let path = |key: &str| format!("role.{}.{key}", raw.name.value);
+        let guards = raw.guards.iter();
+        Role {
+            name: raw.name.value.clone(),
+            guards: guards
+                .filter_map(|guard| self.guard(guard, &path("if")))
+                .collect(),
+            half_life_ms: self.ms(raw.half_life_ms.as_ref(), &path("half_life_ms"), default),
+        }
+    }
+
+    fn role_id(&mut self, raw: &At<String>, path: &str) -> RoleId {
+        let found = self.roles.iter().position(|name| *name == raw.value);
+        if found.is_none() {
+            let near = suggest(&raw.value, self.roles.iter().copied());
+            let reason = format!("no role `{}`{near}", raw.value);
+            self.faults.add(raw, path, reason);
+        }
+        RoleId(found.unwrap_or(0))
+    }
+
+    fn stage(&mut self, raw: &'a RawStage) -> Stage {
         let path = |key: &str| format!("stage.{}.{key}", raw.name.value);
         if let Some(on) = raw.on.first().filter(|_| raw.end)
             && let Some(first) = on.when.first()
@@ -215,7 +428,18 @@ impl<'a> Compiler<'a> {
         }
         Stage {
             name: raw.name.value.clone(),
-            role: raw.role.value.clone(),
+            role: self.role_id(&raw.role, &path("role")),
+            ask: self.prompts(&raw.ask, &path("ask")),
+            pace: self.pace(raw.pace.as_ref(), &path("pace")),
+            elapsed_ms: raw
+                .elapsed_ms
+                .as_ref()
+                .map(|ms| self.ms(Some(ms), &path("elapsed_ms"), 0)),
+            transfer: raw
+                .transfer
+                .as_ref()
+                .map(|transfer| self.transfer(transfer, &path("transfer"))),
+            handed_over: raw.handed_over,
             say: self.prompts(&raw.say, &path("say")),
             say_as: self.say_as(raw.say_as.as_ref(), &path("say_as")),
             interruptible: raw.interruptible.unwrap_or(true),
@@ -227,10 +451,68 @@ impl<'a> Compiler<'a> {
             result: raw.result.as_ref().map(|result| result.value.clone()),
             skip: self.skips(raw, &path("skip")),
             end: raw.end,
-            on: raw
-                .on
-                .iter()
-                .map(|on| self.handler(on, &path("on")))
+            on: self.handlers(raw, &path("on")),
+        }
+    }
+
+    /// Its own, then the steps of silence that hold for every stage without such.
+    fn handlers(&mut self, raw: &'a RawStage, path: &str) -> Vec<Handler> {
+        let own = raw.on.iter();
+        let mut handlers: Vec<Handler> = own.map(|on| self.handler(on, path)).collect();
+        let silence = Trigger::Is(SignalKind::Silence);
+        let has_own = handlers.iter().any(|it| it.when.contains(&silence));
+        let Some(steps) = &self.raw.silence else {
+            return handlers;
+        };
+        if has_own || raw.end || raw.handed_over {
+            return handlers;
+        }
+        let step = |say, go: Option<Go>| Handler {
+            when: vec![silence.clone()],
+            at_most: go.is_none().then_some(1),
+            say,
+            go,
+            ..Handler::default()
+        };
+        let clarify = if raw.ask.is_empty() {
+            &raw.say
+        } else {
+            &raw.ask
+        };
+        let (reassure, clarify) = (
+            self.prompts(&steps.reassure, "silence.reassure"),
+            self.prompts(clarify, path),
+        );
+        let close = self.stage_id(&steps.close, "silence.close");
+        handlers.push(step(reassure, None));
+        handlers.push(step(clarify, None));
+        handlers.extend(close.map(|stage| step(Vec::new(), Some(Go::To(stage)))));
+        handlers
+    }
+
+    fn pace(&mut self, raw: Option<&At<String>>, path: &str) -> Pace {
+        let Some(raw) = raw else {
+            return Pace::default();
+        };
+        let known = Pace::WORDS.iter().find(|(word, _)| *word == raw.value);
+        if known.is_none() {
+            let near = suggest(&raw.value, Pace::WORDS.map(|(word, _)| word));
+            let reason = format!("unknown `{}`{near}", raw.value);
+            self.faults.add(raw, path, reason);
+        }
+        known.map_or_else(Pace::default, |(_, pace)| *pace)
+    }
+
+    fn transfer(&mut self, raw: &RawTransfer, path: &str) -> Transfer {
+        let at = |key: &str| format!("{path}.{key}");
+        let accept = raw.accept.iter();
+        Transfer {
+            to: self.template(&raw.to, &at("to")),
+            trunk: raw.trunk.as_ref().map(|trunk| trunk.value.clone()),
+            ring_ms: self.ms(raw.ring_ms.as_ref(), &at("ring_ms"), 20_000),
+            brief: self.prompts(&raw.brief, &at("brief")),
+            accept: accept
+                .filter_map(|word| self.trigger(word, &at("accept")))
                 .collect(),
         }
     }
@@ -330,12 +612,13 @@ impl<'a> Compiler<'a> {
             remember: self.remember(&raw.remember, &at("remember")),
             intent: raw.intent.clamp(-1_000, 1_000),
             confirms: raw.confirms,
+            acknowledges_price: raw.acknowledges_price,
             say: self.prompts(&raw.say, &at("say")),
             propose: raw
                 .propose
                 .as_ref()
                 .map(|propose| Arc::new(self.propose(propose, &at("propose")))),
-            go: go.and_then(|go| self.stage_id(go, &at("go"))),
+            go: go.and_then(|go| self.go(go, &at("go"))),
             hang_up: raw.hang_up,
             when,
         }
@@ -483,7 +766,7 @@ impl<'a> Compiler<'a> {
             say: self.prompts(say, &format!("{path}.say_on_{word}")),
             go: go
                 .as_ref()
-                .and_then(|go| self.stage_id(go, &format!("{path}.go_on_{word}"))),
+                .and_then(|go| self.go(go, &format!("{path}.go_on_{word}"))),
         };
         Propose {
             action: raw.action.value.clone(),
@@ -560,6 +843,13 @@ impl<'a> Compiler<'a> {
             self.faults.add(raw, path, reason);
         }
         found
+    }
+
+    fn go(&mut self, raw: &At<String>, path: &str) -> Option<Go> {
+        match raw.value.as_str() {
+            BACK => Some(Go::Back),
+            _ => self.stage_id(raw, path).map(Go::To),
+        }
     }
 
     fn stage_id(&mut self, raw: &At<String>, path: &str) -> Option<StageId> {
@@ -641,6 +931,10 @@ impl<'a> Compiler<'a> {
                 let reason = format!("`{}` is used twice", stage.name.value);
                 self.faults.add(&stage.name, "stage.name", reason);
             }
+            if stage.name.value == BACK {
+                let reason = "`back` leads to where a role was entered from; choose another name";
+                self.faults.add(&stage.name, "stage.name", reason);
+            }
             for name in [&stage.name, &stage.role].into_iter().chain(&stage.result) {
                 if !is_name(&name.value) {
                     let reason = name_fault(&name.value);
@@ -676,7 +970,9 @@ impl<'a> Compiler<'a> {
             .map(|(name, value)| (name.as_str(), value))
             .chain(collected.map(|collect| (collect.name.value.as_str(), &collect.name)));
         for (name, at) in names {
-            let taken = CALL_NAMES.contains(&name) || FactId::find(name).is_some();
+            let taken = CALL_NAMES.contains(&name)
+                || name == TRANSFER_VALUE
+                || FactId::find(name).is_some();
             if taken || !is_name(name) {
                 let reason = format!("`{name}` is taken or no name; choose another of a-z, 0-9, _");
                 self.faults.add(at, "set", reason);
@@ -685,86 +981,17 @@ impl<'a> Compiler<'a> {
     }
 }
 
-/// Every stage is reached, can end, and does not wait for ever.
-fn check_graph(raw: &RawPlaybook, playbook: &Playbook, faults: &mut Faults) {
-    let next: Vec<BTreeSet<usize>> = playbook
-        .stages
-        .iter()
-        .map(|stage| successors(playbook, stage))
-        .collect();
-    let reached = closure(&next, playbook.start.0);
-    for (place, stage) in playbook.stages.iter().enumerate() {
-        let name = &raw.stage[place].name;
-        let path = format!("stage.{}", stage.name);
-        if !reached.contains(&place) {
-            let reason = "no stage leads here; write a `go` to it or remove it";
-            faults.add(name, path, reason);
-            continue;
-        }
-        let ends = |place: &usize| can_end(playbook, &playbook.stages[*place]);
-        if !closure(&next, place).iter().any(ends) {
-            let reason = "the call cannot end from here; lead to a stage with `end = true`";
-            faults.add(name, path, reason);
-        } else if !stage.end && !leaves_unattended(playbook, stage) {
-            let reason = "when nobody speaks the call stays here; add an `on` for `silence` with `go` or `hang_up`, without `at_most` or `if`";
-            faults.add(name, path, reason);
+/// The declared roles, else those that stages name.
+fn role_names(raw: &RawPlaybook) -> Vec<&str> {
+    let declared: Vec<&str> = raw.role.iter().map(|it| it.name.value.as_str()).collect();
+    if !declared.is_empty() {
+        return declared;
+    }
+    let mut names = Vec::new();
+    for stage in &raw.stage {
+        if !names.contains(&stage.role.value.as_str()) {
+            names.push(&stage.role.value);
         }
     }
-}
-
-fn handlers<'a>(playbook: &'a Playbook, stage: &'a Stage) -> impl Iterator<Item = &'a Handler> {
-    let everywhere: &[Handler] = match stage.end {
-        true => &[],
-        false => &playbook.everywhere,
-    };
-    stage.on.iter().chain(everywhere)
-}
-
-fn successors(playbook: &Playbook, stage: &Stage) -> BTreeSet<usize> {
-    let mut next = BTreeSet::new();
-    next.extend(stage.skip.iter().map(|skip| skip.go.0));
-    for handler in handlers(playbook, stage) {
-        next.extend(handler.go.map(|id| id.0));
-        if let Some(plan) = &handler.propose {
-            let answers = [
-                &plan.durable,
-                &plan.refused,
-                &plan.failed,
-                &plan.withdrawn,
-                &plan.passed_on,
-                &plan.accepted,
-                &plan.rejected,
-                &plan.late,
-            ];
-            next.extend(answers.iter().filter_map(|answer| Some(answer.go?.0)));
-        }
-    }
-    next
-}
-
-fn closure(next: &[BTreeSet<usize>], start: usize) -> BTreeSet<usize> {
-    let mut reached = BTreeSet::new();
-    let mut open = vec![start];
-    while let Some(place) = open.pop() {
-        if reached.insert(place) {
-            open.extend(&next[place]);
-        }
-    }
-    reached
-}
-
-fn can_end(playbook: &Playbook, stage: &Stage) -> bool {
-    stage.end || handlers(playbook, stage).any(|handler| handler.hang_up)
-}
-
-/// A handler without condition leads out when nothing but time happens.
-fn leaves_unattended(playbook: &Playbook, stage: &Stage) -> bool {
-    let unattended =
-        |trigger: &Trigger| matches!(trigger, Trigger::Is(SignalKind::Silence | SignalKind::Said));
-    handlers(playbook, stage).any(|handler| {
-        handler.guards.is_empty()
-            && handler.at_most.is_none()
-            && (handler.go.is_some() || handler.hang_up)
-            && handler.when.iter().any(unattended)
-    })
+    names
 }

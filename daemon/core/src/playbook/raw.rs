@@ -23,7 +23,22 @@ pub struct RawPlaybook {
     pub bridge: Vec<At<String>>,
     #[serde(default)]
     pub negations: Vec<At<String>>,
+    #[serde(default)]
+    pub corrections: Vec<At<String>>,
+    #[serde(default)]
+    pub backchannels: Vec<At<String>>,
     pub least_confidence: Option<At<u8>>,
+    #[serde(default)]
+    pub intent: RawIntent,
+    #[serde(default)]
+    pub evidence: BTreeMap<String, At<i64>>,
+    #[serde(default)]
+    pub objection: BTreeMap<String, RawObjection>,
+    pub silence: Option<RawSilence>,
+    #[serde(default)]
+    pub notice: Vec<RawNotice>,
+    #[serde(default)]
+    pub role: Vec<RawRole>,
     pub prompts: BTreeMap<String, At<String>>,
     #[serde(default)]
     pub phrases: BTreeMap<String, RawPhrases>,
@@ -61,14 +76,62 @@ pub struct RawSkip {
     pub go: At<String>,
 }
 
+/// `[intent]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawIntent {
+    pub half_life_ms: Option<At<u64>>,
+    pub ready: Option<At<i64>>,
+    pub relax: Option<At<i64>>,
+    pub fall: Option<At<i64>>,
+}
+
+/// `[objection.TOPIC]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawObjection {
+    pub answers: At<Vec<Vec<At<String>>>>,
+    pub exhausted: At<String>,
+}
+
+/// `[silence]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawSilence {
+    pub reassure: Vec<At<String>>,
+    pub close: At<String>,
+}
+
+/// `[[notice]]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawNotice {
+    pub prompt: At<String>,
+    pub again: Option<At<String>>,
+    pub facts: Vec<At<String>>,
+}
+
+/// `[[role]]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawRole {
+    pub name: At<String>,
+    #[serde(default, rename = "if")]
+    pub guards: Vec<At<String>>,
+    pub half_life_ms: Option<At<u64>>,
+}
+
 /// `[phrases.NAME]`
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawPhrases {
     pub any: Vec<At<String>>,
+    #[serde(default)]
+    pub also: BTreeMap<String, Vec<At<String>>>,
     pub negated: Option<At<String>>,
     #[serde(default)]
     pub outweighs: bool,
+    pub means: Option<At<String>>,
 }
 
 /// `[[stage]]`
@@ -81,7 +144,14 @@ pub struct RawStage {
     pub say: Vec<At<String>>,
     pub say_as: Option<At<String>>,
     pub interruptible: Option<bool>,
+    #[serde(default)]
+    pub ask: Vec<At<String>>,
     pub silence_ms: Option<At<u64>>,
+    pub pace: Option<At<String>>,
+    pub elapsed_ms: Option<At<u64>>,
+    pub transfer: Option<RawTransfer>,
+    #[serde(default)]
+    pub handed_over: bool,
     pub collect: Option<RawCollect>,
     pub result: Option<At<String>>,
     #[serde(default)]
@@ -90,6 +160,19 @@ pub struct RawStage {
     pub end: bool,
     #[serde(default)]
     pub on: Vec<RawHandler>,
+}
+
+/// `[stage.transfer]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawTransfer {
+    pub to: At<String>,
+    pub trunk: Option<At<String>>,
+    pub ring_ms: Option<At<u64>>,
+    #[serde(default)]
+    pub brief: Vec<At<String>>,
+    #[serde(default)]
+    pub accept: Vec<At<String>>,
 }
 
 /// `[stage.collect]`
@@ -125,6 +208,8 @@ pub struct RawHandler {
     pub intent: i64,
     #[serde(default)]
     pub confirms: bool,
+    #[serde(default)]
+    pub acknowledges_price: bool,
     #[serde(default)]
     pub say: Vec<At<String>>,
     pub propose: Option<RawPropose>,

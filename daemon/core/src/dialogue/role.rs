@@ -1,0 +1,144 @@
+//! Roles are states of one session: a change takes place whole, is on record, and
+//! can be taken back. Values, objections, intent and the transcript stay.
+
+use std::collections::BTreeMap;
+
+use super::Dialogue;
+use crate::desk::{Desk, RoleChange};
+use crate::playbook::{Go, Guard, RoleId, StageId};
+use crate::record::Verdict;
+use crate::signal::SignalKind;
+
+/// Rule of a role that has no guards.
+const UNGUARDED: &str = "role.unguarded";
+/// Rule that a role was left for the one it was entered from.
+const BACK: &str = "role.back";
+
+/// Where a role was entered from, as it was left.
+#[derive(Debug)]
+pub(super) struct Return {
+    stage: StageId,
+    taken: BTreeMap<usize, u32>,
+}
+
+impl Dialogue {
+    pub(super) fn go(&mut self, desk: &mut Desk, go: Go) {
+        match go {
+            Go::To(stage) => self.enter(desk, stage),
+            Go::Back => self.back(desk),
+        }
+    }
+
+    /// The guards of the role that it leads to hold now.
+    pub(super) fn may_go(&self, desk: &Desk, go: Go) -> bool {
+        let Go::To(stage) = go else { return true };
+        let role = self.playbook.stage(stage).role;
+        role == self.here().role || self.missing(desk, role).next().is_none()
+    }
+
+    fn missing(&self, desk: &Desk, role: RoleId) -> impl Iterator<Item = &Guard> {
+        let guards = self.playbook.role(role).guards.iter();
+        guards.filter(|guard| !self.hold(desk, core::slice::from_ref(*guard)))
+    }
+
+    /// A handler would have led on, but for the guards of a role.
+    pub(super) fn note_barred(&self, desk: &mut Desk, signal: &SignalKind) {
+        let Some(go) = self.barred(desk, signal) else {
+            return;
+        };
+        let role = self.playbook.stage(go).role;
+        let rules = self.missing(desk, role).map(Guard::to_string).collect();
+        let values = self.read_by(desk, role);
+        self.note_role(desk, role, Verdict::Refused, rules, values);
+    }
+
+    /// Brings everything that depends on the role over, before the stage is entered.
+    pub(super) fn change_role(&mut self, desk: &mut Desk, stage: StageId) -> bool {
+        let role = self.playbook.stage(stage).role;
+        if role == self.here().role && self.epoch > 0 {
+            return true;
+        }
+        if self.missing(desk, role).next().is_some() {
+            let rules = self.missing(desk, role).map(Guard::to_string).collect();
+            let values = self.read_by(desk, role);
+            self.note_role(desk, role, Verdict::Refused, rules, values);
+            return false;
+        }
+        if self.epoch > 0 {
+            let guards = self.playbook.role(role).guards.iter();
+            let mut rules: Vec<String> = guards.map(Guard::to_string).collect();
+            if rules.is_empty() {
+                rules.push(UNGUARDED.to_owned());
+            }
+            let values = self.read_by(desk, role);
+            self.note_role(desk, role, Verdict::Authorised, rules, values);
+            self.remember_way(role);
+        }
+        let half_life_ms = self.playbook.role(role).half_life_ms;
+        desk.intent.set_half_life(desk.now, half_life_ms);
+        true
+    }
+
+    /// Each role is on the way back once: who comes again by another way has come back.
+    fn remember_way(&mut self, role: RoleId) {
+        let playbook = &self.playbook;
+        let known = self
+            .ways
+            .iter()
+            .position(|way| playbook.stage(way.stage).role == role);
+        match known {
+            Some(place) => self.ways.truncate(place),
+            None => self.ways.push(Return {
+                stage: self.stage,
+                taken: core::mem::take(&mut self.taken),
+            }),
+        }
+    }
+
+    /// Where the role was entered from, as it was left: nothing is said or asked again.
+    fn back(&mut self, desk: &mut Desk) {
+        let Some(Return { stage, taken }) = self.ways.pop() else {
+            return;
+        };
+        let role = self.playbook.stage(stage).role;
+        self.note_role(
+            desk,
+            role,
+            Verdict::Authorised,
+            vec![BACK.to_owned()],
+            Vec::new(),
+        );
+        let half_life_ms = self.playbook.role(role).half_life_ms;
+        desk.intent.set_half_life(desk.now, half_life_ms);
+        self.settle_in(desk, stage);
+        self.taken = taken;
+    }
+
+    fn note_role(
+        &self,
+        desk: &mut Desk,
+        role: RoleId,
+        verdict: Verdict,
+        rules: Vec<String>,
+        values: Vec<(String, Option<i64>)>,
+    ) {
+        let role = self.playbook.role(role).name.clone();
+        let change = RoleChange {
+            role,
+            verdict,
+            rules,
+            values,
+        };
+        desk.note_role(&self.scene(), change);
+    }
+
+    /// The facts that the guards of the role read.
+    fn read_by(&self, desk: &Desk, role: RoleId) -> Vec<(String, Option<i64>)> {
+        let guards = self.playbook.role(role).guards.iter();
+        let read = |guard: &Guard| match guard {
+            Guard::Fact(fact, _, _) => Some((fact.name().to_owned(), desk.facts.value(*fact))),
+            Guard::Value(..) | Guard::Recalled(..) => None,
+        };
+        guards.filter_map(read).collect()
+    }
+}

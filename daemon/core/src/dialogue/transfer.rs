@@ -1,0 +1,337 @@
+//! A person is called on a second leg, listened to, told what it is about, and
+//! joined with the caller. A voicemail or a menu there is no person; whatever goes
+//! wrong, the caller is still with us and the conversation where it was.
+
+use std::sync::Arc;
+
+use super::Dialogue;
+use crate::action::builtin;
+use crate::desk::{Ask, Desk};
+use crate::gate::FIELD_MISSING;
+use crate::id::{LegId, Turn};
+use crate::input::{AnswerClass, Cause, Digit, LegEvent};
+use crate::output::{Command, Output, Play};
+use crate::playbook::Transfer;
+use crate::record::Verdict;
+use crate::signal::{SignalKind, is_key};
+use crate::timers::Timer;
+
+/// A verdict on who answered takes 4.5 s at most (silence); then it is nobody.
+const LISTEN_MS: u64 = 6_000;
+/// The person has this long to take the call once told what it is about.
+const ACCEPT_MS: u64 = 10_000;
+/// Joining is a matter of the box itself.
+const JOIN_MS: u64 = 2_000;
+/// Persons called in one conversation; their legs are 1, 2, 3.
+const CALLS_MAX: u8 = 3;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// It rings there.
+    Dialling,
+    /// Who answered is not known yet.
+    Listening,
+    /// The person hears what it is about, under this number of a play.
+    Briefing(u32),
+    /// The person has heard it and is to take the call.
+    Asked,
+    /// The person takes the call; as soon as the caller is heard out.
+    Accepted,
+    /// The legs are being joined.
+    Joining,
+    /// They hear each other.
+    Joined,
+}
+
+/// The leg of the person who is called.
+#[derive(Debug)]
+pub(super) struct Consult {
+    leg: LegId,
+    state: State,
+    turn: Turn,
+}
+
+impl Dialogue {
+    /// A person has the call: nothing is said or heard by us.
+    pub(crate) fn is_handed_over(&self) -> bool {
+        self.here().handed_over
+    }
+
+    /// Calls the person that the stage names.
+    pub(super) fn call_person(&mut self, desk: &mut Desk, transfer: &Transfer) {
+        let to = transfer.to.fill(&self.values);
+        let flaws = to.is_empty().then(|| format!("{FIELD_MISSING}to"));
+        let ask = Ask {
+            kind: builtin::TRANSFER.to_owned(),
+            object: to.clone(),
+            flaws: flaws.into_iter().collect(),
+            ..Ask::default()
+        };
+        if self.persons_called >= CALLS_MAX {
+            self.failed = Some("limit");
+            return;
+        }
+        let record = desk.judge(&self.scene(), ask);
+        let verdict = record.verdict;
+        desk.put(Output::Decided(record));
+        if verdict == Verdict::Refused {
+            self.failed = Some("refused");
+            return;
+        }
+        self.persons_called += 1;
+        let leg = LegId(self.persons_called);
+        let own = self.values.get("trunk").cloned().unwrap_or_default();
+        let trunk = transfer.trunk.clone().unwrap_or(own);
+        desk.command_on(leg, Command::Dial { to, trunk });
+        let until = desk.after_ms(transfer.ring_ms);
+        desk.timers.set(Timer::Consult, until);
+        self.consult = Some(Consult {
+            leg,
+            state: State::Dialling,
+            turn: Turn::default(),
+        });
+    }
+
+    /// Something happened on the person's leg.
+    pub(crate) fn consulted(&mut self, desk: &mut Desk, leg: LegId, event: LegEvent) {
+        let Some(consult) = self.consult.as_mut().filter(|it| it.leg == leg) else {
+            return;
+        };
+        match event {
+            LegEvent::Answered if consult.state == State::Dialling => {
+                consult.state = State::Listening;
+                let until = desk.after_ms(LISTEN_MS);
+                desk.timers.set(Timer::Consult, until);
+            }
+            LegEvent::Answer { class, .. } => self.person_is(desk, class),
+            LegEvent::Failed(cause) | LegEvent::Ended(cause) => self.person_gone(desk, cause),
+            LegEvent::Turn { turn } | LegEvent::BargeIn { turn } => {
+                consult.turn = consult.turn.max(turn);
+            }
+            LegEvent::Played { play, .. } => self.briefed(desk, play),
+            LegEvent::Digit(Digit::Key(key)) if is_key(key) => {
+                self.person_says(&SignalKind::Key(key));
+            }
+            LegEvent::Words(words) if words.last => {
+                let signal = self.playbook.lexicon.interpret(&words);
+                self.person_says(&signal.kind);
+            }
+            LegEvent::Joined => self.joined(desk, true),
+            LegEvent::JoinFailed => self.joined(desk, false),
+            LegEvent::Answered
+            | LegEvent::Ringing { .. }
+            | LegEvent::Held(_)
+            | LegEvent::SpeechStart
+            | LegEvent::SpeechPause
+            | LegEvent::SpeechEnd
+            | LegEvent::BargeInRetracted
+            | LegEvent::Beep
+            | LegEvent::Tone(_)
+            | LegEvent::Digit(_)
+            | LegEvent::Silence(_)
+            | LegEvent::Stale { .. }
+            | LegEvent::Words(_)
+            | LegEvent::EventsLost { .. }
+            | LegEvent::MediaLost { .. } => {}
+        }
+    }
+
+    fn person_is(&mut self, desk: &mut Desk, class: AnswerClass) {
+        let Some(consult) = &self.consult else { return };
+        let open = matches!(
+            consult.state,
+            State::Listening | State::Briefing(_) | State::Asked
+        );
+        let no_person = match class {
+            AnswerClass::Human if consult.state == State::Listening => return self.brief(desk),
+            AnswerClass::Machine | AnswerClass::Screening => "machine",
+            AnswerClass::Ivr => "ivr",
+            AnswerClass::Fax => "fax",
+            AnswerClass::Busy => "busy",
+            AnswerClass::Reorder => "congestion",
+            AnswerClass::Sit => "unreachable",
+            AnswerClass::Silence => "no_voice",
+            AnswerClass::Human | AnswerClass::Ringback | AnswerClass::Unsure => return,
+        };
+        // A busy tone comes before any answer.
+        if open || consult.state == State::Dialling {
+            self.call_off(desk, no_person);
+        }
+    }
+
+    /// The person hears what it is about, before the caller is connected.
+    fn brief(&mut self, desk: &mut Desk) {
+        let playbook = Arc::clone(&self.playbook);
+        let Some(transfer) = &playbook.stage(self.stage).transfer else {
+            return;
+        };
+        let prompts: Vec<String> = transfer
+            .brief
+            .iter()
+            .map(|key| key.fill(&self.values))
+            .collect();
+        let scene = self.scene();
+        let said = !prompts.is_empty() && desk.allows(&scene, builtin::SAY, prompts.join("+"));
+        let play = desk.next_play();
+        let Some(consult) = &mut self.consult else {
+            return;
+        };
+        consult.state = State::Briefing(play);
+        let turn = consult.turn;
+        if !said {
+            return self.briefed(desk, play);
+        }
+        let play = Play {
+            turn,
+            play,
+            prompts,
+            interruptible: true,
+        };
+        desk.command_on(consult.leg, Command::Play(play));
+        let until = desk.after_ms(ACCEPT_MS);
+        desk.timers.set(Timer::Consult, until);
+    }
+
+    /// The person has heard it, or has cut it short: takes the call, or is asked to.
+    fn briefed(&mut self, desk: &mut Desk, play: u32) {
+        let asks = self
+            .here()
+            .transfer
+            .as_ref()
+            .is_some_and(|it| !it.accept.is_empty());
+        let Some(consult) = self
+            .consult
+            .as_mut()
+            .filter(|it| it.state == State::Briefing(play))
+        else {
+            return;
+        };
+        consult.state = if asks { State::Asked } else { State::Accepted };
+        let until = desk.after_ms(ACCEPT_MS);
+        desk.timers.set(Timer::Consult, until);
+    }
+
+    fn person_says(&mut self, signal: &SignalKind) {
+        let transfer = self.here().transfer.as_ref();
+        let takes = transfer.is_some_and(|it| it.accept.iter().any(|accept| accept.takes(signal)));
+        if let Some(consult) = &mut self.consult
+            && takes
+            && matches!(consult.state, State::Briefing(_) | State::Asked)
+        {
+            consult.state = State::Accepted;
+        }
+    }
+
+    /// Connects the two, once the caller is heard out.
+    pub(super) fn join(&mut self, desk: &mut Desk) {
+        let Some(consult) = self
+            .consult
+            .as_mut()
+            .filter(|it| it.state == State::Accepted)
+        else {
+            return;
+        };
+        consult.state = State::Joining;
+        let with = consult.leg;
+        self.mouth.stop(desk);
+        desk.command(Command::Join { with });
+        let until = desk.after_ms(JOIN_MS);
+        desk.timers.set(Timer::Consult, until);
+    }
+
+    pub(crate) fn joined(&mut self, desk: &mut Desk, they_are: bool) {
+        let Some(consult) = self
+            .consult
+            .as_mut()
+            .filter(|it| it.state == State::Joining)
+        else {
+            return;
+        };
+        if !they_are {
+            return self.call_off(desk, "not_joined");
+        }
+        consult.state = State::Joined;
+        desk.timers.cancel(Timer::Consult);
+        self.hearing.close();
+        self.mouth.forget();
+        self.on_signal(desk, &SignalKind::Transferred);
+    }
+
+    /// The person does not answer, does not take the call, or cannot be joined.
+    pub(super) fn consult_late(&mut self, desk: &mut Desk) {
+        let Some(consult) = &self.consult else { return };
+        let reason = match consult.state {
+            State::Dialling => "no_answer",
+            State::Listening => "no_voice",
+            State::Briefing(_) | State::Asked => "not_accepted",
+            State::Accepted | State::Joining => "not_joined",
+            State::Joined => return,
+        };
+        self.call_off(desk, reason);
+    }
+
+    fn person_gone(&mut self, desk: &mut Desk, cause: Cause) {
+        let Some(consult) = self.consult.take() else {
+            return;
+        };
+        desk.timers.cancel(Timer::Consult);
+        if consult.state == State::Joined {
+            self.wants_hang_up = true;
+            return;
+        }
+        self.failed = Some(match cause {
+            Cause::Busy => "busy",
+            Cause::NoAnswer | Cause::Cancelled => "no_answer",
+            Cause::Declined => "declined",
+            Cause::Congestion | Cause::Overload => "congestion",
+            Cause::Forbidden => "forbidden",
+            Cause::FarHangup => "not_accepted",
+            Cause::NearHangup
+            | Cause::Unallocated
+            | Cause::NoCommonCodec
+            | Cause::TrunkDown
+            | Cause::NoRoute
+            | Cause::MediaTimeout
+            | Cause::Interrupted
+            | Cause::InternalError => "unreachable",
+        });
+    }
+
+    /// Lets go of the person, unless the caller is already theirs.
+    pub(super) fn call_off(&mut self, desk: &mut Desk, reason: &'static str) {
+        if self.hang_up_on_person(desk) {
+            self.failed = Some(reason);
+        }
+    }
+
+    /// The stage in which a person was called is left otherwise.
+    pub(super) fn drop_person(&mut self, desk: &mut Desk) {
+        self.hang_up_on_person(desk);
+        self.failed = None;
+    }
+
+    fn hang_up_on_person(&mut self, desk: &mut Desk) -> bool {
+        let Some(consult) = self.consult.take_if(|it| it.state != State::Joined) else {
+            return false;
+        };
+        desk.timers.cancel(Timer::Consult);
+        desk.command_on(consult.leg, Command::HangUp);
+        true
+    }
+
+    /// The call is over; so is the person's leg.
+    pub(super) fn end_person(&mut self, desk: &mut Desk) {
+        if let Some(consult) = self.consult.take() {
+            desk.command_on(consult.leg, Command::HangUp);
+        }
+    }
+
+    /// No person has taken the call: the caller hears so, with the reason at hand.
+    pub(super) fn tell_failed(&mut self, desk: &mut Desk) {
+        if let Some(reason) = self.failed.take() {
+            let name = crate::playbook::TRANSFER_VALUE.to_owned();
+            self.values.insert(name, reason.to_owned());
+            self.on_signal(desk, &SignalKind::TransferFailed);
+        }
+    }
+}

@@ -68,6 +68,7 @@ fn print_idle_pool() {
         ports: 20_000..=39_999,
         realtime: false,
         recordings: None,
+        reserve: 0,
         cname: String::new(),
     };
     let media = Media::start(settings, Bell::new().expect("a descriptor")).expect("a pool");

@@ -1,16 +1,25 @@
 //! A bell wakes the one thread that sleeps on it; ringing never waits.
 //!
 //! An eventfd: many ring, one sleeps, rings that come while it is awake are
-//! one ring. Media threads may ring it: it neither allocates nor locks.
+//! one ring, and but for the first cost no system call. Media threads may ring
+//! it: it neither allocates nor locks.
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Rings and sleeps; clones ring the same bell.
 #[derive(Clone, Debug)]
-pub struct Bell(Arc<OwnedFd>);
+pub struct Bell(Arc<Rope>);
+
+#[derive(Debug)]
+struct Rope {
+    fd: OwnedFd,
+    /// Rung since the sleeper woke last: it will look again before it sleeps.
+    rung: AtomicBool,
+}
 
 impl Bell {
     /// A new bell.
@@ -24,14 +33,32 @@ impl Bell {
             return Err(io::Error::last_os_error());
         }
         // SAFETY: `fd` was just made and belongs to nobody else.
-        Ok(Self(Arc::new(unsafe { OwnedFd::from_raw_fd(fd) })))
+        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        Ok(Self(Arc::new(Rope {
+            fd,
+            rung: AtomicBool::new(false),
+        })))
     }
 
     /// Wakes the sleeper, now or at its next sleep.
     pub fn ring(&self) {
+        // AcqRel: what was put down before the ring is seen by whoever clears it;
+        // if it stands already, the sleeper has still to clear it and look.
+        if self.0.rung.swap(true, Ordering::AcqRel) {
+            return;
+        }
         let one = 1u64.to_ne_bytes();
         // SAFETY: eight readable bytes. A full counter (EAGAIN) is already rung.
-        unsafe { libc::write(self.0.as_raw_fd(), one.as_ptr().cast(), one.len()) };
+        unsafe { libc::write(self.0.fd.as_raw_fd(), one.as_ptr().cast(), one.len()) };
+    }
+
+    /// Sleeps for so long whatever rings, and rings meanwhile cost nothing: for a
+    /// sleeper that is busy and had rather find several things at once.
+    pub fn nap(&self, time: Duration) {
+        self.0.rung.store(true, Ordering::Release);
+        std::thread::sleep(time);
+        // AcqRel: as in `sleep`.
+        self.0.rung.swap(false, Ordering::AcqRel);
     }
 
     /// Sleeps until rung, or for `at_most` (for ever without one).
@@ -42,7 +69,7 @@ impl Bell {
         });
         let wait = wait.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
         let mut poll = libc::pollfd {
-            fd: self.0.as_raw_fd(),
+            fd: self.0.fd.as_raw_fd(),
             events: libc::POLLIN,
             revents: 0,
         };
@@ -51,8 +78,15 @@ impl Bell {
         // the read is non-blocking into eight writable bytes.
         unsafe {
             libc::ppoll(&raw mut poll, 1, wait, std::ptr::null());
-            libc::read(self.0.as_raw_fd(), count.as_mut_ptr().cast(), count.len());
+            libc::read(
+                self.0.fd.as_raw_fd(),
+                count.as_mut_ptr().cast(),
+                count.len(),
+            );
         }
+        // AcqRel: pairs with `ring`. Cleared after the read: a ring that found it
+        // set is of what the sleeper is about to look at.
+        self.0.rung.swap(false, Ordering::AcqRel);
     }
 }
 
@@ -66,5 +100,24 @@ mod tests {
         bell.ring();
         bell.ring();
         bell.sleep(None);
+    }
+
+    #[test]
+    fn whatever_is_put_down_before_a_ring_is_found_by_the_woken() {
+        use std::sync::atomic::{AtomicU32, Ordering};
+        let (bell, count) = (Bell::new().unwrap(), 20_000);
+        let put = std::sync::Arc::new(AtomicU32::new(0));
+        let (ringer, writer) = (bell.clone(), std::sync::Arc::clone(&put));
+        let thread = std::thread::spawn(move || {
+            for number in 1..=count {
+                writer.store(number, Ordering::Relaxed);
+                ringer.ring();
+            }
+        });
+        // A ring that were lost would leave it asleep here.
+        while put.load(Ordering::Relaxed) < count {
+            bell.sleep(None);
+        }
+        thread.join().unwrap();
     }
 }

@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::control::LiveCall;
 use crate::prompts::Prompts;
-use crate::store::{Entry, EntryKind};
+use crate::store::{Birth, Ended, Entry, EntryKind, Write};
 use crate::timeline::Line;
 
 /// A live conversation.
@@ -33,6 +33,10 @@ pub struct Call {
     pub talking: bool,
     /// It has said `Ended`.
     pub over: bool,
+    /// Not kept yet.
+    birth: Option<Birth>,
+    /// Not kept yet: its last lines are still to come.
+    ending: Option<Box<Ended>>,
     conversation: Conversation,
     facts: BTreeMap<String, i64>,
     log: Vec<Entry>,
@@ -46,15 +50,16 @@ pub struct Panicked;
 impl Call {
     /// A conversation that nothing has happened to yet.
     pub fn new(
-        id: ConversationId,
-        born: Duration,
+        birth: Birth,
         lead: String,
         conversation: Conversation,
         prompts: Arc<Prompts>,
     ) -> Self {
         Self {
-            id,
-            born,
+            id: birth.conversation,
+            born: birth.born,
+            birth: Some(birth),
+            ending: None,
             lead,
             prompts,
             wake_at: None,
@@ -94,14 +99,40 @@ impl Call {
         self.log(record.at, record.at, EntryKind::Decision, record);
     }
 
-    /// The lines since the last flush.
+    /// The lines since the last flush, to be kept with something else.
     pub fn take_log(&mut self) -> Vec<Entry> {
         std::mem::take(&mut self.log)
     }
 
-    /// Something has been logged since the last flush.
-    pub fn is_dirty(&self) -> bool {
-        !self.log.is_empty()
+    /// It is over: kept with the next flush, so that its last lines ride along.
+    pub fn end(&mut self, ended: Ended) {
+        self.over = true;
+        self.ending = Some(Box::new(ended));
+    }
+
+    /// What is to be kept of it now: birth, log or outcome, in as few rows as can be.
+    pub fn take_writes(&mut self) -> impl Iterator<Item = Write> + use<> {
+        let born = self.take_birth();
+        let (conversation, ending) = (self.id, self.ending.take());
+        let entries = self.take_log();
+        let rest = match ending {
+            Some(mut ended) => {
+                ended.entries = entries;
+                Some(Write::Outcome(ended))
+            }
+            None => (!entries.is_empty()).then_some(Write::Log {
+                conversation,
+                entries,
+            }),
+        };
+        born.into_iter().chain(rest)
+    }
+
+    /// The birth, if it is not kept yet, with the beginning of the log.
+    pub fn take_birth(&mut self) -> Option<Write> {
+        let birth = self.birth.take()?;
+        let entries = self.take_log();
+        Some(Write::Born { birth, entries })
     }
 
     /// How it stands, for people who look in.

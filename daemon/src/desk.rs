@@ -80,6 +80,7 @@ impl Seen for Desk {
     }
 
     fn recordings(&self) -> Option<&Path> {
-        self.house.settings.recordings.as_deref()
+        let recording = self.house.settings.recording.as_ref();
+        recording.map(|recording| recording.directory.as_path())
     }
 }

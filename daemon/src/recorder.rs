@@ -2,14 +2,18 @@
 //! left, ours right.
 //!
 //! A file is as long as its call to the sample: what did not fit the tape is
-//! silence there. It decides nothing about consent or retention. `Media` tells
+//! silence there. When the disk has no more than its reserve left, recording
+//! stops with an alarm and begins again when there is room. It decides nothing about consent or retention. `Media` tells
 //! it what to record; the media threads only fill their rings.
 
 use std::collections::HashMap;
+use std::ffi::CString;
 use std::io;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -22,6 +26,8 @@ use crate::wav::{WavError, Writer};
 const SLEEP: Duration = Duration::from_millis(100);
 /// Sleeps between two flushes, after which a crash loses nothing before: 1 s.
 const SLEEPS_A_FLUSH: u32 = 10;
+/// With the reserve and a quarter of it free again, recording goes on.
+const ROOM_AGAIN: u64 = 4;
 /// Sleeps without a frame after which a recording is given up: a media thread
 /// fills a tape always, or has ended it (60 s).
 const IDLE_SLEEPS: u32 = 600;
@@ -42,22 +48,55 @@ pub struct Job {
 pub struct Recorder {
     jobs: Option<Sender<Job>>,
     thread: Option<JoinHandle<()>>,
+    disk: Arc<Disk>,
+}
+
+/// The disk of the recordings, and whether it has room.
+#[derive(Debug)]
+struct Disk {
+    directory: PathBuf,
+    reserve: u64,
+    stopped: AtomicBool,
+    trouble: Mutex<Option<String>>,
 }
 
 impl Recorder {
-    /// Starts the thread.
+    /// Starts the thread; files go into `directory`, which is made, as long as
+    /// `reserve` octets are free there.
     ///
     /// # Errors
-    /// The system has no thread left.
-    pub fn start() -> io::Result<Self> {
+    /// The directory cannot be made, or the system has no thread left.
+    pub fn start(directory: &Path, reserve: u64) -> io::Result<Self> {
+        std::fs::create_dir_all(directory)?;
+        let disk = Arc::new(Disk {
+            directory: directory.to_owned(),
+            reserve,
+            stopped: AtomicBool::new(false),
+            trouble: Mutex::new(None),
+        });
+        disk.look();
         let (jobs, inbox) = channel();
+        let watched = Arc::clone(&disk);
         let thread = std::thread::Builder::new()
             .name("recorder".into())
-            .spawn(move || run(&inbox))?;
+            .spawn(move || run(&inbox, &watched))?;
         Ok(Self {
             jobs: Some(jobs),
             thread: Some(thread),
+            disk,
         })
+    }
+
+    /// Nothing is recorded for want of room.
+    pub fn is_stopped(&self) -> bool {
+        // Relaxed: nothing is passed on with it.
+        self.disk.stopped.load(Ordering::Relaxed)
+    }
+
+    /// Why nothing is recorded at the moment.
+    pub fn trouble(&self) -> Option<String> {
+        let trouble = self.disk.trouble.lock();
+        trouble.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Records until the tape ends. Does not wait.
@@ -77,6 +116,44 @@ impl Drop for Recorder {
             tracing::error!(message = "recorder_panicked");
         }
     }
+}
+
+impl Disk {
+    /// Looks how much room there is. What cannot be asked is taken to be enough:
+    /// writing tells.
+    fn look(&self) {
+        let Ok(free) = free_octets(&self.directory) else {
+            return;
+        };
+        let was = self.stopped.load(Ordering::Relaxed);
+        let needed = self.reserve + u64::from(was) * (self.reserve / ROOM_AGAIN);
+        let stopped = free < needed;
+        if stopped == was {
+            return;
+        }
+        self.stopped.store(stopped, Ordering::Relaxed);
+        let (path, free_mb, reserve_mb) =
+            (self.directory.display(), free >> 20, self.reserve >> 20);
+        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        *trouble = stopped.then(|| format!("{path}: {free_mb} MB free, {reserve_mb} are kept for the store: make room, or lower recording.reserve_mb"));
+        if stopped {
+            tracing::error!(message = "recording_stopped", %path, free_mb, reserve_mb);
+        } else {
+            tracing::warn!(message = "recording_again", %path, free_mb);
+        }
+    }
+}
+
+/// Octets that we may still write on the disk of a directory.
+fn free_octets(directory: &Path) -> io::Result<u64> {
+    let path = CString::new(directory.as_os_str().as_bytes())?;
+    // SAFETY: all-zero bytes are a valid statvfs.
+    let mut found: libc::statvfs = unsafe { std::mem::zeroed() };
+    // SAFETY: a string that ends in NUL and a writable statvfs, both alive across the call.
+    if unsafe { libc::statvfs(path.as_ptr(), &raw mut found) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(found.f_bavail.saturating_mul(found.f_frsize))
 }
 
 /// A file that is being written.
@@ -99,7 +176,7 @@ struct Desk {
     reels: HashMap<Reel, Vec<Recording>>,
 }
 
-fn run(inbox: &Receiver<Job>) {
+fn run(inbox: &Receiver<Job>, disk: &Disk) {
     let mut desk = Desk::default();
     let mut sleeps = 0u32;
     loop {
@@ -119,6 +196,10 @@ fn run(inbox: &Receiver<Job>) {
         desk.drain();
         if sleeps.is_multiple_of(SLEEPS_A_FLUSH) {
             desk.flush();
+            disk.look();
+            if disk.stopped.load(Ordering::Relaxed) {
+                desk.give_up();
+            }
         }
     }
 }
@@ -148,6 +229,13 @@ impl Desk {
             if let Err(error) = recording.writer.flush() {
                 tracing::warn!(message = "recording_flush", %error);
             }
+        }
+    }
+
+    /// What is under way ends where it is; its call goes on.
+    fn give_up(&mut self) {
+        for recording in self.reels.values_mut().flatten() {
+            recording.broken = true;
         }
     }
 
@@ -192,7 +280,16 @@ fn drain_reel(recordings: &mut Vec<Recording>) {
 
 impl Recording {
     fn create(job: Job) -> Result<Self, (PathBuf, WavError)> {
-        match Writer::create(&job.path, SAMPLE_RATE, 2) {
+        let create = || Writer::create(&job.path, SAMPLE_RATE, 2);
+        let created = create().or_else(|error| match (&error, job.path.parent()) {
+            // Somebody has removed the directory: it is made again.
+            (WavError::Io(gone), Some(directory)) if gone.kind() == io::ErrorKind::NotFound => {
+                std::fs::create_dir_all(directory).map_err(WavError::Io)?;
+                create()
+            }
+            _ => Err(error),
+        });
+        match created {
             Ok(writer) => Ok(Self {
                 job,
                 writer,
@@ -288,7 +385,7 @@ mod tests {
     fn a_recording_is_as_long_as_its_tape_with_silence_where_frames_are_missing() {
         let directory = directory("gap");
         let tapes = Arc::new(Tapes::new(1));
-        let recorder = Recorder::start().unwrap();
+        let recorder = Recorder::start(&directory, 0).unwrap();
         let path = directory.join("call.wav");
         recorder.record(job(&tapes, 1, path.clone()));
         for frame in [0, 1, 4] {
@@ -322,7 +419,7 @@ mod tests {
     fn two_calls_that_follow_on_one_slot_are_two_files() {
         let directory = directory("two");
         let tapes = Arc::new(Tapes::new(1));
-        let recorder = Recorder::start().unwrap();
+        let recorder = Recorder::start(&directory, 0).unwrap();
         let paths = [directory.join("1.wav"), directory.join("2.wav")];
         recorder.record(job(&tapes, 1, paths[0].clone()));
         recorder.record(job(&tapes, 2, paths[1].clone()));
@@ -333,6 +430,34 @@ mod tests {
         drop(recorder);
         let lengths = paths.map(|path| wav::read(&path).unwrap().frames() / FRAME);
         assert_eq!(lengths, [3, 5]);
+        std::fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[test]
+    fn without_its_reserve_it_stops_and_says_why() {
+        let directory = directory("full");
+        let recorder = Recorder::start(&directory, u64::MAX / 2).unwrap();
+        assert!(recorder.is_stopped());
+        let trouble = recorder.trouble().unwrap();
+        assert!(trouble.contains("kept for the store"), "{trouble}");
+        drop(recorder);
+        let recorder = Recorder::start(&directory, 0).unwrap();
+        assert!(!recorder.is_stopped() && recorder.trouble().is_none());
+        std::fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[test]
+    fn a_directory_that_was_removed_is_made_again() {
+        let directory = directory("gone");
+        let tapes = Arc::new(Tapes::new(1));
+        let recorder = Recorder::start(&directory, 0).unwrap();
+        std::fs::remove_dir_all(&directory).unwrap();
+        let path = directory.join("1.wav");
+        recorder.record(job(&tapes, 1, path.clone()));
+        assert!(push(&tapes, 1, 0));
+        tapes.finish(0, 1, 1);
+        drop(recorder);
+        assert_eq!(wav::read(&path).unwrap().frames(), FRAME);
         std::fs::remove_dir_all(directory).unwrap();
     }
 }

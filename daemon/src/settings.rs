@@ -51,8 +51,8 @@ pub struct Settings {
     pub socket: PathBuf,
     /// The database file.
     pub store: PathBuf,
-    /// Where calls are recorded; `None`: they are not.
-    pub recordings: Option<PathBuf>,
+    /// How calls are recorded; `None`: they are not.
+    pub recording: Option<Recording>,
     /// Our voice.
     pub voice: Voice,
     /// Where actions are delivered; `None`: they stay in the outbox.
@@ -63,6 +63,8 @@ pub struct Settings {
     pub routes: Vec<Route>,
     /// The tests are answered under their names, after the routes.
     pub tests: bool,
+    /// The ear hears calls to tests, and they are recorded as others are.
+    pub tests_heard: bool,
     /// Outbound calls.
     pub outbound: Outbound,
     /// Logging.
@@ -97,6 +99,15 @@ pub struct Media {
     pub threads: usize,
     /// Ask for real-time scheduling of the media threads.
     pub realtime: bool,
+}
+
+/// Recording of calls.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recording {
+    /// Where the files go.
+    pub directory: PathBuf,
+    /// Octets that recordings leave free on their disk, for the store above all.
+    pub reserve: u64,
 }
 
 /// Our voice.
@@ -561,7 +572,7 @@ mod tests {
         assert_eq!(settings.media.max_calls, 1_000);
         assert_eq!(settings.socket, Path::new("/x/f.state/control.sock"));
         assert_eq!(settings.store, Path::new("/x/f.state/offhook.db"));
-        assert_eq!(settings.recordings, None);
+        assert_eq!(settings.recording, None);
         assert_eq!(settings.upstream, None);
         assert!(!settings.tests && settings.trunks.is_empty());
         let installed = Settings::parse(Path::new(INSTALLED), "").unwrap();

@@ -95,7 +95,9 @@ pub fn run(settings: Settings) -> Result<(), StartError> {
     let mut board = Switchboard::new(media, orders, house.settings.media.advertise);
     clear_up(recovery, &mut board);
 
-    let endpoint = Endpoint::new(endpoint_config(), seed().map_err(failed("getrandom"))?);
+    // 256 bits that nobody can guess: tags and branches are made from them.
+    let seed = media::system::random().map_err(failed("getrandom"))?;
+    let endpoint = Endpoint::new(endpoint_config(), seed);
     let signalling = Signalling::new(
         endpoint,
         sockets,
@@ -242,14 +244,15 @@ fn furnish(settings: Settings, listeners: Vec<SocketAddr>) -> Result<House, Star
 }
 
 fn media_settings(settings: &Settings) -> media::Settings {
-    let media = &settings.media;
+    let (media, recording) = (&settings.media, settings.recording.as_ref());
     media::Settings {
         threads: media.threads,
         max_calls: media.max_calls,
         address: media.address,
         ports: media.ports.clone(),
         realtime: media.realtime,
-        recordings: settings.recordings.clone(),
+        recordings: recording.map(|recording| recording.directory.clone()),
+        reserve: recording.map_or(0, |recording| recording.reserve),
         cname: format!("offhook@{}", host_name()),
     }
 }
@@ -270,18 +273,6 @@ fn endpoint_config() -> EndpointConfig {
         trace: true,
         ..EndpointConfig::default()
     }
-}
-
-/// 256 bits that nobody can guess: tags and branches are made from them.
-fn seed() -> io::Result<[u64; 4]> {
-    let mut bytes = [0u8; 32];
-    // SAFETY: the buffer is writable for its whole length; up to 256 bytes come whole (getrandom(2)).
-    let got = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
-    if usize::try_from(got) != Ok(bytes.len()) {
-        return Err(io::Error::last_os_error());
-    }
-    let word = |n: usize| u64::from_ne_bytes(std::array::from_fn(|i| bytes[n * 8 + i]));
-    Ok([word(0), word(1), word(2), word(3)])
 }
 
 /// The peers of calls that the last process lost are told that they are over.

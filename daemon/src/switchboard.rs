@@ -34,6 +34,8 @@ struct Leg {
     /// Our offer is out, or the call came without one.
     offered: bool,
     held: bool,
+    /// The ear listens, and the tape runs where calls are recorded.
+    heard: bool,
     /// Hang up as soon as there is a key to hang up.
     doomed: bool,
 }
@@ -70,13 +72,14 @@ impl Switchboard {
     }
 
     /// Seats an incoming call on its leg.
-    pub fn seat(&mut self, place: Place, key: CallKey, offer: Option<Vec<u8>>) {
+    pub fn seat(&mut self, place: Place, key: CallKey, offer: Option<Vec<u8>>, heard: bool) {
         self.by_key.insert(key, place);
         self.legs.insert(
             place,
             Leg {
                 key: Some(key),
                 offer,
+                heard,
                 ..Leg::default()
             },
         );
@@ -116,6 +119,11 @@ impl Switchboard {
             slots: all as u64,
             threads: self.media.pulses().len() as u64,
         }
+    }
+
+    /// Why nothing is recorded at the moment, where something should be.
+    pub fn not_recording(&self) -> Option<String> {
+        self.media.not_recording()
     }
 
     /// Sends BYE in a dialog that a crash left behind.
@@ -356,11 +364,16 @@ impl Switchboard {
         Ok(())
     }
 
-    /// Both directions on tape, where the config says so; from the answer on.
+    /// Both directions on tape, where the config says so; from the answer on. On a
+    /// test line nobody listens.
     fn record(&mut self, place: Place) {
-        let Some(slot) = self.legs.get(&place).and_then(|leg| leg.slot) else {
+        let Some(leg) = self.legs.get(&place) else {
             return;
         };
+        let Some(slot) = leg.slot else { return };
+        if !leg.heard {
+            return self.order(place, MediaOrder::Deafen);
+        }
         if let Err(error) = self.media.record(slot, &tape_name(place)) {
             tracing::error!(message = "not_recorded", CALL_ID = %place.0, %error);
         }
@@ -407,8 +420,9 @@ impl Switchboard {
     /// Calls out: takes a slot and hands the INVITE to signalling.
     pub fn dial(&mut self, place: Place, mut invite: Box<Invite>) -> Result<(), Cause> {
         self.open(place)?;
-        let session = self.legs.get_mut(&place).and_then(|leg| leg.sdp.as_mut());
-        invite.offer = session.ok_or(Cause::InternalError)?.offer();
+        let leg = self.legs.get_mut(&place).ok_or(Cause::InternalError)?;
+        leg.heard = true;
+        invite.offer = leg.sdp.as_mut().ok_or(Cause::InternalError)?.offer();
         let token = self.token(place);
         self.orders.place(token, invite);
         Ok(())

@@ -202,6 +202,7 @@ fn the_media_threads_neither_allocate_nor_free_after_start() {
         ports: 46_800..=46_899,
         realtime: true,
         recordings: Some(directory.clone()),
+        reserve: 0,
         cname: "offhook@127.0.0.1".into(),
     };
     let mut media = Media::start(settings, bell.clone()).unwrap();

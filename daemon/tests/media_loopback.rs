@@ -34,6 +34,7 @@ impl House {
             recordings: Some(
                 std::env::temp_dir().join(format!("offhook-{name}-{}", std::process::id())),
             ),
+            reserve: 0,
             cname: "offhook@127.0.0.1".into(),
         };
         Self {
@@ -214,6 +215,9 @@ fn rtcp_tells_of_us_at_the_end_and_is_believed_by_ssrc_only() {
         rtp.send_to(&packet, leg.rtp).unwrap();
         std::thread::sleep(Duration::from_millis(20));
     }
+    // We listen from our first report on.
+    let (_, opened) = rtcp.recv_from(&mut [0; 1_500]).unwrap();
+    assert_eq!(opened, leg.rtcp);
     // 7 of ours are lost, says the peer; 99, says somebody else.
     for (from, lost) in [(9, 7), (8, 99)] {
         let block = ReceptionReport {

@@ -45,16 +45,19 @@ fn child_writes_until_killed() {
 }
 
 fn birth(conversation: ConversationId) -> Write {
-    Write::Born(Birth {
-        conversation,
-        direction: Direction::Inbound,
-        trunk: "demo".into(),
-        caller: "+15550100".into(),
-        called: "100".into(),
-        playbook: "booking".into(),
-        started_ms: 1,
-        born: Duration::ZERO,
-    })
+    Write::Born {
+        birth: Birth {
+            conversation,
+            direction: Direction::Inbound,
+            trunk: "demo".into(),
+            caller: "+15550100".into(),
+            called: "100".into(),
+            playbook: "booking".into(),
+            started_ms: 1,
+            born: Duration::ZERO,
+        },
+        entries: Vec::new(),
+    }
 }
 
 fn commit(conversation: ConversationId, number: u32) -> Write {

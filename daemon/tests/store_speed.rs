@@ -11,7 +11,7 @@ use offhook::store::reader::Reader;
 use offhook::store::{
     Answer, Birth, Commit, Direction, Ended, Entry, EntryKind, NotTaken, Options, Store, Write,
 };
-use offhook_core::input::{Cause, Event, Input, LegEvent};
+use offhook_core::input::{Cause, Event, LegEvent};
 use offhook_core::output::{OutboxRow, Outcome};
 use offhook_core::{ActionId, ConversationId, LegId, Record, Seq, Turn, Verdict};
 
@@ -45,16 +45,19 @@ impl Drop for Place {
 }
 
 fn birth(conversation: ConversationId) -> Write {
-    Write::Born(Birth {
-        conversation,
-        direction: Direction::Inbound,
-        trunk: "sipp".into(),
-        caller: format!("+1555{:07}", conversation.0),
-        called: "echo".into(),
-        playbook: "echo".into(),
-        started_ms: 1_700_000_000_000,
-        born: Duration::from_secs(5),
-    })
+    Write::Born {
+        birth: Birth {
+            conversation,
+            direction: Direction::Inbound,
+            trunk: "sipp".into(),
+            caller: format!("+1555{:07}", conversation.0),
+            called: "echo".into(),
+            playbook: "echo".into(),
+            started_ms: 1_700_000_000_000,
+            born: Duration::from_secs(5),
+        },
+        entries: Vec::new(),
+    }
 }
 
 fn entries() -> Vec<Entry> {
@@ -69,7 +72,7 @@ fn entries() -> Vec<Entry> {
         .map(|(n, event)| {
             let at = Duration::from_millis(u64::from(n) * 300);
             let event = Event::Leg(LegId(0), event);
-            Entry::new(n, at, at, EntryKind::Input, &Input { at, event }).unwrap()
+            Entry::new(n, at, at, EntryKind::Input, &event).unwrap()
         })
         .collect()
 }
@@ -78,6 +81,7 @@ fn over(conversation: ConversationId) -> Write {
     Write::Outcome(Box::new(Ended {
         conversation,
         lead: format!("+1555{:07}", conversation.0),
+        ended_ms: 1_700_000_003_000,
         outcome: Outcome {
             cause: Cause::FarHangup,
             result: "tested".into(),

@@ -149,6 +149,7 @@ fn over(call: u64) -> Write {
     Write::Outcome(Box::new(Ended {
         conversation: ConversationId(call),
         lead: format!("lead-{call}"),
+        ended_ms: 1_700_000_003_000,
         outcome: Outcome {
             cause: Cause::FarHangup,
             result: "booked".into(),

@@ -53,6 +53,9 @@ fn text(status: &Status) -> String {
         row("store", store(status)),
         row("outbox", outbox(status)),
     ];
+    if let Some(reason) = &status.not_recording {
+        rows.push(row("recording", format!("STOPPED: {reason}")));
+    }
     let counters = status.counters.iter().filter(|(_, count)| **count > 0);
     rows.extend(counters.map(|(name, count)| row(name, count.to_string())));
     table(&rows, &[])
@@ -103,8 +106,10 @@ mod tests {
         assert!(!calm.contains("sip_retransmissions"), "{calm}");
         status.store.failing = Some("disk full".into());
         status.outbox.dead = 2;
+        status.not_recording = Some("4 MB free".into());
         let loud = text(&status);
         assert!(loud.contains("FAILING: disk full"), "{loud}");
         assert!(loud.contains("DEAD 2"), "{loud}");
+        assert!(loud.contains("STOPPED: 4 MB free"), "{loud}");
     }
 }

@@ -306,16 +306,19 @@ mod tests {
         let (store, _) = Store::open(path, &Options::default(), |_| {}).unwrap();
         let leg = |event| Event::Leg(LegId(0), event);
         let writes = [
-            Write::Born(Birth {
-                conversation: id,
-                direction: store::Direction::Inbound,
-                trunk: "t".into(),
-                caller: "200".into(),
-                called: "100".into(),
-                playbook: "booking".into(),
-                started_ms: 1_000_000,
-                born: BORN,
-            }),
+            Write::Born {
+                birth: Birth {
+                    conversation: id,
+                    direction: store::Direction::Inbound,
+                    trunk: "t".into(),
+                    caller: "200".into(),
+                    called: "100".into(),
+                    playbook: "booking".into(),
+                    started_ms: 1_000_000,
+                    born: BORN,
+                },
+                entries: Vec::new(),
+            },
             Write::Log {
                 conversation: id,
                 entries: vec![
@@ -329,6 +332,7 @@ mod tests {
             Write::Outcome(Box::new(Ended {
                 conversation: id,
                 lead: "200".into(),
+                ended_ms: 1_700_000_003_000,
                 outcome: Outcome {
                     cause: Cause::FarHangup,
                     result: "abandoned".into(),

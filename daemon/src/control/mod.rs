@@ -40,6 +40,8 @@ pub struct Live {
     pub calls: Vec<LiveCall>,
     /// Slots of the media threads.
     pub media: MediaCounts,
+    /// Why nothing is recorded, where something should be.
+    pub not_recording: Option<String>,
     /// Counters by name, as in `offhook status`.
     pub counters: std::collections::BTreeMap<String, u64>,
 }

@@ -203,6 +203,7 @@ async fn status(State(desk): Shared) -> Answer<Status> {
         media: live.media,
         store,
         outbox,
+        not_recording: live.not_recording,
         counters: live.counters,
     }))
 }
@@ -355,16 +356,19 @@ mod tests {
             let database = folder.join("a.db");
             let (store, _) = Store::open(&database, &Options::default(), |_| {}).unwrap();
             store
-                .write(Write::Born(Birth {
-                    conversation: CALL,
-                    direction: Direction::Inbound,
-                    trunk: "t".into(),
-                    caller: "200".into(),
-                    called: "100".into(),
-                    playbook: "booking".into(),
-                    started_ms: 1,
-                    born: Duration::ZERO,
-                }))
+                .write(Write::Born {
+                    birth: Birth {
+                        conversation: CALL,
+                        direction: Direction::Inbound,
+                        trunk: "t".into(),
+                        caller: "200".into(),
+                        called: "100".into(),
+                        playbook: "booking".into(),
+                        started_ms: 1,
+                        born: Duration::ZERO,
+                    },
+                    entries: Vec::new(),
+                })
                 .unwrap();
             store.close();
             Self {

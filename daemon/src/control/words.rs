@@ -26,6 +26,9 @@ pub struct Status {
     pub store: StoreStatus,
     /// What waits for the upstream.
     pub outbox: OutboxStatus,
+    /// Why nothing is recorded at the moment, where something should be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_recording: Option<String>,
     /// Counters by name.
     pub counters: BTreeMap<String, u64>,
 }

@@ -36,7 +36,8 @@ impl Decision {
         }
         let caller = invite.from.uri.user().unwrap_or_default();
         let id = self.new_id();
-        self.board.seat((id, FIRST), key, invite.offer);
+        let heard = self.house.listens(&book.program);
+        self.board.seat((id, FIRST), key, invite.offer, heard);
         let offered = Offered {
             trunk,
             caller,
@@ -47,13 +48,14 @@ impl Decision {
         } else {
             offered.caller.clone()
         };
-        tracing::info!(message = "call_offered", CALL_ID = %id, trunk = offered.trunk,
+        tracing::debug!(message = "call_offered", CALL_ID = %id, trunk = offered.trunk,
             caller = %Redacted(&offered.caller), called = %Redacted(&offered.called));
         self.born(id, now, Direction::Inbound, &book, &offered, lead);
         let agent = invite.user_agent.as_deref().unwrap_or("no User-Agent");
         let line = Line::signalling("peer", format!("{}, {agent}", flow.remote));
         self.note(id, now, line);
         self.feed(id, now, Event::Offered(offered));
+        self.keep_birth(id);
     }
 
     /// Places a call; the gate decides whether it is dialled.
@@ -76,10 +78,19 @@ impl Decision {
         let consent = facts::fact("consent_recorded", consented.into());
         self.feed(id, now, Event::Facts(vec![consent]));
         self.feed(id, now, Event::Originate(originate));
+        self.keep_birth(id);
         id
     }
 
-    /// A conversation begins: its row, its facts.
+    /// The birth goes before all else that is kept of a conversation, and takes
+    /// with it what the first input led to.
+    pub(super) fn keep_birth(&mut self, id: ConversationId) {
+        if let Some(born) = self.calls.get_mut(&id).and_then(Call::take_birth) {
+            self.keeper.keep(born);
+        }
+    }
+
+    /// A conversation begins: its birth, its facts.
     pub(super) fn born(
         &mut self,
         id: ConversationId,
@@ -89,21 +100,20 @@ impl Decision {
         offered: &Offered,
         lead: String,
     ) {
-        self.keeper.keep(Write::Born(Birth {
+        let birth = Birth {
             conversation: id,
             direction,
             trunk: offered.trunk.clone(),
             caller: offered.caller.clone(),
             called: offered.called.clone(),
             playbook: program_name(&book.program),
-            started_ms: clock::wall().as_millis().try_into().unwrap_or(u64::MAX),
+            started_ms: wall_ms(),
             born: now,
-        }));
+        };
         let conversation = Conversation::new(id, Arc::clone(book));
-        self.calls.insert(
-            id,
-            Call::new(id, now, lead, conversation, self.house.prompts_of(book)),
-        );
+        let prompts = self.house.prompts_of(book);
+        self.calls
+            .insert(id, Call::new(birth, lead, conversation, prompts));
         let facts = self.facts(&offered.called);
         self.feed(id, now, Event::Facts(facts));
     }
@@ -127,22 +137,21 @@ impl Decision {
         let Some(call) = self.calls.get_mut(&id) else {
             return;
         };
-        call.over = true;
-        tracing::info!(message = "call_ended", CALL_ID = %id, cause = outcome.cause.name(),
-            result = outcome.result, talk_ms = outcome.talk.as_millis() as u64);
-        let (lead, entries) = (call.lead.clone(), call.take_log());
+        tracing::info!(message = "call_ended", CALL_ID = %id, lead = %Redacted(&call.lead),
+            cause = outcome.cause.name(), result = outcome.result,
+            talk_ms = outcome.talk.as_millis() as u64);
         let line = Line::action(
             "outcome",
             format!("{} ({})", outcome.result, outcome.cause.name()),
         );
-        self.note(id, clock::now(), line);
-        let ended = Ended {
+        call.end(Ended {
             conversation: id,
-            lead,
+            lead: call.lead.clone(),
+            ended_ms: wall_ms(),
             outcome,
-            entries,
-        };
-        self.keeper.keep(Write::Outcome(Box::new(ended)));
+            entries: Vec::new(),
+        });
+        self.note(id, clock::now(), line);
         if !self.board.has_leg(id) {
             self.gone((id, FIRST));
         }
@@ -150,10 +159,13 @@ impl Decision {
 
     /// A leg's dialog is over; with the last one goes the call.
     pub(super) fn gone(&mut self, (conversation, leg): Place) {
-        self.keeper.keep(Write::DialogOver {
-            conversation,
-            leg: leg.0,
-        });
+        // The outcome lets go of the dialogs itself.
+        if !self.calls.get(&conversation).is_some_and(|call| call.over) {
+            self.keeper.keep(Write::DialogOver {
+                conversation,
+                leg: leg.0,
+            });
+        }
         if self.board.has_leg(conversation) {
             return;
         }
@@ -166,13 +178,7 @@ impl Decision {
         let Some(mut call) = self.calls.remove(&conversation) else {
             return;
         };
-        let entries = call.take_log();
-        if !entries.is_empty() {
-            self.keeper.keep(Write::Log {
-                conversation,
-                entries,
-            });
-        }
+        call.take_writes().for_each(|write| self.keeper.keep(write));
         self.dirty.remove(&conversation);
         if let Some(at) = call.wake_at {
             self.wakeups.remove(&(at, conversation));
@@ -216,6 +222,10 @@ impl Decision {
         self.last_id = now.max(self.last_id + 1);
         ConversationId(self.last_id)
     }
+}
+
+fn wall_ms() -> u64 {
+    clock::wall().as_millis().try_into().unwrap_or(u64::MAX)
 }
 
 fn program_name(program: &Program) -> String {

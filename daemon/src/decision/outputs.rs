@@ -77,7 +77,9 @@ impl Decision {
             tracing::info!(message = "refused", CALL_ID = %id, action = record.kind,
                 rules = record.rules.join(" "));
         }
+        let born = call.take_birth();
         let (facts, entries) = (call.facts(), call.take_log());
+        born.into_iter().for_each(|born| self.keeper.keep(born));
         let record = Box::new(record);
         self.keeper.keep(Write::Decision {
             conversation: id,
@@ -94,6 +96,7 @@ impl Decision {
             return;
         };
         tracing::info!(message = "authorised", CALL_ID = %id, action = persist.record.kind);
+        let born = call.take_birth();
         let commit = Commit {
             conversation: id,
             seq: persist.seq,
@@ -102,6 +105,7 @@ impl Decision {
             rows: persist.actions,
             facts: call.facts(),
         };
+        born.into_iter().for_each(|born| self.keeper.keep(born));
         let opted_out = commit.rows.iter().filter(|row| row.kind == "opt_out");
         opted_out.for_each(|row| self.leads.opt_out(&row.lead));
         self.leads.backlog += commit.rows.len() as u64;

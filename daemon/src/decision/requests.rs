@@ -64,6 +64,7 @@ impl Decision {
         Live {
             calls,
             media: self.board.media_counts(),
+            not_recording: self.board.not_recording(),
             counters: self.house.counters(),
         }
     }

@@ -129,6 +129,8 @@ struct Sound {
     number: u64,
     types: ReceiveTypes,
     answered: bool,
+    /// Nobody listens.
+    deaf: bool,
     events: Events,
 }
 
@@ -156,6 +158,7 @@ impl Line {
                 number: 0,
                 types: ReceiveTypes::new(),
                 answered: false,
+                deaf: false,
                 events: Events::new(),
             },
             came: [Came::default(); ARRIVALS],
@@ -181,6 +184,11 @@ impl Line {
     /// The codec of a payload type, if it was agreed on.
     pub fn codec(&self, payload_type: u8) -> Option<Codec> {
         codec(&self.sound.types, payload_type)
+    }
+
+    /// Nobody listens from now on: frames pass, the ear does not hear them.
+    pub fn deafen(&mut self) {
+        self.sound.deaf = true;
     }
 
     /// Order and reception figures.
@@ -337,8 +345,10 @@ impl Sound {
             prompt: sent.prompt,
         };
         self.events.clear();
-        self.ear
-            .hear(&self.near, &sent.frame, line, &mut self.events);
+        if !self.deaf {
+            self.ear
+                .hear(&self.near, &sent.frame, line, &mut self.events);
+        }
         self.filled = 0;
         self.number += 1;
         hear(Heard {

@@ -29,6 +29,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use ::rtp::header::Header;
+use bytes::Bytes;
 use heapless::spsc::{Consumer, Producer, Queue};
 use offhook_sip::rtp::Template;
 use webrtc_util::marshal::Marshal;
@@ -62,6 +63,8 @@ pub struct Settings {
     pub realtime: bool,
     /// Where recordings go; without, nothing is recorded.
     pub recordings: Option<PathBuf>,
+    /// Octets that recordings leave free on their disk.
+    pub reserve: u64,
     /// Our name in RTCP (RFC 3550 §6.5.1).
     pub cname: String,
 }
@@ -132,7 +135,7 @@ pub struct Media {
     recorder: Option<Recorder>,
     recordings: Option<PathBuf>,
     recording: u32,
-    cname: String,
+    cname: Bytes,
     /// Where `next_report` looks first, so that no thread is neglected.
     turn: usize,
 }
@@ -158,10 +161,7 @@ impl Media {
             .map(|number| Hand::start(number, slots, settings.realtime, bell.clone()))
             .collect::<io::Result<_>>()?;
         let recorder = match &settings.recordings {
-            Some(directory) => {
-                std::fs::create_dir_all(directory)?;
-                Some(Recorder::start()?)
-            }
+            Some(directory) => Some(Recorder::start(directory, settings.reserve)?),
             None => None,
         };
         Ok(Self {
@@ -171,7 +171,7 @@ impl Media {
             recorder,
             recordings: settings.recordings,
             recording: 0,
-            cname: settings.cname,
+            cname: settings.cname.into(),
             turn: 0,
         })
     }
@@ -202,13 +202,12 @@ impl Media {
             io::ErrorKind::AddrInUse => Full::Ports,
             kind => Full::System(kind),
         })?;
-        let opened =
-            opened(slot, &pair.rtp, &pair.rtcp).map_err(|error| Full::System(error.kind()))?;
-        hand.take(index, birth, pair.rtp)?;
+        let (rtp, rtcp) = (pair.rtp, pair.rtcp);
+        hand.take(index, birth, pair.socket)?;
         let shared = Arc::clone(&hand.shared);
         self.rtcp
-            .open(slot, pair.rtcp, birth.template.ssrc(), &self.cname, shared);
-        Ok(opened)
+            .open(slot, rtcp, birth.template.ssrc(), &self.cname, shared);
+        Ok(Opened { slot, rtp, rtcp })
     }
 
     /// Passes an order on. It is carried out within 10 ms.
@@ -234,6 +233,7 @@ impl Media {
             | Order::Collect { .. }
             | Order::SendDigits(_)
             | Order::Echo
+            | Order::Deafen
             | Order::Tone { .. }
             | Order::Record(_) => {}
         }
@@ -249,6 +249,9 @@ impl Media {
         let (Some(directory), Some(recorder)) = (&self.recordings, &self.recorder) else {
             return Ok(None);
         };
+        if recorder.is_stopped() {
+            return Ok(None);
+        }
         let hand = self.hands.get(usize::from(slot.thread)).ok_or(Full::Gone)?;
         if !hand.is_current(slot) {
             return Err(Full::Gone);
@@ -263,6 +266,11 @@ impl Media {
         });
         self.order(slot, Order::Record(self.recording))?;
         Ok(Some(path))
+    }
+
+    /// Why nothing is recorded at the moment, where something should be.
+    pub fn not_recording(&self) -> Option<String> {
+        self.recorder.as_ref().and_then(Recorder::trouble)
     }
 
     /// The next thing that happened. Drained until `None` when the bell rings.
@@ -404,18 +412,9 @@ fn close(ports: &mut Ports, socket: UdpSocket) {
     }
 }
 
-fn opened(slot: SlotId, rtp: &UdpSocket, rtcp: &UdpSocket) -> io::Result<Opened> {
-    Ok(Opened {
-        slot,
-        rtp: rtp.local_addr()?,
-        rtcp: rtcp.local_addr()?,
-    })
-}
-
 /// SSRC, first sequence number and timestamp at random (RFC 3550 §5.1, §8).
 fn give_birth(slot: SlotId) -> io::Result<Birth> {
-    let bits = system::random()?;
-    let more = system::random()?;
+    let [bits, more] = system::random()?;
     let ssrc = bits as u32;
     Ok(Birth {
         slot,

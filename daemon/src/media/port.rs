@@ -15,15 +15,15 @@ use super::system::set_receive_options;
 /// second of a call that was not looked at, and no more of a flood.
 const RECEIVE_OCTETS: i32 = 131_072;
 
-/// The sockets of one leg.
+/// The ports of one leg.
 #[derive(Debug)]
 pub struct Pair {
-    /// Even port.
-    pub rtp: UdpSocket,
-    /// The port above.
-    pub rtcp: UdpSocket,
-    /// The even port, to be given back.
-    pub port: u16,
+    /// Bound to the even port.
+    pub socket: UdpSocket,
+    /// Where it is bound; its port is to be given back.
+    pub rtp: SocketAddr,
+    /// The port above: its socket is opened by [`super::rtcp`] when it is needed.
+    pub rtcp: SocketAddr,
 }
 
 /// The ports of a range, in the order in which they are to be used.
@@ -77,12 +77,11 @@ impl Ports {
     }
 
     fn bind(&self, port: u16) -> io::Result<Pair> {
-        let rtp = UdpSocket::bind(SocketAddr::new(self.address, port))?;
-        let rtcp = UdpSocket::bind(SocketAddr::new(self.address, port + 1))?;
-        rtp.set_nonblocking(true)?;
-        rtcp.set_nonblocking(true)?;
-        set_receive_options(&rtp, RECEIVE_OCTETS)?;
-        Ok(Pair { rtp, rtcp, port })
+        let [rtp, rtcp] = [port, port + 1].map(|port| SocketAddr::new(self.address, port));
+        let socket = UdpSocket::bind(rtp)?;
+        socket.set_nonblocking(true)?;
+        set_receive_options(&socket, RECEIVE_OCTETS)?;
+        Ok(Pair { socket, rtp, rtcp })
     }
 }
 
@@ -111,16 +110,16 @@ mod tests {
     fn a_used_pair_rests_until_all_others_were_used() {
         let mut ports = Ports::new(LOCAL, 46_000..=46_399);
         let first = ports.open().unwrap();
-        assert_eq!(first.rtp.local_addr().unwrap().port(), first.port);
-        assert_eq!(first.rtcp.local_addr().unwrap().port(), first.port + 1);
-        let rested = first.port;
+        assert_eq!(first.socket.local_addr().unwrap(), first.rtp);
+        assert_eq!(first.rtcp.port(), first.rtp.port() + 1);
+        let rested = first.rtp.port();
         drop(first);
         ports.give_back(rested);
         let before = ports.left();
         for _ in 0..before - 1 {
             let pair = ports.open().unwrap();
-            assert_ne!(pair.port, rested);
-            ports.give_back(pair.port);
+            assert_ne!(pair.rtp.port(), rested);
+            ports.give_back(pair.rtp.port());
         }
     }
 

@@ -1,16 +1,15 @@
 //! RTCP: one ordinary thread that owns all RTCP sockets.
 //!
-//! It reads what the media threads put on the board, tells the peers (sender
+//! A socket is opened when the first report of its leg is due, one to three
+//! seconds in: a call that is over before has none. The thread reads what the media threads put on the board, tells the peers (sender
 //! and receiver reports with a CNAME, every 5 s at random; RFC 3550 §6.2), and
 //! puts round trip and remote loss back on the board. Packets are built and
 //! parsed by the `rtcp` crate, after a check of our own that their lengths are
 //! true. Media threads never wait for it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
-use std::os::fd::{AsRawFd, RawFd};
-use std::os::unix::net::UnixDatagram;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
@@ -42,6 +41,8 @@ const COMPENSATION: f64 = 1.218_28;
 const DATAGRAM: usize = 1_500;
 /// Datagrams read from one socket in a row.
 const BURST: usize = 8;
+/// What the thread is told may wait this long: nothing is due sooner.
+const LOOK: Duration = Duration::from_millis(250);
 /// From 1900 to 1970 (RFC 868; RFC 3550 §4 counts from 1900).
 const NTP_EPOCH: u64 = 2_208_988_800;
 
@@ -55,32 +56,7 @@ enum Word {
 /// The thread; dropping it says BYE to all and waits for that.
 pub struct Rtcp {
     words: Option<Sender<Word>>,
-    bell: Arc<Wake>,
     thread: Option<JoinHandle<()>>,
-}
-
-/// Wakes the thread out of its epoll.
-struct Wake {
-    ringing: UnixDatagram,
-    heard: UnixDatagram,
-}
-
-impl Wake {
-    fn new() -> io::Result<Self> {
-        let (ringing, heard) = UnixDatagram::pair()?;
-        ringing.set_nonblocking(true)?;
-        heard.set_nonblocking(true)?;
-        Ok(Self { ringing, heard })
-    }
-
-    fn ring(&self) {
-        // A full buffer is already awake.
-        let _ = self.ringing.send(&[0]);
-    }
-
-    fn quiet(&self) {
-        while self.heard.recv(&mut [0; 1]).is_ok() {}
-    }
 }
 
 impl Rtcp {
@@ -90,32 +66,36 @@ impl Rtcp {
     /// The system has no thread or descriptor left.
     pub fn start() -> io::Result<Self> {
         let (words, inbox) = channel();
-        let bell = Arc::new(Wake::new()?);
-        let mut desk = Desk::new(inbox, Arc::clone(&bell))?;
+        let mut desk = Desk {
+            inbox,
+            epoll: Epoll::new()?,
+            sessions: HashMap::new(),
+            due: BTreeSet::new(),
+        };
         let thread = std::thread::Builder::new()
             .name("rtcp".into())
             .spawn(move || desk.run())?;
         Ok(Self {
             words: Some(words),
-            bell,
             thread: Some(thread),
         })
     }
 
-    /// A leg begins; `cname` names us in its reports.
+    /// A leg begins; `local` is where it takes RTCP, `cname` names us in its reports.
     pub(super) fn open(
         &self,
         slot: SlotId,
-        socket: UdpSocket,
+        local: SocketAddr,
         ssrc: u32,
-        cname: &str,
+        cname: &Bytes,
         shared: Arc<Shared>,
     ) {
         let session = Session {
             slot,
-            socket,
+            local,
+            socket: None,
             ssrc,
-            cname: Bytes::copy_from_slice(cname.as_bytes()),
+            cname: cname.clone(),
             shared,
             target: None,
             next: clock::now() + interval() / 2,
@@ -139,7 +119,6 @@ impl Rtcp {
         if let Some(words) = &self.words {
             // Fails only when the thread has panicked, which `drop` tells.
             let _ = words.send(word);
-            self.bell.ring();
         }
     }
 }
@@ -147,7 +126,6 @@ impl Rtcp {
 impl Drop for Rtcp {
     fn drop(&mut self) {
         self.words = None;
-        self.bell.ring();
         let ended = self.thread.take().map(JoinHandle::join);
         if matches!(ended, Some(Err(_))) {
             tracing::error!(message = "rtcp_panicked");
@@ -157,70 +135,62 @@ impl Drop for Rtcp {
 
 struct Desk {
     inbox: Receiver<Word>,
-    bell: Arc<Wake>,
     epoll: Epoll,
-    sessions: HashMap<RawFd, Session>,
-    sockets: HashMap<SlotId, RawFd>,
+    sessions: HashMap<SlotId, Session>,
+    /// When each session reports next.
+    due: BTreeSet<(Duration, SlotId)>,
 }
 
 impl Desk {
-    fn new(inbox: Receiver<Word>, bell: Arc<Wake>) -> io::Result<Self> {
-        let epoll = Epoll::new()?;
-        epoll.add(&bell.heard, bell.heard.as_raw_fd() as u64)?;
-        Ok(Self {
-            inbox,
-            bell,
-            epoll,
-            sessions: HashMap::new(),
-            sockets: HashMap::new(),
-        })
-    }
-
     fn run(&mut self) {
         loop {
-            let next = self.sessions.values().map(|session| session.next).min();
-            let wait = next.map(|next| next.saturating_sub(clock::now()));
-            self.epoll.wait(wait);
+            let next = self.due.first().map(|(at, _)| *at);
+            let wait = next.map_or(LOOK, |at| at.saturating_sub(clock::now()).min(LOOK));
+            self.epoll.wait(Some(wait));
             if !self.take_words() {
-                let left: Vec<RawFd> = self.sessions.keys().copied().collect();
-                left.into_iter().for_each(|fd| self.close(fd));
+                self.sessions.values_mut().for_each(Session::say_goodbye);
                 return;
             }
             let mut index = 0;
             while let Some(token) = self.epoll.ready(index) {
-                if let Some(session) = RawFd::try_from(token)
-                    .ok()
-                    .and_then(|fd| self.sessions.get_mut(&fd))
-                {
+                if let Some(session) = self.sessions.get_mut(&slot_of(token)) {
                     session.receive(clock::now());
                 }
                 index += 1;
             }
-            let now = clock::now();
-            for session in self
-                .sessions
-                .values_mut()
-                .filter(|session| session.next <= now)
-            {
+            self.report_due(clock::now());
+        }
+    }
+
+    fn report_due(&mut self, now: Duration) {
+        while let Some((at, slot)) = self.due.first().copied().filter(|(at, _)| *at <= now) {
+            self.due.remove(&(at, slot));
+            if let Some(session) = self.sessions.get_mut(&slot) {
+                session.watch(&self.epoll);
                 session.report(now);
+                self.due.insert((session.next, slot));
             }
         }
     }
 
     /// `false` when nobody is left to speak.
     fn take_words(&mut self) -> bool {
-        self.bell.quiet();
         loop {
             match self.inbox.try_recv() {
-                Ok(Word::Open(session)) => self.open(*session),
+                Ok(Word::Open(session)) => {
+                    self.due.insert((session.next, session.slot));
+                    self.sessions.insert(session.slot, *session);
+                }
                 Ok(Word::Aim(slot, target)) => {
-                    if let Some(session) = self.session(slot) {
+                    if let Some(session) = self.sessions.get_mut(&slot) {
                         session.aim(target);
                     }
                 }
                 Ok(Word::Close(slot)) => {
-                    if let Some(fd) = self.sockets.remove(&slot) {
-                        self.close(fd);
+                    if let Some(mut session) = self.sessions.remove(&slot) {
+                        self.due.remove(&(session.next, slot));
+                        session.say_goodbye();
+                        // Dropping the socket ends the watch as well.
                     }
                 }
                 Err(TryRecvError::Empty) => return true,
@@ -228,26 +198,18 @@ impl Desk {
             }
         }
     }
+}
 
-    fn open(&mut self, session: Session) {
-        let fd = session.socket.as_raw_fd();
-        if let Err(error) = self.epoll.add(&session.socket, fd as u64) {
-            tracing::warn!(message = "rtcp_unwatched", %error);
-        }
-        self.sockets.insert(session.slot, fd);
-        self.sessions.insert(fd, session);
-    }
+/// A slot as an epoll token, and back.
+fn token_of(slot: SlotId) -> u64 {
+    u64::from(slot.thread) << 48 | u64::from(slot.index) << 32 | u64::from(slot.generation)
+}
 
-    fn session(&mut self, slot: SlotId) -> Option<&mut Session> {
-        let fd = self.sockets.get(&slot)?;
-        self.sessions.get_mut(fd)
-    }
-
-    fn close(&mut self, fd: RawFd) {
-        if let Some(mut session) = self.sessions.remove(&fd) {
-            session.say_goodbye();
-            // Dropping the socket ends the watch as well.
-        }
+fn slot_of(token: u64) -> SlotId {
+    SlotId {
+        thread: (token >> 48) as u16,
+        index: (token >> 32) as u16,
+        generation: token as u32,
     }
 }
 
@@ -261,7 +223,9 @@ struct Counted {
 
 struct Session {
     slot: SlotId,
-    socket: UdpSocket,
+    local: SocketAddr,
+    /// Open since the first report.
+    socket: Option<UdpSocket>,
     ssrc: u32,
     cname: Bytes,
     shared: Arc<Shared>,
@@ -291,6 +255,23 @@ impl Session {
         self.target = somewhere.then_some(target);
     }
 
+    /// Opens the socket, if it is not open yet. One that cannot be had (another
+    /// program sits on the port) is tried again at the next report.
+    fn watch(&mut self, epoll: &Epoll) {
+        if self.socket.is_some() {
+            return;
+        }
+        let opened = UdpSocket::bind(self.local).and_then(|socket| {
+            socket.set_nonblocking(true)?;
+            epoll.add(&socket, token_of(self.slot))?;
+            Ok(socket)
+        });
+        match opened {
+            Ok(socket) => self.socket = Some(socket),
+            Err(error) => tracing::warn!(message = "rtcp_closed", local = %self.local, %error),
+        }
+    }
+
     fn report(&mut self, now: Duration) {
         self.next = now + interval();
         let figures = self.figures();
@@ -303,7 +284,11 @@ impl Session {
         self.send(&packets);
     }
 
+    /// To a peer that has had a report of ours (RFC 3550 §6.3.7).
     fn say_goodbye(&mut self) {
+        if self.socket.is_none() {
+            return;
+        }
         let figures = self.figures();
         let goodbye = Box::new(Goodbye {
             sources: vec![self.ssrc],
@@ -374,10 +359,12 @@ impl Session {
     }
 
     fn send(&self, packets: &[Box<dyn Packet + Send + Sync>]) {
-        let Some(target) = self.target else { return };
+        let (Some(target), Some(socket)) = (self.target, &self.socket) else {
+            return;
+        };
         match rtcp::packet::marshal(packets) {
             // Whoever does not listen for RTCP refuses it; that is no fault.
-            Ok(bytes) => drop(self.socket.send_to(&bytes, target)),
+            Ok(bytes) => drop(socket.send_to(&bytes, target)),
             Err(error) => tracing::debug!(message = "rtcp_unbuilt", %error),
         }
     }
@@ -385,9 +372,13 @@ impl Session {
     fn receive(&mut self, now: Duration) {
         let mut bytes = [0; DATAGRAM];
         for _ in 0..BURST {
-            match self.socket.recv_from(&mut bytes) {
-                Ok((length, from)) => self.take(now, from, &bytes[..length]),
-                Err(_) => return,
+            let received = self
+                .socket
+                .as_ref()
+                .map(|socket| socket.recv_from(&mut bytes));
+            match received {
+                Some(Ok((length, from))) => self.take(now, from, &bytes[..length]),
+                Some(Err(_)) | None => return,
             }
         }
     }
@@ -498,7 +489,7 @@ fn short(time: Duration) -> u32 {
 /// RFC 3550 §6.3.1: between half and one and a half, compensated.
 fn interval() -> Duration {
     // Without random bits all report in step, which harms nobody here.
-    let bits = random().unwrap_or(u64::MAX / 2);
+    let [bits] = random().unwrap_or([u64::MAX / 2]);
     let share = 0.5 + (bits >> 11) as f64 / (1u64 << 53) as f64;
     INTERVAL.mul_f64(share / COMPENSATION)
 }

@@ -6,7 +6,7 @@
 //! except [`Epoll::wait`].
 
 use std::io;
-use std::mem::{MaybeUninit, size_of, zeroed};
+use std::mem::{size_of, zeroed};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
@@ -371,17 +371,15 @@ pub fn become_real_time() -> io::Result<()> {
 ///
 /// # Errors
 /// The kernel has none.
-pub fn random() -> io::Result<u64> {
-    let mut bytes = [MaybeUninit::<u8>::uninit(); 8];
-    // SAFETY: eight writable bytes.
-    let count = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
-    if count != 8 {
+pub fn random<const WORDS: usize>() -> io::Result<[u64; WORDS]> {
+    let mut words = [0u64; WORDS];
+    let length = size_of_val(&words);
+    // SAFETY: `length` writable bytes, any of which are valid in a u64.
+    let count = unsafe { libc::getrandom(words.as_mut_ptr().cast(), length, 0) };
+    if usize::try_from(count) != Ok(length) {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: the kernel wrote all eight.
-    Ok(u64::from_ne_bytes(
-        bytes.map(|byte| unsafe { byte.assume_init() }),
-    ))
+    Ok(words)
 }
 
 #[cfg(test)]

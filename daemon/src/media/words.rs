@@ -12,7 +12,7 @@ use offhook_dsp::g711::Law;
 
 /// One media slot of one call. The generation tells a late word about an
 /// earlier call on the same slot from one about this.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SlotId {
     /// Which media thread.
     pub thread: u16,
@@ -149,6 +149,8 @@ pub enum Order {
     SendDigits(Digits),
     /// Return the caller's sound at once and send nothing else.
     Echo,
+    /// Nobody listens: the ear is off from here on.
+    Deafen,
     /// Send this tone and nothing else.
     Tone {
         /// Below 4,000.

@@ -14,12 +14,13 @@ use crate::media::thread::SLOTS;
 use super::books::{Books, Shelf, add_directory, policy_page};
 use super::net::port_range;
 use super::raw::{
-    At, Raw, RawLog, RawMedia, RawOutbound, RawRoute, RawSip, RawTrunk, RawUpstream, RawVoice,
+    At, Raw, RawLog, RawMedia, RawOutbound, RawRecording, RawRoute, RawSip, RawTrunk, RawUpstream,
+    RawVoice,
 };
 use super::{
     Cidr, Destination, INSTALLED, INSTALLED_SOCKET, INSTALLED_STATE, Level, Listen, Log, Media,
-    Outbound, Pattern, Route, Secret, SecretSource, Settings, Sip, Test, Trunk, Upstream, VOICES,
-    Voice,
+    Outbound, Pattern, Recording, Route, Secret, SecretSource, Settings, Sip, Test, Trunk,
+    Upstream, VOICES, Voice,
 };
 
 /// RTP and RTCP.
@@ -27,6 +28,11 @@ const PORTS_PER_CALL: usize = 2;
 /// Calls with audio that one box is built for; each holds its memory from the start.
 const MAX_CALLS: u32 = 20_000;
 const MAX_CALLS_DEFAULT: u32 = 1_000;
+/// Left free on the disk of the recordings where the file does not say: a day of
+/// the store's own at a call a second.
+const RESERVE_MB: u32 = 512;
+/// A reserve beyond 1 TB is a slip of the pen.
+const RESERVE_MB_MAX: u32 = 1 << 20;
 const MAX_THREADS: u32 = 64;
 const PORTS_DEFAULT: RangeInclusive<u16> = 20_000..=29_999;
 const TIMEOUT_MS: RangeInclusive<u64> = 100..=120_000;
@@ -140,20 +146,20 @@ impl<'c> Compiler<'c> {
         let sip = self.sip(&raw.sip);
         let trunks = self.trunks(&raw.trunk);
         let tests = raw.test.enabled.unwrap_or(false);
-        let recording = self.written(raw.recording.directory.as_ref(), "recordings");
         Settings {
             file: self.file.to_owned(),
             media: self.media(&raw.media, &sip),
             sip,
             socket: self.socket(raw.control.socket.as_ref()),
             store: self.written(raw.store.path.as_ref(), "offhook.db"),
-            recordings: raw.recording.enabled.then_some(recording),
+            recording: self.recording(&raw.recording),
             voice: self.voice(&raw.voice),
             upstream: raw.upstream.as_ref().and_then(|up| self.upstream(up)),
             outbound: self.outbound(&raw.outbound, &trunks),
             routes: self.routes(&raw.route, raw.test.enabled != Some(false)),
             trunks,
             tests,
+            tests_heard: raw.test.listen,
             log: self.log(&raw.log),
             books,
             notes: std::mem::take(&mut self.notes),
@@ -259,6 +265,18 @@ impl<'c> Compiler<'c> {
             threads,
             realtime: raw.realtime.unwrap_or(true),
         }
+    }
+
+    fn recording(&mut self, raw: &RawRecording) -> Option<Recording> {
+        let reserve_mb = raw.reserve_mb.as_ref().map_or(RESERVE_MB, |at| {
+            self.in_range(at, &(0..=RESERVE_MB_MAX), "");
+            *at.get_ref()
+        });
+        let recording = Recording {
+            directory: self.written(raw.directory.as_ref(), "recordings"),
+            reserve: u64::from(reserve_mb) << 20,
+        };
+        raw.enabled.then_some(recording)
     }
 
     fn ports(&mut self, at: &At<String>) -> Option<RangeInclusive<u16>> {

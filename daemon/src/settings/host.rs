@@ -84,7 +84,9 @@ impl Obstacles<'_> {
         self.directory("control.socket", settings.socket.parent());
         self.directory("store.path", settings.store.parent());
         self.directory("voice.cache", Some(&settings.voice.cache));
-        self.directory("recording.directory", settings.recordings.as_deref());
+        let recording = settings.recording.as_ref();
+        let directory = recording.map(|recording| recording.directory.as_path());
+        self.directory("recording.directory", directory);
     }
 
     /// The directory can be written to, or can be made.

@@ -69,6 +69,7 @@ pub(super) struct RawStore {
 pub(super) struct RawRecording {
     pub(super) enabled: bool,
     pub(super) directory: Option<At<String>>,
+    pub(super) reserve_mb: Option<At<u32>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -100,6 +101,7 @@ pub(super) struct RawOutbound {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RawTest {
     pub(super) enabled: Option<bool>,
+    pub(super) listen: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]

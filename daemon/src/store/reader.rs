@@ -9,8 +9,8 @@ use offhook_core::input::Fact;
 use offhook_core::output::{OutboxRow, Outcome};
 use offhook_core::{ActionId, ConversationId, Record};
 use rusqlite::{Connection, OptionalExtension, Row, params};
-use serde::Serialize;
 use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
 
 use super::chain::{self, Digest, Fault, Head, Kind, Salt, Verified};
 use super::rows::{Answered, Decided, OutcomeRow};
@@ -573,13 +573,15 @@ pub(super) fn items(db: &Connection, conversation: ConversationId) -> rusqlite::
         match (&payload, kind) {
             (None, _) => push(What::Forgotten),
             (Some(payload), Some(kind)) => {
-                if kind == Kind::Outcome {
-                    last_entries(payload)
-                        .map(What::Log)
-                        .into_iter()
-                        .for_each(&mut push);
+                let log = riding_entries(kind, payload).map(What::Log);
+                let what = what(conversation, kind, payload).unwrap_or(What::Unreadable);
+                match kind {
+                    Kind::Born => [Some(what), log],
+                    _ => [log, Some(what)],
                 }
-                push(what(conversation, kind, payload).unwrap_or(What::Unreadable));
+                .into_iter()
+                .flatten()
+                .for_each(&mut push);
             }
             (Some(_), None) => push(What::Unreadable),
         }
@@ -587,10 +589,17 @@ pub(super) fn items(db: &Connection, conversation: ConversationId) -> rusqlite::
     Ok(items)
 }
 
-/// The end of the log, which rides in the outcome's row.
-fn last_entries(payload: &[u8]) -> Option<Vec<Entry>> {
-    let row: OutcomeRow<IgnoredAny, IgnoredAny, Vec<Entry>> =
-        serde_json::from_slice(payload).ok()?;
+/// The beginning and the end of the log, which ride in the rows of birth and outcome.
+fn riding_entries(kind: Kind, payload: &[u8]) -> Option<Vec<Entry>> {
+    #[derive(Deserialize)]
+    struct Riding {
+        #[serde(default)]
+        entries: Vec<Entry>,
+    }
+    if !matches!(kind, Kind::Born | Kind::Outcome) {
+        return None;
+    }
+    let row: Riding = serde_json::from_slice(payload).ok()?;
     (!row.entries.is_empty()).then_some(row.entries)
 }
 

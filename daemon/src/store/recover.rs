@@ -7,17 +7,17 @@
 use std::path::Path;
 use std::time::Duration;
 
-use offhook_core::input::{Cause, Event, Input, LegEvent};
+use offhook_core::input::{Cause, Event, LegEvent};
 use offhook_core::output::Outcome;
-use offhook_core::{ConversationId, Verdict};
-use rusqlite::{Connection, ErrorCode, params};
+use offhook_core::{ConversationId, Record, Verdict};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 
 use super::chain;
 use super::reader::{self, What};
 use super::rows::Rows;
 use super::salvage::{self, Salvage};
 use super::schema::{self, signed, unsigned};
-use super::words::{Direction, Ended, Entry, EntryKind};
+use super::words::{Birth, Direction, Ended, Entry, EntryKind};
 use super::{Options, StoreError, wall_ms};
 
 /// What the last process left behind.
@@ -141,10 +141,11 @@ fn interrupt_all(rows: &mut Rows) -> rusqlite::Result<Vec<ConversationId>> {
         )?
         .query_map([], |row| Ok(ConversationId(unsigned(row.get(0)?))))?
         .collect::<rusqlite::Result<_>>()?;
+    let alive_ms = last_commit_ms(rows.db())?;
     for some in open.chunks(AT_ONCE) {
         rows.atomically(wall_ms(), |rows, effects| {
             some.iter().try_for_each(|id| {
-                let ended = interrupted(rows.db(), *id)?;
+                let ended = interrupted(rows.db(), *id, alive_ms)?;
                 // The peers have not been told yet: their dialogs stay.
                 rows.ended(&ended, false, effects)
             })
@@ -153,8 +154,26 @@ fn interrupt_all(rows: &mut Rows) -> rusqlite::Result<Vec<ConversationId>> {
     Ok(open)
 }
 
-/// The outcome of a conversation that nobody saw end, as far as its rows tell.
-fn interrupted(db: &Connection, conversation: ConversationId) -> rusqlite::Result<Ended> {
+/// When the last process is known to have lived: wall time, ms since 1970.
+fn last_commit_ms(db: &Connection) -> rusqlite::Result<u64> {
+    let newest = db
+        .query_row(
+            "SELECT wall_ms FROM audit ORDER BY seq DESC LIMIT 1",
+            [],
+            |row| row.get(0),
+        )
+        .optional()?;
+    Ok(newest.map_or(0, unsigned))
+}
+
+/// The outcome of a conversation that nobody saw end, as far as its rows tell:
+/// it lasted until the process was last known to live.
+fn interrupted(
+    db: &Connection,
+    conversation: ConversationId,
+    alive_ms: u64,
+) -> rusqlite::Result<Ended> {
+    let mut ended_ms = alive_ms;
     let mut lead = conversation.to_string();
     let mut outcome = Outcome {
         cause: Cause::Interrupted,
@@ -173,6 +192,8 @@ fn interrupted(db: &Connection, conversation: ConversationId) -> rusqlite::Resul
     for item in reader::items(db, conversation)? {
         match item.what {
             What::Born(birth) => {
+                ended_ms = ended_ms.max(birth.started_ms);
+                talk.begin(&birth);
                 let number = match birth.direction {
                     Direction::Inbound => birth.caller,
                     Direction::Outbound => birth.called,
@@ -199,33 +220,46 @@ fn interrupted(db: &Connection, conversation: ConversationId) -> rusqlite::Resul
             | What::Unreadable => {}
         }
     }
-    outcome.talk = talk.length();
+    outcome.talk = talk.length(ended_ms);
     Ok(Ended {
         conversation,
         lead,
+        ended_ms,
         outcome,
         entries: Vec::new(),
     })
 }
 
-/// From the answer to the last thing that the log knows.
+/// From the answer to the end.
 #[derive(Default)]
 struct Talk {
+    started_ms: u64,
+    born_us: u64,
     answered_us: Option<u64>,
-    last_us: u64,
 }
 
 impl Talk {
+    fn begin(&mut self, birth: &Birth) {
+        self.started_ms = birth.started_ms;
+        self.born_us = birth.born.as_micros().try_into().unwrap_or(u64::MAX);
+    }
+
     fn hear(&mut self, entries: &[Entry], outcome: &mut Outcome) {
         for entry in entries {
-            self.last_us = self.last_us.max(entry.at_us);
-            if entry.kind != EntryKind::Input {
-                continue;
+            match entry.kind {
+                EntryKind::Input => {}
+                EntryKind::Decision => {
+                    if let Ok(record) = serde_json::from_str::<Record>(entry.body()) {
+                        (outcome.role, outcome.stage) = (record.role, record.stage);
+                    }
+                    continue;
+                }
+                EntryKind::Note => continue,
             }
-            let Ok(input) = serde_json::from_str::<Input>(entry.body()) else {
+            let Ok(event) = serde_json::from_str::<Event>(entry.body()) else {
                 continue;
             };
-            match input.event {
+            match event {
                 Event::Leg(_, LegEvent::Answered) => {
                     self.answered_us.get_or_insert(entry.at_us);
                 }
@@ -236,9 +270,10 @@ impl Talk {
         }
     }
 
-    fn length(&self) -> Duration {
+    fn length(&self, ended_ms: u64) -> Duration {
+        let lasted = Duration::from_millis(ended_ms.saturating_sub(self.started_ms));
         self.answered_us.map_or(Duration::ZERO, |answered| {
-            Duration::from_micros(self.last_us.saturating_sub(answered))
+            lasted.saturating_sub(Duration::from_micros(answered.saturating_sub(self.born_us)))
         })
     }
 }

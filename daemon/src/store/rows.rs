@@ -27,10 +27,21 @@ pub(super) struct Decided<R, F> {
     pub(super) facts: F,
 }
 
+/// Payload of a `born` row as it is written.
+#[derive(Debug, Serialize)]
+struct BornRow<'a> {
+    #[serde(flatten)]
+    birth: &'a Birth,
+    #[serde(skip_serializing_if = "<[Entry]>::is_empty")]
+    entries: &'a [Entry],
+}
+
 /// Payload of an `outcome` row.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct OutcomeRow<L, O, E> {
     pub(super) lead: L,
+    #[serde(default)]
+    pub(super) ended_ms: u64,
     pub(super) outcome: O,
     /// The end of the log: one row instead of two for every call.
     pub(super) entries: E,
@@ -146,7 +157,7 @@ impl Rows {
 
     fn apply(&mut self, write: &Write, effects: &mut Effects) -> rusqlite::Result<()> {
         match write {
-            Write::Born(birth) => self.born(birth),
+            Write::Born { birth, entries } => self.born(birth, entries),
             Write::Dialog {
                 conversation,
                 leg,
@@ -188,8 +199,9 @@ impl Rows {
         }
     }
 
-    fn born(&mut self, birth: &Birth) -> rusqlite::Result<()> {
-        self.append(birth.conversation.0, Kind::Born, birth)?;
+    fn born(&mut self, birth: &Birth, entries: &[Entry]) -> rusqlite::Result<()> {
+        let row = BornRow { birth, entries };
+        self.append(birth.conversation.0, Kind::Born, &row)?;
         self.list(birth)
     }
 
@@ -413,13 +425,14 @@ impl Rows {
         let conversation = ended.conversation;
         let row = OutcomeRow {
             lead,
+            ended_ms: ended.ended_ms,
             outcome: &ended.outcome,
             entries: &ended.entries,
         };
         let seq = self.append(conversation.0, Kind::Outcome, &row)?;
         let (number, state) = (OUTCOME_NUMBER, state::PENDING);
         self.enqueue(seq, conversation.0, number, lead, "outcome", "", state)?;
-        self.list_end(conversation, self.now_ms, &ended.outcome)
+        self.list_end(conversation, ended.ended_ms, &ended.outcome)
     }
 
     /// How the call ended, in the list of calls.

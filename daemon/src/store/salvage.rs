@@ -235,7 +235,13 @@ fn rebuild(rows: &mut Rows, row: &AuditRow, kind: Kind, sound: bool) -> rusqlite
                 "",
                 at,
             )?;
-            rows.list_end(conversation, row.wall_ms, &outcome)
+            // Rows of an earlier release do not say when.
+            let ended_ms = if of.ended_ms > 0 {
+                of.ended_ms
+            } else {
+                row.wall_ms
+            };
+            rows.list_end(conversation, ended_ms, &outcome)
         }
         What::Log(_) | What::Decision(..) | What::Forgotten | What::Unreadable => Ok(()),
     }

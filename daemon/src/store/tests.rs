@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use offhook_core::input::{Cause, Event, Input, LegEvent};
+use offhook_core::input::{Cause, Event, LegEvent};
 use offhook_core::output::{OutboxRow, Outcome};
 use offhook_core::{ActionId, ConversationId, LegId, Record, Seq, Turn, Verdict};
 use proptest::prelude::*;
@@ -66,16 +66,19 @@ const CALL: ConversationId = ConversationId(77);
 const SOON: Duration = Duration::from_secs(20);
 
 fn birth(conversation: ConversationId) -> Write {
-    Write::Born(Birth {
-        conversation,
-        direction: Direction::Inbound,
-        trunk: "demo".into(),
-        caller: "+15550100".into(),
-        called: "100".into(),
-        playbook: "booking".into(),
-        started_ms: 1_700_000_000_000,
-        born: Duration::from_secs(5),
-    })
+    Write::Born {
+        birth: Birth {
+            conversation,
+            direction: Direction::Inbound,
+            trunk: "demo".into(),
+            caller: "+15550100".into(),
+            called: "100".into(),
+            playbook: "booking".into(),
+            started_ms: 1_700_000_000_000,
+            born: Duration::from_secs(5),
+        },
+        entries: Vec::new(),
+    }
 }
 
 fn action(conversation: ConversationId, number: u32) -> ActionId {
@@ -116,11 +119,8 @@ fn row(id: ActionId, lead: &str, held: bool) -> OutboxRow {
 
 fn entry(n: u32) -> Entry {
     let at = Duration::from_millis(5000 + u64::from(n));
-    let input = Input {
-        at,
-        event: Event::Leg(LegId(0), LegEvent::Answered),
-    };
-    Entry::new(n, at, at, EntryKind::Input, &input).unwrap()
+    let event = Event::Leg(LegId(0), LegEvent::Answered);
+    Entry::new(n, at, at, EntryKind::Input, &event).unwrap()
 }
 
 fn commit(conversation: ConversationId, number: u32, lead: &str, held: bool) -> Write {
@@ -155,6 +155,7 @@ fn over(conversation: ConversationId) -> Write {
     Write::Outcome(Box::new(Ended {
         conversation,
         lead: "+15550100".into(),
+        ended_ms: 1_700_000_003_000,
         outcome: outcome(),
         entries: vec![entry(99)],
     }))
@@ -226,7 +227,7 @@ fn a_committed_call_reads_back_as_it_was() {
     let call = reader.call(CALL).unwrap().unwrap();
     assert_eq!(call.cause.as_deref(), Some("far_hangup"));
     assert_eq!(call.result.as_deref(), Some("booked"));
-    assert!(call.ended_ms.is_some());
+    assert_eq!(call.ended_ms, Some(1_700_000_003_000));
     let kinds: Vec<&str> = reader
         .items(CALL)
         .unwrap()
@@ -293,6 +294,16 @@ fn a_crash_ends_each_open_call_once_and_releases_what_was_held() {
     assert_eq!(outcomes.len(), 1);
     assert_eq!(outcomes[0].cause, Cause::Interrupted);
     assert_eq!((outcomes[0].authorised, &*outcomes[0].stage), (1, "book"));
+    // Answered 1 ms after the INVITE, and alive at the last commit.
+    let call = place.reader().call(CALL).unwrap().unwrap();
+    let alive_ms = items
+        .iter()
+        .filter(|item| matches!(item.what, What::Log(_)))
+        .map(|item| item.wall_ms)
+        .max();
+    assert!(call.ended_ms >= alive_ms, "{call:?}");
+    let talked = call.ended_ms.unwrap() - call.started_ms - 1;
+    assert_eq!(outcomes[0].talk, Duration::from_millis(talked));
     let lines = place.reader().outbox(None, 9).unwrap();
     assert_eq!(lines[1].lead, "lead", "the outcome follows its actions");
     assert!(place.open().1.dialogs.is_empty());

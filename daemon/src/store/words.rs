@@ -135,6 +135,8 @@ pub struct Ended {
     /// In whose order the outcome is delivered, where no action says so: the
     /// lead's number, or the conversation when unknown.
     pub lead: String,
+    /// When, wall time, ms since 1970.
+    pub ended_ms: u64,
     /// How.
     pub outcome: Outcome,
     /// The rest of the log.
@@ -188,7 +190,12 @@ pub enum Forgotten {
 #[derive(Debug)]
 pub enum Write {
     /// A conversation began.
-    Born(Birth),
+    Born {
+        /// What is known of it.
+        birth: Birth,
+        /// The beginning of its log: one row instead of two for every call.
+        entries: Vec<Entry>,
+    },
     /// A dialog was established; `text` is what it takes to end it after a crash.
     Dialog {
         /// Whose.
@@ -251,7 +258,7 @@ impl Write {
     pub(super) const fn is_urgent(&self) -> bool {
         match self {
             Self::Commit(_) | Self::Forget { .. } | Self::Close => true,
-            Self::Born(_)
+            Self::Born { .. }
             | Self::Dialog { .. }
             | Self::DialogOver { .. }
             | Self::Log { .. }

@@ -25,7 +25,7 @@ const HEARTBEAT: Duration = Duration::from_millis(500);
 /// Writes in one transaction at most: about 5 ms of work.
 const BATCH: usize = 1024;
 /// What nobody waits for stays this long for company: fewer fsyncs, less wear.
-const LINGER: Duration = Duration::from_millis(20);
+const LINGER: Duration = Duration::from_millis(40);
 /// While the disk fails it is tried again this often; between tries commits
 /// are refused at once, so that the caller hears the fallback in time.
 const PROBE: Duration = Duration::from_millis(500);
@@ -187,7 +187,7 @@ impl Writer {
                     let result = forgotten.next().expect("one result for each wish");
                     done.send(*result).ok();
                 }
-                Write::Born(_)
+                Write::Born { .. }
                 | Write::Dialog { .. }
                 | Write::DialogOver { .. }
                 | Write::Log { .. }

@@ -138,10 +138,7 @@ impl Agent {
         let context = |error: std::io::Error| format!("{address}: {error}");
         let bell = Bell::new().map_err(context)?;
         let wire = Wire::bind(address, bell.clone()).map_err(context)?;
-        let mut seed = [0; 4];
-        for part in &mut seed {
-            *part = random().map_err(context)?;
-        }
+        let seed = random().map_err(context)?;
         let settings = media_settings(address.ip(), &plan).map_err(context)?;
         let mut media = Media::start(settings, bell.clone()).map_err(context)?;
         let leg = media.open(None).map_err(|full| full.to_string())?;
@@ -727,7 +724,8 @@ fn accept(key: CallKey, sdp: Vec<u8>) -> Command {
 }
 
 fn media_settings(address: IpAddr, plan: &Plan) -> std::io::Result<media::Settings> {
-    let place = u16::try_from(random()? % PLACES).unwrap_or_default();
+    let [bits] = random()?;
+    let place = u16::try_from(bits % PLACES).unwrap_or_default();
     let first = PORTS_FIRST + place * PAIRS * 2;
     Ok(media::Settings {
         threads: 1,
@@ -736,6 +734,7 @@ fn media_settings(address: IpAddr, plan: &Plan) -> std::io::Result<media::Settin
         ports: first..=first + PAIRS * 2 - 1,
         realtime: true,
         recordings: plan.record.as_deref().map(folder),
+        reserve: 0,
         cname: format!("offhook@{address}"),
     })
 }

@@ -11,7 +11,8 @@ use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use offhook_core::input::Fact;
-use offhook_core::{ConversationId, Event, Input, LegId, Output};
+use offhook_core::output::Approval;
+use offhook_core::{ActionId, ConversationId, Event, Input, LegId, Output};
 use offhook_sip::Event as SipEvent;
 
 use crate::bell::Bell;
@@ -31,6 +32,7 @@ use crate::tray::Inbound;
 use crate::watchdog::Pulse;
 
 mod calls;
+mod decrees;
 mod outputs;
 mod requests;
 
@@ -62,6 +64,8 @@ pub struct Decision {
     /// Inputs that a command led to, handled before anything else.
     at_once: VecDeque<(ConversationId, Input)>,
     dirty: BTreeSet<ConversationId>,
+    /// Actions that wait for a person.
+    approvals: BTreeMap<ActionId, Approval>,
     flush_at: Duration,
     facts_at: Duration,
     last_id: u64,
@@ -92,6 +96,7 @@ impl Decision {
             wakeups: BTreeSet::new(),
             at_once: VecDeque::new(),
             dirty: BTreeSet::new(),
+            approvals: BTreeMap::new(),
             flush_at: Duration::ZERO,
             facts_at: clock::now() + FACTS_EVERY,
             last_id: 0,

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use offhook_core::input::{Digit, Fact, LegEvent, SilenceCause, UpstreamAnswer};
-use offhook_core::{Command, Event, Record, Verdict};
+use offhook_core::{Command, Event, Record};
 use serde::{Deserialize, Serialize};
 
 use crate::control::{Lane, TimelineEntry};
@@ -106,6 +106,20 @@ impl Line {
             ),
             Event::Happened(happening) => Self::new(Note, "happened", happening.name.clone()),
             Event::Leased(leases) => Self::new(Note, "leased", leases.len().to_string()),
+            Event::Approval { approved, by, .. } => {
+                let event = if *approved { "approved" } else { "declined" };
+                Self::new(Action, event, format!("by {by}"))
+            }
+            Event::Standing(standing) => Self::new(
+                Note,
+                "decreed",
+                format!(
+                    "{} limits, {} overrides",
+                    standing.limits.len(),
+                    standing.overrides.len()
+                ),
+            ),
+            Event::Policy { name, hash } => Self::new(Note, "policy", format!("{name} {hash}")),
             Event::OperatorHangup => Self::new(Note, "operator_hangup", ""),
             Event::Wake => return None,
         })
@@ -183,17 +197,13 @@ impl Line {
 
     /// A decision: what was proposed, what was said to it, and why.
     pub fn of_record(record: &Record) -> Self {
-        let verdict = match record.verdict {
-            Verdict::Authorised => "authorised",
-            Verdict::Refused => "refused",
-        };
         let detail = format!(
             "{} {} [{}]",
             record.kind,
             record.object,
             record.rules.join(", ")
         );
-        Self::new(Lane::Decision, verdict, detail)
+        Self::new(Lane::Decision, record.verdict.name(), detail)
     }
 
     /// What we do on a leg.

@@ -19,6 +19,9 @@ pub mod builtin {
     pub const HANG_UP: &str = "hang_up";
     /// Call a person and connect the caller.
     pub const TRANSFER: &str = "transfer";
+    /// The lead does not want to be called any more. It stands in a file, as it
+    /// is delivered, but the core knows its meaning.
+    pub const OPT_OUT: &str = "opt_out";
 }
 
 /// A file of `config/actions/`.
@@ -47,6 +50,7 @@ pub struct RawAction {
     pub irreversible: bool,
     pub confirm: Option<At<String>>,
     pub accept_ms: Option<At<u64>>,
+    pub ask_ms: Option<At<u64>>,
     #[serde(default)]
     pub dedupe: Vec<At<String>>,
     #[serde(default)]
@@ -137,6 +141,8 @@ pub struct Action {
     pub confirm: Confirm,
     /// How long to wait for the upstream's answer, in ms; then the weaker phrase.
     pub accept_ms: u64,
+    /// How long to wait for a person's approval, in ms, where one is needed.
+    pub ask_ms: u64,
     /// Fields that make two of its kind the same effect.
     pub dedupe: Vec<String>,
     /// Fields whose value must be on offer at this instant: `slot.tuesday`.
@@ -161,6 +167,7 @@ impl Action {
             irreversible,
             confirm: Confirm::Durable,
             accept_ms: 0,
+            ask_ms: 0,
             dedupe: Vec::new(),
             leased: Vec::new(),
             fields: Vec::new(),
@@ -235,6 +242,12 @@ impl Catalogue {
 /// The upstream is given this long to accept, where the file says nothing.
 const ACCEPT_MS: u64 = 5_000;
 
+/// A person is given this long to approve, where the file says nothing; the
+/// caller hears a bridge phrase meanwhile.
+const ASK_MS: u64 = 20_000;
+/// Nobody waits longer than this on the phone for somebody else's yes.
+const ASK_MOST_MS: u64 = 120_000;
+
 fn compile_action(raw: &RawAction, faults: &mut Faults) -> Action {
     let path = |key: &str| format!("action.{}.{key}", raw.kind.value);
     if !is_name(&raw.kind.value) {
@@ -259,11 +272,20 @@ fn compile_action(raw: &RawAction, faults: &mut Faults) -> Action {
             }
         }
     }
+    if let Some(ms) = raw
+        .ask_ms
+        .as_ref()
+        .filter(|ms| !(1..=ASK_MOST_MS).contains(&ms.value))
+    {
+        let reason = format!("{} ms; write 1 to {ASK_MOST_MS}", ms.value);
+        faults.add(ms, path("ask_ms"), reason);
+    }
     Action {
         effect: choose(raw.effect.as_ref(), &path("effect"), &effects, faults),
         irreversible: raw.irreversible,
         confirm: choose(raw.confirm.as_ref(), &path("confirm"), &confirms, faults),
         accept_ms: raw.accept_ms.as_ref().map_or(ACCEPT_MS, |ms| ms.value),
+        ask_ms: raw.ask_ms.as_ref().map_or(ASK_MS, |ms| ms.value),
         dedupe: raw.dedupe.iter().map(|name| name.value.clone()).collect(),
         leased: raw.leased.iter().map(|name| name.value.clone()).collect(),
         fields,

@@ -18,6 +18,7 @@ use crate::input::{AnswerClass, Cause, Event, Fact, Input, LegEvent, Offered, Or
 use crate::mouth::Heard;
 use crate::output::{Command, Outcome, Output};
 use crate::playbook::Limits;
+use crate::policy::Policy;
 use crate::timers::Timer;
 
 /// Wakeups carried out in one go; what is due beyond that comes with the next.
@@ -60,6 +61,15 @@ impl Conversation {
     /// Which one it is.
     pub fn id(&self) -> ConversationId {
         self.desk.id
+    }
+
+    /// Another policy holds from now on. `Event::Policy` says so in the log.
+    pub fn adopt(&mut self, policy: Arc<Policy>) {
+        let book = Book {
+            policy,
+            ..(*self.desk.book).clone()
+        };
+        self.desk.book = Arc::new(book);
     }
 
     /// Role and stage, for people who look in.
@@ -131,6 +141,16 @@ impl Conversation {
                 }
             }
             Event::Leased(leases) => self.desk.lease(leases),
+            Event::Approval {
+                action, approved, ..
+            } => {
+                if let Talk::Dialogue(dialogue) = &mut self.talk {
+                    dialogue.approval(action, approved);
+                }
+            }
+            Event::Standing(standing) => self.desk.standing = standing,
+            // `adopt` has put it in place; the event is its record.
+            Event::Policy { .. } => {}
             Event::OperatorHangup => self.call.hang_up(&mut self.desk, Cause::NearHangup),
             Event::Wake => {}
         }
@@ -383,6 +403,7 @@ impl Conversation {
             | Timer::Bridge
             | Timer::Release(_)
             | Timer::Accept(_)
+            | Timer::Approval(_)
             | Timer::Silence
             | Timer::Elapsed
             | Timer::Consult => {

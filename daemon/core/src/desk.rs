@@ -5,6 +5,8 @@ use core::time::Duration;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use crate::action::builtin;
+use crate::autonomy::Standing;
 use crate::book::{Book, Program};
 use crate::facts::Facts;
 use crate::gate::{self, Evidence, Proposal};
@@ -36,6 +38,8 @@ pub(crate) struct Ask {
     pub(crate) object: String,
     pub(crate) dedupe: Option<String>,
     pub(crate) flaws: Vec<String>,
+    /// A person has approved what was proposed when so many signals were known.
+    pub(crate) approved: Option<u32>,
 }
 
 #[derive(Debug)]
@@ -55,6 +59,13 @@ pub(crate) struct Desk {
     pub(crate) answered: Duration,
     /// When the stage was entered.
     pub(crate) stage_began: Duration,
+    /// Signals of the caller that something followed from.
+    pub(crate) signals: u32,
+    /// In whose order actions are delivered, and whom overrides may name.
+    pub(crate) party: String,
+    pub(crate) standing: Standing,
+    /// The role whose authority holds, and since when.
+    token: (String, Duration),
     pub(crate) in_force: BTreeSet<String>,
     /// Whom we talk with, as far as we were told.
     pub(crate) lead: Option<LeadId>,
@@ -87,6 +98,10 @@ impl Desk {
             turn_began: Duration::ZERO,
             answered: Duration::ZERO,
             stage_began: Duration::ZERO,
+            signals: 0,
+            party: id.to_string(),
+            standing: Standing::default(),
+            token: (String::new(), Duration::ZERO),
             in_force: BTreeSet::new(),
             lead: None,
             identity: Identity::None,
@@ -150,20 +165,27 @@ impl Desk {
 
     /// Judges a proposal; what becomes of the record is the caller's business.
     pub(crate) fn judge(&mut self, scene: &Scene, ask: Ask) -> Record {
+        self.hold(&scene.role);
         self.refresh();
         self.proposals = self.proposals.saturating_add(1);
         let proposal = Proposal {
             kind: ask.kind,
             role: scene.role.clone(),
             turn: self.turn,
+            signals: ask.approved.unwrap_or(self.signals),
             dedupe: ask.dedupe,
             flaws: ask.flaws,
+            approved: ask.approved.is_some(),
         };
         let evidence = Evidence {
+            now: self.now,
             turn: self.turn,
+            signals: self.signals,
             suspended: self.suspended,
+            lead: &self.party,
             facts: &self.facts,
             in_force: &self.in_force,
+            standing: &self.standing,
         };
         let judgement = gate::judge(&self.book.policy, &evidence, &proposal);
         let action = self.book.catalogue.action(&proposal.kind);
@@ -188,14 +210,35 @@ impl Desk {
             },
             kind: proposal.kind,
         };
+        if record.kind == builtin::OPT_OUT {
+            // Heard is heard, whatever becomes of the row.
+            self.facts.own("opted_out", 1);
+        }
         self.count(&record);
         record
+    }
+
+    /// A role's authority begins with the role.
+    pub(crate) fn hold(&mut self, role: &str) {
+        if self.token.0 != role {
+            self.token = (role.to_owned(), self.now);
+        }
+    }
+
+    /// A judgement that a person's answer, or want of one, has settled.
+    pub(crate) fn settle_asked(&mut self, mut record: Record, rule: &str) {
+        record.at = self.now;
+        record.verdict = Verdict::Refused;
+        record.rules = vec![rule.to_owned()];
+        self.count(&record);
+        self.put(Output::Decided(record));
     }
 
     fn count(&mut self, record: &Record) {
         let counter = match record.verdict {
             Verdict::Authorised => &mut self.authorised,
             Verdict::Refused => &mut self.refused,
+            Verdict::Asked | Verdict::Observed => return,
         };
         if record.external {
             *counter = counter.saturating_add(1);
@@ -212,6 +255,9 @@ impl Desk {
             let ms = self.now.saturating_sub(since).as_millis();
             self.facts.own(name, ms.try_into().unwrap_or(i64::MAX));
         }
+        let role_s = self.now.saturating_sub(self.token.1).as_secs();
+        self.facts
+            .own("role_s", role_s.try_into().unwrap_or(i64::MAX));
         for dimension in Dimension::ALL {
             let score = self.intent.score(self.now, dimension);
             self.facts.own(dimension.fact(), score);

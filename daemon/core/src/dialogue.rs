@@ -5,6 +5,7 @@
 //! know how the call was set up or torn down: that is `call`.
 
 mod actions;
+mod approvals;
 mod listening;
 mod remembering;
 mod role;
@@ -30,6 +31,7 @@ use crate::playbook::{CALL_NAMES, Go, Guard, Handler, Playbook, Stage, StageId, 
 use crate::signal::{SignalKind, Trigger};
 use crate::silence::Cadence;
 use crate::timers::Timer;
+use approvals::Pending;
 
 use role::Return;
 use transfer::Consult;
@@ -69,6 +71,8 @@ pub(crate) struct Dialogue {
     hearing: Hearing,
     keypad: Option<Keypad>,
     ledger: Ledger,
+    /// Actions that wait for a person.
+    pending: Vec<Pending>,
     /// What became of actions and is not yet said.
     untold: VecDeque<(ActionId, Turnout)>,
     /// Where roles were entered from, the first one first.
@@ -121,6 +125,7 @@ impl Dialogue {
             hearing: Hearing::default(),
             keypad: None,
             ledger: Ledger::default(),
+            pending: Vec::new(),
             untold: VecDeque::new(),
             ways: Vec::new(),
             objections: Objections::default(),
@@ -153,6 +158,9 @@ impl Dialogue {
         if desk.lead.is_none() && !parties.party.is_empty() {
             desk.identity = Identity::Number;
         }
+        if !parties.party.is_empty() {
+            desk.party = parties.party.chars().take(PARTY_MAX).collect();
+        }
         let known = desk.identity.level();
         let values = [
             ("caller", parties.caller),
@@ -165,17 +173,19 @@ impl Dialogue {
             .extend(values.map(|(name, value)| (name.to_owned(), kept(value))));
         for (name, value) in [
             ("identity_level", known),
-            ("confirmations", 0),
             ("barge_ins", 0),
             ("disclosure_heard", 0),
             ("recording_notice_heard", 0),
             ("price_heard", 0),
             ("price_acknowledged", 0),
             ("response_pct", 100),
+            ("opted_out", 0),
+            ("confirmations", 0),
         ] {
             desk.facts.own(name, value);
         }
         self.tell_objections(desk);
+        desk.hold(&self.scene().role);
     }
 
     /// The call is up.
@@ -191,6 +201,7 @@ impl Dialogue {
             return;
         }
         self.untold.clear();
+        self.give_up_asking(desk);
         self.hearing = Hearing::Open;
         self.so_far = false;
         desk.suspended = false;
@@ -231,6 +242,7 @@ impl Dialogue {
     pub(crate) fn settle(&mut self, desk: &mut Desk) {
         desk.suspended = self.is_in_doubt();
         if !self.is_over && self.hearing.is_open() && !self.so_far {
+            self.decide_asked(desk);
             self.tell_failed(desk);
             self.tell_price(desk);
             self.judge_intent(desk);
@@ -250,6 +262,11 @@ impl Dialogue {
     /// The caller has the word, or has begun to say something that is not yet whole.
     fn is_in_doubt(&self) -> bool {
         self.hearing.is_interrupted() || self.so_far
+    }
+
+    /// The caller waits for what becomes of something proposed in this stay.
+    fn keeps_waiting(&self) -> bool {
+        self.ledger.keeps_waiting(self.epoch) || self.is_asking()
     }
 
     fn here(&self) -> &Stage {
@@ -287,6 +304,7 @@ impl Dialogue {
         desk.timers.cancel(Timer::Silence);
         let playbook = Arc::clone(&self.playbook);
         let stage = playbook.stage(stage);
+        desk.hold(&playbook.role(stage.role).name);
         if let Some(collect) = &stage.collect {
             desk.command(Command::Collect {
                 secret: collect.secret,
@@ -471,6 +489,9 @@ impl Dialogue {
         self.note_barred(desk, signal);
         let playbook = Arc::clone(&self.playbook);
         if let Some((place, handler)) = self.pick(desk, &playbook, signal) {
+            if is_said(signal) {
+                desk.signals = desk.signals.saturating_add(1);
+            }
             let taken = self.taken.entry(place).or_default();
             *taken = taken.saturating_add(1);
             self.run(desk, handler, signal);
@@ -509,7 +530,7 @@ impl Dialogue {
     fn handlers<'a>(&self, playbook: &'a Playbook) -> impl Iterator<Item = (usize, &'a Handler)> {
         let stage = playbook.stage(self.stage);
         let ended = stage.end || stage.handed_over;
-        let waits = self.ledger.keeps_waiting(self.epoch) || !self.untold.is_empty();
+        let waits = self.keeps_waiting() || !self.untold.is_empty();
         let own = if waits || ended || self.belated {
             0
         } else {
@@ -602,7 +623,7 @@ impl Dialogue {
             && !self.far_holds
             && self.hearing.is_open()
             && self.mouth.is_idle()
-            && !self.ledger.keeps_waiting(self.epoch)
+            && !self.keeps_waiting()
             && !self.keypad.as_ref().is_some_and(Keypad::is_begun);
         if !quiet {
             desk.timers.cancel(Timer::Silence);
@@ -613,4 +634,12 @@ impl Dialogue {
             desk.timers.set(Timer::Silence, at);
         }
     }
+}
+
+/// The caller means something by it: what was proposed before is stale.
+fn is_said(signal: &SignalKind) -> bool {
+    matches!(
+        signal,
+        SignalKind::Key(_) | SignalKind::Phrase(_) | SignalKind::Collected
+    )
 }

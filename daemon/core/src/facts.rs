@@ -12,6 +12,8 @@ pub struct FactInfo {
     pub name: &'static str,
     /// Its unit; `flag` is 0 or 1.
     pub unit: &'static str,
+    /// The smallest and the largest value it can have.
+    pub range: (i64, i64),
     /// What it means.
     pub meaning: &'static str,
 }
@@ -20,12 +22,42 @@ const fn fact(name: &'static str, unit: &'static str, meaning: &'static str) -> 
     FactInfo {
         name,
         unit,
+        range: (0, i64::MAX),
         meaning,
     }
 }
 
+const fn flag(name: &'static str, meaning: &'static str) -> FactInfo {
+    within(name, "flag", (0, 1), meaning)
+}
+
+const fn within(
+    name: &'static str,
+    unit: &'static str,
+    range: (i64, i64),
+    meaning: &'static str,
+) -> FactInfo {
+    FactInfo {
+        name,
+        unit,
+        range,
+        meaning,
+    }
+}
+
+/// Minutes of a day.
+const DAY: (i64, i64) = (0, 1_439);
+/// A score of intent.
+const SCORE: (i64, i64) = (-1_000, 1_000);
+/// Days of a week, from Monday.
+const WEEK: (i64, i64) = (1, 7);
+
 /// Facts that the daemon feeds.
 pub const DAEMON_FACTS: &[FactInfo] = &[
+    flag(
+        "account_ok",
+        "the lead's account is in good standing, as leased from upstream",
+    ),
     fact(
         "agents_free",
         "people",
@@ -51,19 +83,23 @@ pub const DAEMON_FACTS: &[FactInfo] = &[
         "calls",
         "conversations on the box now, this one included",
     ),
-    fact(
+    within(
+        "consent_basis",
+        "level",
+        (0, 3),
+        "0 none, 1 a business relationship, 2 said, 3 in writing",
+    ),
+    flag(
         "consent_recorded",
-        "flag",
         "the lead's consent to be called is on file",
     ),
     fact(
         "contacts_24h",
         "contacts",
-        "attempts to reach this number in the last 24 hours",
+        "attempts to reach this person in the last 24 hours, by whatever number",
     ),
-    fact(
+    flag(
         "do_not_call",
-        "flag",
         "the number is on a do-not-call list or has opted out",
     ),
     fact(
@@ -71,36 +107,69 @@ pub const DAEMON_FACTS: &[FactInfo] = &[
         "minutes",
         "since the last attempt to reach this lead; a year when there was none",
     ),
-    fact(
+    within(
         "local_minute",
         "minutes",
-        "minute of the day where the other party is, 0 to 1439",
+        DAY,
+        "minute of the day where the other party is; unknown where it could be several",
+    ),
+    within(
+        "local_minute_first",
+        "minutes",
+        DAY,
+        "the earliest minute of the day in all zones the other party could be in",
+    ),
+    within(
+        "local_minute_last",
+        "minutes",
+        DAY,
+        "the latest minute of the day in all zones the other party could be in",
+    ),
+    fact(
+        "media_free",
+        "calls",
+        "calls with audio that the box has room for now",
     ),
     fact(
         "price_cents",
         "cents",
         "the price that holds now; a change takes back what was acknowledged",
     ),
-    fact(
+    within(
         "readiness",
         "level",
+        (0, 3),
         "0 never reached, 1 reached, 2 promised in part, 3 promised and kept on record",
     ),
+    flag("recording", "the call is recorded"),
     fact(
         "slots_free",
         "slots",
         "appointments that can be offered now, as far as leased",
     ),
-    fact("store_ok", "flag", "the store took its last commit"),
+    flag("store_ok", "the store took its last commit"),
     fact(
         "uplink_backlog",
         "rows",
         "authorised actions that the upstream has not acknowledged",
     ),
-    fact(
+    within(
         "weekday",
         "day",
-        "day of the week where the other party is, 1 Monday to 7 Sunday",
+        WEEK,
+        "day of the week where the other party is, 1 Monday to 7 Sunday; unknown where it could be two",
+    ),
+    within(
+        "weekday_first",
+        "day",
+        WEEK,
+        "the first weekday in all zones it could be",
+    ),
+    within(
+        "weekday_last",
+        "day",
+        WEEK,
+        "the last weekday in all zones it could be",
     ),
 ];
 
@@ -117,55 +186,68 @@ pub const OWN_FACTS: &[FactInfo] = &[
         "times",
         "explicit confirmations since a collected value last changed",
     ),
-    fact(
+    flag(
         "disclosure_heard",
-        "flag",
         "that an automated assistant speaks was heard to its end",
     ),
-    fact(
+    within(
         "identity_level",
         "level",
+        (0, 3),
         "0 nobody known, 1 a number is known, 2 they said who they are, 3 verified",
     ),
-    fact(
+    within(
         "intent",
         "thousandths",
+        SCORE,
         "evidence of intent, added by handlers, fading with time",
     ),
-    fact(
+    within(
         "intent_price",
         "thousandths",
+        SCORE,
         "comfort with the price, as `intent`",
     ),
-    fact(
+    within(
         "intent_speed",
         "thousandths",
+        (-2_000, 2_000),
         "change of `intent` within the last 10 s",
     ),
-    fact(
+    within(
         "intent_timing",
         "thousandths",
+        SCORE,
         "comfort with the time, as `intent`",
     ),
-    fact("intent_trust", "thousandths", "trust in us, as `intent`"),
-    fact(
+    within(
+        "intent_trust",
+        "thousandths",
+        SCORE,
+        "trust in us, as `intent`",
+    ),
+    within(
         "objection_need",
         "state",
+        (0, 5),
         "objection to that it is not needed: 0 unheard, 1 raised, 2 answered, 3 softened, 4 resolved, 5 reopened",
     ),
-    fact(
+    within(
         "objection_price",
         "state",
+        (0, 5),
         "objection to the price: 0 unheard, 1 raised, 2 answered, 3 softened, 4 resolved, 5 reopened",
     ),
-    fact(
+    within(
         "objection_timing",
         "state",
+        (0, 5),
         "objection to the time: 0 unheard, 1 raised, 2 answered, 3 softened, 4 resolved, 5 reopened",
     ),
-    fact(
+    within(
         "objection_trust",
         "state",
+        (0, 5),
         "objection to who we are: 0 unheard, 1 raised, 2 answered, 3 softened, 4 resolved, 5 reopened",
     ),
     fact(
@@ -173,24 +255,24 @@ pub const OWN_FACTS: &[FactInfo] = &[
         "count",
         "objections that are neither answered nor resolved",
     ),
-    fact(
+    flag(
+        "opted_out",
+        "an opt-out was heard in this conversation, in words or keys",
+    ),
+    flag(
         "price_acknowledged",
-        "flag",
         "the caller agreed to the price after hearing it, and it holds",
     ),
-    fact(
+    flag(
         "price_heard",
-        "flag",
         "the price was heard to its end, and it holds",
     ),
-    fact(
+    flag(
         "ready",
-        "flag",
         "`intent` rose to the playbook's threshold and has not fallen back",
     ),
-    fact(
+    flag(
         "recording_notice_heard",
-        "flag",
         "that the call is recorded was heard to its end",
     ),
     fact(
@@ -198,6 +280,7 @@ pub const OWN_FACTS: &[FactInfo] = &[
         "percent",
         "how long the last answer took, of what this caller usually takes",
     ),
+    fact("role_s", "s", "how long the present role has lasted"),
     fact("stage_ms", "ms", "time since the stage was entered"),
     fact(
         "turn_ms",
@@ -222,10 +305,15 @@ impl FactId {
 
     /// Its name.
     pub fn name(self) -> &'static str {
+        self.info().name
+    }
+
+    /// What it is.
+    pub fn info(self) -> &'static FactInfo {
         let place = usize::from(self.0);
         match place.checked_sub(DAEMON_FACTS.len()) {
-            None => DAEMON_FACTS[place].name,
-            Some(own) => OWN_FACTS[own].name,
+            None => &DAEMON_FACTS[place],
+            Some(own) => &OWN_FACTS[own],
         }
     }
 

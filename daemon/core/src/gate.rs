@@ -4,21 +4,35 @@
 //! It does not interpret what was said and does not act; `desk` calls it and
 //! writes the record. Confidence of a recogniser or a model is not among its inputs.
 
+use core::time::Duration;
 use std::collections::BTreeSet;
 
+use crate::autonomy::{Level, Scope, Standing};
 use crate::facts::Facts;
 use crate::id::Turn;
-use crate::policy::{FACT_MISSING, Policy, ROLE_AUTHORITY};
+use crate::policy::{FACT_MISSING, Policy, ROLE_AUTHORITY, TOKEN_EXPIRED};
 use crate::record::Verdict;
 
 /// Refuses what was proposed before the leg's turn went up.
 pub const STALE_TURN: &str = "stale.turn";
+/// Refuses what was proposed before the newest signal of the caller.
+pub const STALE_SIGNAL: &str = "stale.signal";
 /// Refuses everything between an interruption and its understanding.
 pub const AUTHORITY_SUSPENDED: &str = "authority.suspended";
 /// Refuses a second action with the same effect.
 pub const DUPLICATE_ACTION: &str = "duplicate.action";
 /// Refuses a conversation that proposes without end.
 pub const TOO_MANY_ACTIONS: &str = "limit.actions";
+/// Refuses what a person was asked about and declined.
+pub const APPROVAL_DECLINED: &str = "approval.declined";
+/// Refuses what a person was asked about and did not answer in time.
+pub const APPROVAL_LATE: &str = "approval.late";
+/// Refuses what the caller took back while a person was being asked.
+pub const APPROVAL_TAKEN_BACK: &str = "approval.taken_back";
+/// Prefix of the rule that says how far the action may go by itself.
+pub const AUTONOMY: &str = "autonomy.";
+/// Prefix of the override that lifted a rule.
+pub const OVERRIDE: &str = "override:";
 /// Prefix of the rule that refuses for want of a required field.
 pub const FIELD_MISSING: &str = "field.missing:";
 /// Prefix of the rule that refuses a field of the wrong kind.
@@ -31,7 +45,7 @@ pub const NOT_ON_OFFER: &str = "lease.missing:";
 pub const ACTIONS_MAX: usize = 32;
 
 /// What is to be done, as far as the gate needs to know it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Proposal {
     /// Action type.
     pub kind: String,
@@ -39,29 +53,41 @@ pub struct Proposal {
     pub role: String,
     /// Turn on which it was proposed.
     pub turn: Turn,
+    /// The caller's signals that were known when it was proposed.
+    pub signals: u32,
     /// Its effect, where a second one like it must not happen.
     pub dedupe: Option<String>,
     /// What is wrong with its fields: `field.missing:…`, `field.invalid:…`.
     pub flaws: Vec<String>,
+    /// A person has approved it.
+    pub approved: bool,
 }
 
 /// What holds at this instant.
 #[derive(Clone, Copy, Debug)]
 pub struct Evidence<'a> {
+    /// Time since daemon start.
+    pub now: Duration,
     /// The leg's turn.
     pub turn: Turn,
+    /// The caller's signals so far.
+    pub signals: u32,
     /// The caller has interrupted and is not yet understood.
     pub suspended: bool,
+    /// The lead it is about.
+    pub lead: &'a str,
     /// What is known.
     pub facts: &'a Facts,
     /// Effects authorised and not withdrawn.
     pub in_force: &'a BTreeSet<String>,
+    /// What people and the box have decreed beside the policy.
+    pub standing: &'a Standing,
 }
 
 /// The verdict, with what decided it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Judgement {
-    /// Yes or no.
+    /// Yes, no, or how far.
     pub verdict: Verdict,
     /// The rules that denied, or those that applied.
     pub rules: Vec<String>,
@@ -73,21 +99,57 @@ pub struct Judgement {
 pub fn judge(policy: &Policy, evidence: &Evidence<'_>, proposal: &Proposal) -> Judgement {
     let mut denied = built_in(evidence, proposal);
     let ruling = policy.rule_on(&proposal.kind, &proposal.role, evidence.facts);
-    denied.extend(ruling.denied);
+    let mut passed = ruling.passed;
+    for rule in ruling.denied {
+        match lifted(policy, evidence, proposal, &rule) {
+            Some(by) => passed.push(format!("{OVERRIDE}{by}")),
+            None => denied.push(rule),
+        }
+    }
     let values = ruling
         .values
         .into_iter()
         .map(|(name, value)| (name.to_owned(), value))
         .collect();
-    let (verdict, rules) = match denied.is_empty() {
-        true => (Verdict::Authorised, ruling.passed),
-        false => (Verdict::Refused, denied),
+    let level = evidence
+        .standing
+        .level(ruling.autonomy, &proposal.role, &proposal.kind);
+    let verdict = match (denied.is_empty(), level) {
+        (false, _) => Verdict::Refused,
+        (true, Level::Act) => Verdict::Authorised,
+        (true, Level::Ask) if proposal.approved => Verdict::Authorised,
+        (true, Level::Ask) => Verdict::Asked,
+        (true, Level::Observe) => Verdict::Observed,
     };
+    if level != Level::Act {
+        passed.push(format!("{AUTONOMY}{level}"));
+    }
     Judgement {
+        rules: if denied.is_empty() { passed } else { denied },
         verdict,
-        rules,
         values,
     }
+}
+
+/// Only a rule of the policy that is not firm can be lifted; a missing fact,
+/// a missing grant and what the gate itself demands cannot.
+fn lifted<'a>(
+    policy: &Policy,
+    evidence: &'a Evidence<'_>,
+    proposal: &Proposal,
+    rule: &str,
+) -> Option<&'a str> {
+    let known = policy.rule(rule)?;
+    if known.firm {
+        return None;
+    }
+    let scope = Scope {
+        action: &proposal.kind,
+        role: &proposal.role,
+        lead: evidence.lead,
+    };
+    let found = evidence.standing.lifts(evidence.now, rule, scope)?;
+    Some(&found.id)
 }
 
 /// Why a rule refuses, in a sentence for people; empty for a rule that neither
@@ -106,7 +168,17 @@ pub fn why(policy: &Policy, rule: &str) -> String {
     if let Some(offer) = named(NOT_ON_OFFER) {
         return format!("`{offer}` is not on offer, or no longer");
     }
+    if let Some(id) = named(OVERRIDE) {
+        return format!("A person lifted a rule for a time: `offhook override` shows `{id}`");
+    }
     let built_in = match rule {
+        "autonomy.observe" => "Only recorded: this action may not be carried out by itself yet",
+        "autonomy.ask" => "A person has to approve this action",
+        APPROVAL_DECLINED => "A person was asked and declined",
+        APPROVAL_LATE => "A person was asked and did not answer in time",
+        APPROVAL_TAKEN_BACK => "The caller took it back while a person was being asked",
+        TOKEN_EXPIRED => "The role had this authority for a time that is over",
+        STALE_SIGNAL => "The caller has said something new since it was proposed",
         ROLE_AUTHORITY => "This role has no authority over this action",
         STALE_TURN => "The caller has taken the word since it was proposed",
         AUTHORITY_SUSPENDED => "The caller has interrupted and is not yet understood",
@@ -126,6 +198,7 @@ fn built_in(evidence: &Evidence<'_>, proposal: &Proposal) -> Vec<String> {
     let full = proposal.dedupe.is_some() && evidence.in_force.len() >= ACTIONS_MAX;
     let mut denied: Vec<String> = [
         (proposal.turn < evidence.turn, STALE_TURN),
+        (proposal.signals < evidence.signals, STALE_SIGNAL),
         (evidence.suspended, AUTHORITY_SUSPENDED),
         (repeated, DUPLICATE_ACTION),
         (full, TOO_MANY_ACTIONS),

@@ -8,6 +8,7 @@ use core::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::autonomy::Standing;
 use crate::id::{ActionId, LegId, Seq, Turn};
 use crate::memory::{Attestation, Identity, LeadId, Transition};
 
@@ -53,6 +54,24 @@ pub enum Event {
     Happened(Happening),
     /// What is offered now, and until when; what is not renewed is gone.
     Leased(Vec<Lease>),
+    /// What a person says to an action that may not go by itself.
+    Approval {
+        /// Which action.
+        action: ActionId,
+        /// Do it, or do not.
+        approved: bool,
+        /// Who said so.
+        by: String,
+    },
+    /// Limits of autonomy and overrides have changed; these hold from now on.
+    Standing(Standing),
+    /// Another policy holds from now on; it was put in place just before.
+    Policy {
+        /// Its name.
+        name: String,
+        /// Its hash, as in records.
+        hash: String,
+    },
     /// A person at the box orders the call to end.
     OperatorHangup,
     /// The time asked for with `Output::Wait` has come.

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod action;
+pub mod autonomy;
 pub mod book;
 mod call;
 pub mod condition;
@@ -39,6 +40,7 @@ mod test_line;
 mod timers;
 
 pub use action::{Catalogue, RawActions};
+pub use autonomy::{Level, Limit, Override, Standing};
 pub use book::{Book, Program, TestLine};
 pub use conversation::Conversation;
 pub use facts::DAEMON_FACTS;

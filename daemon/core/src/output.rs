@@ -17,6 +17,9 @@ pub enum Output {
     /// A decision was taken. Those on external actions are kept at once (inside
     /// `Persist` when authorised), the others ride with the next flush of the log.
     Decided(Record),
+    /// A person has to approve this action; the answer comes back as
+    /// `Event::Approval`, or too late.
+    Ask(Approval),
     /// Keep these actions; the answer comes back as `Event::Stored`.
     Persist(Persist),
     /// A held action may be sent now.
@@ -101,6 +104,25 @@ pub struct Play {
     pub prompts: Vec<String>,
     /// Speech over it stops it at the media edge.
     pub interruptible: bool,
+}
+
+/// An action that waits for a person.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Approval {
+    /// The action, as upstream would see it.
+    pub action: ActionId,
+    /// Action type.
+    pub kind: String,
+    /// What in particular.
+    pub object: String,
+    /// Role in which it was proposed.
+    pub role: String,
+    /// The lead it is about.
+    pub lead: String,
+    /// The fields of the action, as `name`, `value`.
+    pub fields: Vec<(String, String)>,
+    /// Until this time since daemon start; then it is refused.
+    pub until: Duration,
 }
 
 /// Actions to be kept together, all or none, with what led to them.

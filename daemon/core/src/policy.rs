@@ -1,91 +1,31 @@
 //! The policy: a typed rule table. Default deny, every denying rule named, a
 //! missing fact is a refusal.
 //!
-//! It is compiled against the catalogue and must pass the golden cases that
-//! stand in the same file. It interprets nothing and does nothing; `gate` asks it.
+//! This file holds the compiled form and what it says to one proposal. In
+//! `policy/`: the TOML (`raw`), the way from one to the other with its golden
+//! cases (`compile`), what is odd but no fault (`lint`), what differs between
+//! two (`diff`). It interprets nothing and does nothing; `gate` asks it.
+
+mod compile;
+mod diff;
+mod lint;
+mod raw;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 
-use serde::Deserialize;
+use crate::autonomy::{ANY, Level};
+use crate::condition::Operator;
+use crate::facts::{FactId, Facts};
 
-use crate::action::Catalogue;
-use crate::condition::{self, Literal, Operator};
-use crate::facts::{self, FactId, Facts};
-use crate::fault::{At, Fault, Faults, suggest};
+pub(crate) use compile::unknown_fact;
+pub use raw::{RawCase, RawGrant, RawPolicy, RawRule};
 
-/// Stands for every role in a grant.
-const ANY_ROLE: &str = "*";
 /// The rule that refuses what nobody granted.
 pub const ROLE_AUTHORITY: &str = "role.authority";
+/// The rule that refuses what was granted for a time that is over.
+pub const TOKEN_EXPIRED: &str = "token.expired";
 /// Prefix of the rule that refuses for want of a fact.
 pub const FACT_MISSING: &str = "fact.missing:";
-
-/// A policy file.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[allow(
-    missing_docs,
-    reason = "the fields are described at their compiled form"
-)]
-pub struct RawPolicy {
-    pub name: At<String>,
-    #[serde(default)]
-    pub grant: Vec<RawGrant>,
-    #[serde(default)]
-    pub rule: Vec<RawRule>,
-    #[serde(default)]
-    pub case: Vec<RawCase>,
-}
-
-/// One `[[grant]]`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[allow(
-    missing_docs,
-    reason = "the fields are described at their compiled form"
-)]
-pub struct RawGrant {
-    pub role: At<String>,
-    pub actions: Vec<At<String>>,
-}
-
-/// One `[[rule]]`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[allow(
-    missing_docs,
-    reason = "the fields are described at their compiled form"
-)]
-pub struct RawRule {
-    pub id: At<String>,
-    pub actions: Vec<At<String>>,
-    #[serde(default)]
-    pub roles: Vec<At<String>>,
-    #[serde(default)]
-    pub deny_any: Vec<At<String>>,
-    #[serde(default)]
-    pub require: Vec<At<String>>,
-    pub why: At<String>,
-}
-
-/// One `[[case]]`: a golden case.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[allow(
-    missing_docs,
-    reason = "the fields are described at their compiled form"
-)]
-pub struct RawCase {
-    pub name: At<String>,
-    pub action: At<String>,
-    pub role: At<String>,
-    #[serde(default)]
-    pub given: BTreeMap<String, At<i64>>,
-    pub expect: At<String>,
-    #[serde(default)]
-    pub by: Vec<At<String>>,
-}
 
 /// A fact, an operator and a number.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,6 +38,15 @@ pub struct Test {
     pub value: i64,
 }
 
+/// What a role may do: a token with a scope and an expiry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// How far it may go by itself.
+    pub autonomy: Level,
+    /// It ends when the role has lasted this long, in seconds.
+    pub expires_s: Option<i64>,
+}
+
 /// One rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
@@ -107,16 +56,20 @@ pub struct Rule {
     pub actions: BTreeSet<String>,
     /// Roles it applies in; all when empty.
     pub roles: BTreeSet<String>,
+    /// It applies when all of these hold; one that is not known counts as holding.
+    pub when: Vec<Test>,
     /// Denies when one of these holds.
     pub deny_any: Vec<Test>,
     /// Denies when one of these does not hold.
-    pub require: Vec<Test>,
+    pub require_all: Vec<Test>,
+    /// No override lifts it.
+    pub firm: bool,
     /// The reason, for people.
     pub why: String,
 }
 
 impl Rule {
-    fn applies(&self, action: &str, role: &str) -> bool {
+    fn is_about(&self, action: &str, role: &str) -> bool {
         self.actions.contains(action) && (self.roles.is_empty() || self.roles.contains(role))
     }
 }
@@ -130,6 +83,8 @@ pub struct Ruling {
     pub passed: Vec<String>,
     /// What was read; `None` = missing.
     pub values: BTreeMap<&'static str, Option<i64>>,
+    /// How far the action may go by itself in this role.
+    pub autonomy: Level,
 }
 
 /// A compiled policy.
@@ -137,32 +92,11 @@ pub struct Ruling {
 pub struct Policy {
     name: String,
     hash: u64,
-    grants: BTreeMap<String, BTreeSet<String>>,
+    grants: BTreeMap<String, BTreeMap<String, Grant>>,
     rules: Vec<Rule>,
 }
 
 impl Policy {
-    /// Checks the file against the catalogue and runs its golden cases.
-    ///
-    /// # Errors
-    /// All faults of the file.
-    pub fn compile(raw: &RawPolicy, catalogue: &Catalogue) -> Result<Self, Vec<Fault>> {
-        let mut faults = Faults::default();
-        let mut policy = Self {
-            name: raw.name.value.clone(),
-            hash: 0,
-            grants: compile_grants(&raw.grant, catalogue, &mut faults),
-            rules: compile_rules(&raw.rule, catalogue, &mut faults),
-        };
-        policy.hash = fnv(policy.canonical().as_bytes());
-        let policy = faults.or(policy)?;
-        let mut faults = Faults::default();
-        for case in &raw.case {
-            policy.run_case(case, catalogue, &mut faults);
-        }
-        faults.or(policy)
-    }
-
     /// Its name.
     pub fn name(&self) -> &str {
         &self.name
@@ -178,98 +112,81 @@ impl Policy {
         &self.rules
     }
 
+    /// The rule of that name.
+    pub fn rule(&self, id: &str) -> Option<&Rule> {
+        self.rules.iter().find(|known| known.id == id)
+    }
+
+    /// All grants: role, action, and what is granted, by name.
+    pub fn grants(&self) -> impl Iterator<Item = (&str, &str, Grant)> {
+        self.grants.iter().flat_map(|(role, actions)| {
+            let role = role.as_str();
+            actions
+                .iter()
+                .map(move |(action, grant)| (role, action.as_str(), *grant))
+        })
+    }
+
     /// Why a rule of this policy denies, for people.
     pub fn why(&self, rule: &str) -> Option<&str> {
-        let found = self.rules.iter().find(|known| known.id == rule)?;
-        Some(&found.why)
+        Some(&self.rule(rule)?.why)
+    }
+
+    /// What was granted to a role: its own grant before the one of all roles.
+    fn grant(&self, action: &str, role: &str) -> Option<Grant> {
+        [role, ANY]
+            .iter()
+            .find_map(|role| self.grants.get(*role)?.get(action))
+            .copied()
     }
 
     /// What the grants and the table say, given these facts.
     pub fn rule_on(&self, action: &str, role: &str, facts: &Facts) -> Ruling {
         let mut ruling = Ruling::default();
-        let granted = [role, ANY_ROLE]
-            .iter()
-            .filter_map(|role| self.grants.get(*role))
-            .any(|actions| actions.contains(action));
-        match granted {
-            true => ruling.passed.push(ROLE_AUTHORITY.to_owned()),
-            false => ruling.denied.push(ROLE_AUTHORITY.to_owned()),
+        match self.grant(action, role) {
+            Some(grant) => {
+                ruling.passed.push(ROLE_AUTHORITY.to_owned());
+                ruling.autonomy = grant.autonomy;
+                expire(grant, facts, &mut ruling);
+            }
+            None => ruling.denied.push(ROLE_AUTHORITY.to_owned()),
         }
-        for rule in self.rules.iter().filter(|rule| rule.applies(action, role)) {
+        for rule in self.rules.iter().filter(|rule| rule.is_about(action, role)) {
             apply(rule, facts, &mut ruling);
         }
         ruling
     }
+}
 
-    fn run_case(&self, case: &RawCase, catalogue: &Catalogue, faults: &mut Faults) {
-        let path = |key: &str| format!("case.{}.{key}", case.name.value);
-        check_actions(
-            core::slice::from_ref(&case.action),
-            &path("action"),
-            catalogue,
-            faults,
-        );
-        let mut given = Facts::default();
-        for (name, value) in &case.given {
-            match FactId::find(name) {
-                Some(fact) => given.set(fact, Some(value.value)),
-                None => faults.add(value, path("given"), unknown_fact(name)),
-            }
-        }
-        let ruling = self.rule_on(&case.action.value, &case.role.value, &given);
-        let found: BTreeSet<&str> = ruling.denied.iter().map(String::as_str).collect();
-        let wanted: BTreeSet<&str> = case.by.iter().map(|id| id.value.as_str()).collect();
-        let verdict = if found.is_empty() {
-            "authorised"
-        } else {
-            "refused"
-        };
-        match case.expect.value.as_str() {
-            "authorised" | "refused" => {}
-            other => {
-                let reason = format!("unknown `{other}`; write `authorised` or `refused`");
-                return faults.add(&case.expect, path("expect"), reason);
-            }
-        }
-        let same_rules = verdict == "authorised" || wanted.is_empty() || wanted == found;
-        if verdict != case.expect.value || !same_rules {
-            let by = ruling.denied.join(", ");
-            let reason = match verdict {
-                "refused" => format!("the case fails: refused by {by}"),
-                _ => "the case fails: authorised".to_owned(),
-            };
-            faults.add(&case.expect, path("expect"), reason);
-        }
-    }
-
-    /// What the hash is taken of: all that can change a verdict, nothing else.
-    fn canonical(&self) -> String {
-        let mut text = String::new();
-        for (role, actions) in &self.grants {
-            let _ = writeln!(text, "grant {role} {actions:?}");
-        }
-        for rule in &self.rules {
-            let _ = write!(text, "rule {} {:?} {:?}", rule.id, rule.actions, rule.roles);
-            for (word, tests) in [("deny", &rule.deny_any), ("require", &rule.require)] {
-                for test in tests {
-                    let (name, sign) = (test.fact.name(), test.operator.sign());
-                    let _ = write!(text, " {word} {name} {sign} {}", test.value);
-                }
-            }
-            text.push('\n');
-        }
-        text
+/// A token without an expiry reads nothing.
+fn expire(grant: Grant, facts: &Facts, ruling: &mut Ruling) {
+    let Some(limit) = grant.expires_s else { return };
+    let fact = FactId::find("role_s").expect("`role_s` is in OWN_FACTS");
+    match read(fact, facts, ruling) {
+        Some(lasted) if lasted >= limit => ruling.denied.push(TOKEN_EXPIRED.to_owned()),
+        Some(_) => ruling.passed.push(TOKEN_EXPIRED.to_owned()),
+        None => missing(fact, ruling),
     }
 }
 
+fn read(fact: FactId, facts: &Facts, ruling: &mut Ruling) -> Option<i64> {
+    let value = facts.value(fact);
+    ruling.values.insert(fact.name(), value);
+    value
+}
+
 fn apply(rule: &Rule, facts: &Facts, ruling: &mut Ruling) {
+    for test in &rule.when {
+        let value = read(test.fact, facts, ruling);
+        if value.is_some_and(|value| !test.operator.holds(&value, &test.value)) {
+            return;
+        }
+    }
     let (mut denies, mut unknown) = (false, false);
     let wanted = rule.deny_any.iter().map(|test| (test, false));
-    let required = rule.require.iter().map(|test| (test, true));
+    let required = rule.require_all.iter().map(|test| (test, true));
     for (test, must_hold) in wanted.chain(required) {
-        let value = facts.value(test.fact);
-        ruling.values.insert(test.fact.name(), value);
-        match value {
+        match read(test.fact, facts, ruling) {
             Some(value) => denies |= test.operator.holds(&value, &test.value) != must_hold,
             None => {
                 unknown = true;
@@ -289,115 +206,4 @@ fn missing(fact: FactId, ruling: &mut Ruling) {
     if !ruling.denied.contains(&rule) {
         ruling.denied.push(rule);
     }
-}
-
-fn compile_grants(
-    raw: &[RawGrant],
-    catalogue: &Catalogue,
-    faults: &mut Faults,
-) -> BTreeMap<String, BTreeSet<String>> {
-    let mut grants: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for grant in raw {
-        let path = format!("grant.{}.actions", grant.role.value);
-        let actions = check_actions(&grant.actions, &path, catalogue, faults);
-        grants
-            .entry(grant.role.value.clone())
-            .or_default()
-            .extend(actions);
-    }
-    grants
-}
-
-fn compile_rules(raw: &[RawRule], catalogue: &Catalogue, faults: &mut Faults) -> Vec<Rule> {
-    let mut seen = BTreeSet::new();
-    for rule in raw {
-        if !seen.insert(&rule.id.value) {
-            let reason = format!("`{}` is used twice; a rule id is unique", rule.id.value);
-            faults.add(&rule.id, "rule.id", reason);
-        }
-    }
-    raw.iter()
-        .map(|rule| compile_rule(rule, catalogue, faults))
-        .collect()
-}
-
-fn compile_rule(raw: &RawRule, catalogue: &Catalogue, faults: &mut Faults) -> Rule {
-    let path = |key: &str| format!("rule.{}.{key}", raw.id.value);
-    if raw.deny_any.is_empty() && raw.require.is_empty() {
-        let reason = "the rule can never deny; write `deny_any` or `require`";
-        faults.add(&raw.id, path("deny_any"), reason);
-    }
-    if raw.actions.is_empty() {
-        faults.add(&raw.id, path("actions"), "the rule applies to no action");
-    }
-    if raw.why.value.trim().is_empty() {
-        let reason = "say in a sentence why the rule denies";
-        faults.add(&raw.why, path("why"), reason);
-    }
-    Rule {
-        id: raw.id.value.clone(),
-        actions: check_actions(&raw.actions, &path("actions"), catalogue, faults),
-        roles: raw.roles.iter().map(|role| role.value.clone()).collect(),
-        deny_any: compile_tests(&raw.deny_any, &path("deny_any"), faults),
-        require: compile_tests(&raw.require, &path("require"), faults),
-        why: raw.why.value.clone(),
-    }
-}
-
-fn compile_tests(raw: &[At<String>], path: &str, faults: &mut Faults) -> Vec<Test> {
-    let mut tests = Vec::new();
-    for text in raw {
-        match compile_test(&text.value) {
-            Ok(test) => tests.push(test),
-            Err(reason) => faults.add(text, path, reason),
-        }
-    }
-    tests
-}
-
-fn compile_test(text: &str) -> Result<Test, String> {
-    let parsed = condition::parse(text)?;
-    let fact = FactId::find(parsed.name).ok_or_else(|| unknown_fact(parsed.name))?;
-    match parsed.literal {
-        Literal::Number(value) => Ok(Test {
-            fact,
-            operator: parsed.operator,
-            value,
-        }),
-        Literal::Freshness(_) => Err(format!(
-            "`{}` is compared with a number; what is remembered is for playbooks to ask",
-            parsed.name
-        )),
-        Literal::Text(text) => Err(format!(
-            "`{}` is a number; write an integer instead of '{text}'",
-            parsed.name
-        )),
-    }
-}
-
-pub(crate) fn unknown_fact(name: &str) -> String {
-    format!("unknown fact `{name}`{}", suggest(name, facts::names()))
-}
-
-fn check_actions(
-    given: &[At<String>],
-    path: &str,
-    catalogue: &Catalogue,
-    faults: &mut Faults,
-) -> BTreeSet<String> {
-    for action in given {
-        if catalogue.action(&action.value).is_none() {
-            let near = suggest(&action.value, catalogue.kinds());
-            let reason = format!("unknown action `{}`{near}", action.value);
-            faults.add(action, path, reason);
-        }
-    }
-    given.iter().map(|action| action.value.clone()).collect()
-}
-
-/// FNV-1a, 64 bits (offset basis and prime of draft-eastlake-fnv §5).
-fn fnv(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    })
 }

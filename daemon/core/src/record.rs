@@ -56,7 +56,7 @@ pub struct Weighed {
     pub age_ms: u64,
 }
 
-/// Yes or no.
+/// Yes, no, or not by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
@@ -64,4 +64,20 @@ pub enum Verdict {
     Authorised,
     /// Do not, for the reasons in `rules`.
     Refused,
+    /// Nothing stands against it, but a person has to approve it first.
+    Asked,
+    /// Nothing stands against it, but it is only recorded.
+    Observed,
+}
+
+impl Verdict {
+    /// The public name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Authorised => "authorised",
+            Self::Refused => "refused",
+            Self::Asked => "asked",
+            Self::Observed => "observed",
+        }
+    }
 }

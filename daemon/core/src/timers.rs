@@ -28,6 +28,8 @@ pub(crate) enum Timer {
     Release(u32),
     /// The upstream does not answer.
     Accept(u32),
+    /// Nobody has approved the action.
+    Approval(u32),
     /// Nobody has spoken.
     Silence,
     /// The stage's time is over.

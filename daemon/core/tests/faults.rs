@@ -60,18 +60,18 @@ fn every_fault_of_a_policy_is_named_with_its_remedy() {
         ),
         (
             "a number wanted",
-            rule("require = [\"contacts_24h == 'three'\"]"),
+            rule("require_all = [\"contacts_24h == 'three'\"]"),
             &["`contacts_24h` is a number; write an integer instead of 'three'"],
         ),
         (
             "two faults at once",
-            rule("deny_any = ['moon == 1']\nrequire = ['intent > 0.5']"),
+            rule("deny_any = ['moon == 1']\nrequire_all = ['intent > 0.5']"),
             &["unknown fact `moon`", "`0.5` is no value; write an integer"],
         ),
         (
             "can never deny",
             rule(""),
-            &["'r' | rule.r.deny_any | the rule can never deny; write `deny_any` or `require`"],
+            &["'r' | rule.r.deny_any | the rule can never deny; write `deny_any` or `require_all`"],
         ),
         (
             "unknown action",
@@ -80,13 +80,13 @@ fn every_fault_of_a_policy_is_named_with_its_remedy() {
         ),
         (
             "no action at all",
-            "name = 'p'\n[[rule]]\nid = 'r'\nactions = []\nrequire = ['store_ok == 1']\nwhy = 'x'"
+            "name = 'p'\n[[rule]]\nid = 'r'\nactions = []\nrequire_all = ['store_ok == 1']\nwhy = 'x'"
                 .to_owned(),
             &["the rule applies to no action"],
         ),
         (
             "no reason",
-            "name = 'p'\n[[rule]]\nid = 'r'\nactions = ['say']\nrequire = ['store_ok == 1']\nwhy = ' '"
+            "name = 'p'\n[[rule]]\nid = 'r'\nactions = ['say']\nrequire_all = ['store_ok == 1']\nwhy = ' '"
                 .to_owned(),
             &["' ' | rule.r.why | say in a sentence why the rule denies"],
         ),
@@ -94,8 +94,8 @@ fn every_fault_of_a_policy_is_named_with_its_remedy() {
             "the same id twice",
             format!(
                 "{}{}",
-                rule("require = ['store_ok == 1']"),
-                "[[rule]]\nid = 'r'\nactions = ['say']\nrequire = ['store_ok == 1']\nwhy = 'x'"
+                rule("require_all = ['store_ok == 1']"),
+                "[[rule]]\nid = 'r'\nactions = ['say']\nrequire_all = ['store_ok == 1']\nwhy = 'x'"
             ),
             &["`r` is used twice; a rule id is unique"],
         ),
@@ -103,7 +103,7 @@ fn every_fault_of_a_policy_is_named_with_its_remedy() {
             "a golden case that fails",
             format!(
                 "{}[[case]]\nname = 'c'\naction = 'schedule'\nrole = 'booking'\nexpect = 'authorised'",
-                rule("require = ['store_ok == 1']")
+                rule("require_all = ['store_ok == 1']")
             ),
             &["'authorised' | case.c.expect | the case fails: refused by role.authority, fact.missing:store_ok"],
         ),
@@ -111,7 +111,7 @@ fn every_fault_of_a_policy_is_named_with_its_remedy() {
             "a golden case that is refused by other rules",
             format!(
                 "{}[[case]]\nname = 'c'\naction = 'schedule'\nrole = 'booking'\ngiven = {{ store_ok = 1, wheather = 1 }}\nexpect = 'refused'\nby = ['r']",
-                rule("require = ['store_ok == 1']")
+                rule("require_all = ['store_ok == 1']")
             ),
             &[
                 "1 | case.c.given | unknown fact `wheather`",

@@ -3,10 +3,12 @@
 mod common;
 
 use std::collections::BTreeSet;
+use std::sync::LazyLock;
+use std::time::Duration;
 
 use offhook_core::facts::{FactId, Facts};
 use offhook_core::gate::{self, Evidence, Judgement, Proposal, judge};
-use offhook_core::{Policy, RawPolicy, Turn, Verdict};
+use offhook_core::{Level, Limit, Override, Policy, RawPolicy, Standing, Turn, Verdict};
 use proptest::prelude::*;
 
 fn known(pairs: &[(&str, i64)]) -> Facts {
@@ -22,8 +24,28 @@ fn schedule(turn: u32) -> Proposal {
         kind: "schedule".to_owned(),
         role: "booking".to_owned(),
         turn: Turn(turn),
+        signals: 3,
         dedupe: Some("lead|schedule|tuesday".to_owned()),
         flaws: Vec::new(),
+        approved: false,
+    }
+}
+
+fn nothing_decreed() -> &'static Standing {
+    static NOTHING: LazyLock<Standing> = LazyLock::new(Standing::default);
+    &NOTHING
+}
+
+fn evidence<'a>(facts: &'a Facts, in_force: &'a BTreeSet<String>) -> Evidence<'a> {
+    Evidence {
+        now: Duration::from_secs(60),
+        turn: Turn(5),
+        signals: 3,
+        suspended: false,
+        lead: "lead",
+        facts,
+        in_force,
+        standing: nothing_decreed(),
     }
 }
 
@@ -64,8 +86,7 @@ fn each_built_in_rule_refuses_by_its_name() {
         let evidence = Evidence {
             turn: Turn(turn),
             suspended,
-            facts: &facts,
-            in_force,
+            ..evidence(&facts, in_force)
         };
         let judgement = judge(&policy, &evidence, &proposal);
         assert_eq!(judgement.verdict, Verdict::Refused);
@@ -80,12 +101,7 @@ fn each_built_in_rule_refuses_by_its_name() {
 fn what_is_authorised_names_what_applied_and_what_was_read() {
     let facts = known(&[("confirmations", 2), ("store_ok", 1)]);
     let none = BTreeSet::new();
-    let evidence = Evidence {
-        turn: Turn(5),
-        suspended: false,
-        facts: &facts,
-        in_force: &none,
-    };
+    let evidence = evidence(&facts, &none);
     let judgement = judge(&common::policy(), &evidence, &schedule(5));
     assert_eq!(judgement.verdict, Verdict::Authorised);
     assert_eq!(
@@ -110,12 +126,7 @@ fn the_thirty_third_action_of_a_conversation_is_refused() {
         (gate::ACTIONS_MAX, Verdict::Refused),
     ] {
         let in_force = (0..authorised).map(|n| format!("effect {n}")).collect();
-        let evidence = Evidence {
-            turn: Turn(5),
-            suspended: false,
-            facts: &facts,
-            in_force: &in_force,
-        };
+        let evidence = evidence(&facts, &in_force);
         let judgement = judge(&policy, &evidence, &schedule(5));
         assert_eq!(judgement.verdict, expected, "{authorised}");
     }
@@ -123,7 +134,7 @@ fn the_thirty_third_action_of_a_conversation_is_refused() {
 
 #[test]
 fn a_rule_with_roles_applies_in_those_alone() {
-    let text = "name = 'p'\n[[grant]]\nrole = '*'\nactions = ['schedule']\n[[rule]]\nid = 'r'\nactions = ['schedule']\nroles = ['booking']\nrequire = ['store_ok == 1']\nwhy = 'x'\n";
+    let text = "name = 'p'\n[[grant]]\nrole = '*'\nactions = ['schedule']\n[[rule]]\nid = 'r'\nactions = ['schedule']\nroles = ['booking']\nrequire_all = ['store_ok == 1']\nwhy = 'x'\n";
     let raw: RawPolicy = toml::from_str(text).unwrap();
     let policy = common::sound(text, Policy::compile(&raw, &common::catalogue()));
     let facts = known(&[("store_ok", 0)]);
@@ -160,11 +171,11 @@ fn the_gate_and_the_policy_cannot_import_the_interpreter() {
 proptest! {
     #[test]
     fn an_older_proposal_is_refused_whatever_the_facts(
-        turn in 1u32..u32::MAX, age in 1u32.., values in prop::collection::vec(any::<i64>(), 13)
+        turn in 1u32..u32::MAX, age in 1u32.., values in prop::collection::vec(any::<i64>(), 64)
     ) {
         let facts = all_facts(&values);
         let none = BTreeSet::new();
-        let evidence = Evidence { turn: Turn(turn), suspended: false, facts: &facts, in_force: &none };
+        let evidence = Evidence { turn: Turn(turn), ..evidence(&facts, &none) };
         let judgement = judge(&common::policy(), &evidence, &schedule(turn.saturating_sub(age)));
         prop_assert_eq!(judgement.verdict, Verdict::Refused);
         prop_assert!(judgement.rules.contains(&"stale.turn".to_owned()));
@@ -173,11 +184,12 @@ proptest! {
     /// Withdrawing any fact that was read turns every verdict into a refusal.
     #[test]
     fn a_missing_fact_never_opens_the_gate(
-        values in prop::collection::vec(-2i64..1500, 13), missing in 0usize..13,
+        values in prop::collection::vec(-2i64..1500, 64), missing in 0usize..64,
         kind in prop::sample::select(vec!["schedule", "dial", "take_payment", "callback"])
     ) {
         let policy = common::policy();
         let names: Vec<&str> = names();
+        let missing = missing % names.len();
         let mut facts = all_facts(&values);
         let role = if kind == "dial" { "outreach" } else { "closing" };
         let before = policy.rule_on(kind, role, &facts);
@@ -201,4 +213,244 @@ fn names() -> Vec<&'static str> {
 fn all_facts(values: &[i64]) -> Facts {
     let pairs: Vec<(&str, i64)> = names().into_iter().zip(values.iter().copied()).collect();
     known(&pairs)
+}
+
+fn limit(level: Level) -> Limit {
+    Limit {
+        role: "booking".to_owned(),
+        action: "schedule".to_owned(),
+        level,
+        by: "box".to_owned(),
+        reason: "the upstream is far behind".to_owned(),
+    }
+}
+
+#[test]
+fn what_the_caller_said_since_makes_a_proposal_stale() {
+    let facts = known(&[("confirmations", 1), ("store_ok", 1)]);
+    let none = BTreeSet::new();
+    for (signals, verdict) in [
+        (2, Verdict::Refused),
+        (3, Verdict::Authorised),
+        (4, Verdict::Authorised),
+    ] {
+        let proposal = Proposal {
+            signals,
+            ..schedule(5)
+        };
+        let judgement = judge(&common::policy(), &evidence(&facts, &none), &proposal);
+        assert_eq!(judgement.verdict, verdict, "{signals}");
+        let stale = rules(&judgement).contains(&"stale.signal");
+        assert_eq!(stale, verdict == Verdict::Refused);
+    }
+}
+
+#[test]
+fn a_limit_narrows_and_only_a_persons_yes_opens_what_asks() {
+    let facts = known(&[("confirmations", 1), ("store_ok", 1)]);
+    let none = BTreeSet::new();
+    for (level, approved, verdict, rule) in [
+        (
+            Level::Observe,
+            false,
+            Verdict::Observed,
+            Some("autonomy.observe"),
+        ),
+        (
+            Level::Observe,
+            true,
+            Verdict::Observed,
+            Some("autonomy.observe"),
+        ),
+        (Level::Ask, false, Verdict::Asked, Some("autonomy.ask")),
+        (Level::Ask, true, Verdict::Authorised, Some("autonomy.ask")),
+        (Level::Act, false, Verdict::Authorised, None),
+    ] {
+        let standing = Standing {
+            limits: vec![limit(level)],
+            overrides: Vec::new(),
+        };
+        let proposal = Proposal {
+            approved,
+            ..schedule(5)
+        };
+        let evidence = Evidence {
+            standing: &standing,
+            ..evidence(&facts, &none)
+        };
+        let judgement = judge(&common::policy(), &evidence, &proposal);
+        assert_eq!(judgement.verdict, verdict, "{level}");
+        let named = rules(&judgement)
+            .into_iter()
+            .find(|it| it.starts_with("autonomy"));
+        assert_eq!(named, rule);
+        let unconfirmed = known(&[("confirmations", 0), ("store_ok", 1)]);
+        let refused = Evidence {
+            facts: &unconfirmed,
+            ..evidence
+        };
+        let judgement = judge(&common::policy(), &refused, &proposal);
+        assert_eq!(
+            judgement.verdict,
+            Verdict::Refused,
+            "a level grants nothing"
+        );
+        assert_eq!(rules(&judgement), ["booking.confirmed"]);
+    }
+}
+
+fn lifted(rule: &str) -> Standing {
+    Standing {
+        limits: Vec::new(),
+        overrides: vec![Override {
+            id: "ov7".to_owned(),
+            rule: rule.to_owned(),
+            action: None,
+            role: None,
+            lead: Some("lead".to_owned()),
+            until: Duration::from_secs(61),
+            by: "ann".to_owned(),
+            reason: "agreed by letter".to_owned(),
+        }],
+    }
+}
+
+#[test]
+fn an_override_lifts_a_rule_of_the_policy_and_nothing_else() {
+    let none = BTreeSet::new();
+    let unconfirmed = known(&[("confirmations", 0), ("store_ok", 1)]);
+    let unknown = known(&[("store_ok", 1)]);
+    let rows: [(&str, &Facts, &str, u64, Verdict); 7] = [
+        (
+            "booking.confirmed",
+            &unconfirmed,
+            "lead",
+            60,
+            Verdict::Authorised,
+        ),
+        (
+            "booking.confirmed",
+            &unconfirmed,
+            "lead",
+            61,
+            Verdict::Refused,
+        ),
+        (
+            "booking.confirmed",
+            &unconfirmed,
+            "other",
+            60,
+            Verdict::Refused,
+        ),
+        ("booking.confirmed", &unknown, "lead", 60, Verdict::Refused),
+        (
+            "fact.missing:confirmations",
+            &unknown,
+            "lead",
+            60,
+            Verdict::Refused,
+        ),
+        ("store.working", &unconfirmed, "lead", 60, Verdict::Refused),
+        ("stale.turn", &unconfirmed, "lead", 60, Verdict::Refused),
+    ];
+    for (rule, facts, lead, seconds, verdict) in rows {
+        let standing = lifted(rule);
+        let evidence = Evidence {
+            now: Duration::from_secs(seconds),
+            lead,
+            standing: &standing,
+            ..evidence(facts, &none)
+        };
+        let judgement = judge(&common::policy(), &evidence, &schedule(5));
+        assert_eq!(judgement.verdict, verdict, "{rule} {lead} {seconds}");
+        let named = rules(&judgement).contains(&"override:ov7");
+        assert_eq!(named, verdict == Verdict::Authorised);
+    }
+    assert!(!gate::why(&common::policy(), "override:ov7").is_empty());
+}
+
+fn compiled(text: &str) -> Policy {
+    let raw: RawPolicy = toml::from_str(text).unwrap();
+    common::sound(text, Policy::compile(&raw, &common::catalogue()))
+}
+
+#[test]
+fn no_override_lifts_a_grant_a_token_or_a_firm_rule() {
+    let none = BTreeSet::new();
+    let text = "name = 'p'\n[[grant]]\nrole = 'booking'\nactions = ['schedule']\nexpires_s = 60\n[[rule]]\nid = 'r'\nactions = ['schedule']\nrequire_all = ['store_ok == 1']\nfirm = true\nwhy = 'x'\n";
+    let policy = compiled(text);
+    for (rule, facts, role) in [
+        ("r", known(&[("store_ok", 0), ("role_s", 0)]), "booking"),
+        (
+            "token.expired",
+            known(&[("store_ok", 1), ("role_s", 60)]),
+            "booking",
+        ),
+        (
+            "role.authority",
+            known(&[("store_ok", 1), ("role_s", 0)]),
+            "stranger",
+        ),
+    ] {
+        let standing = lifted(rule);
+        let evidence = Evidence {
+            standing: &standing,
+            ..evidence(&facts, &none)
+        };
+        let proposal = Proposal {
+            role: role.to_owned(),
+            ..schedule(5)
+        };
+        let judgement = judge(&policy, &evidence, &proposal);
+        assert_eq!(rules(&judgement), [rule]);
+        assert!(!gate::why(&policy, rule).is_empty(), "{rule} says why");
+    }
+}
+
+#[test]
+fn a_token_ends_when_the_role_has_lasted_its_time() {
+    let text = "name = 'p'\n[[grant]]\nrole = 'booking'\nactions = ['schedule']\nexpires_s = 60\n[[grant]]\nrole = '*'\nactions = ['callback', 'schedule']\nautonomy = 'observe'\n";
+    let policy = compiled(text);
+    let denied =
+        |role: &str, action: &str, facts: &Facts| policy.rule_on(action, role, facts).denied;
+    assert!(denied("booking", "schedule", &known(&[("role_s", 59)])).is_empty());
+    assert_eq!(
+        denied("booking", "schedule", &known(&[("role_s", 60)])),
+        ["token.expired"]
+    );
+    assert_eq!(
+        denied("booking", "schedule", &known(&[])),
+        ["fact.missing:role_s"]
+    );
+    assert!(denied("other", "schedule", &known(&[])).is_empty());
+    assert_eq!(
+        policy.rule_on("schedule", "booking", &known(&[])).autonomy,
+        Level::Act
+    );
+    assert_eq!(
+        policy.rule_on("schedule", "other", &known(&[])).autonomy,
+        Level::Observe
+    );
+    let lasting = policy.rule_on("schedule", "booking", &known(&[("role_s", 59)]));
+    assert_eq!(lasting.passed, ["role.authority", "token.expired"]);
+    assert_eq!(lasting.values["role_s"], Some(59));
+}
+
+#[test]
+fn a_rule_waits_for_its_when_and_an_unknown_one_does_not_open_the_gate() {
+    let text = "name = 'p'\n[[grant]]\nrole = '*'\nactions = ['schedule']\n[[rule]]\nid = 'r'\nactions = ['schedule']\nwhen = ['recording == 1']\nrequire_all = ['recording_notice_heard == 1']\nwhy = 'x'\n";
+    let policy = compiled(text);
+    let denied = |facts: &[(&str, i64)]| policy.rule_on("schedule", "any", &known(facts)).denied;
+    assert!(denied(&[("recording", 0)]).is_empty());
+    assert!(denied(&[("recording", 0), ("recording_notice_heard", 0)]).is_empty());
+    assert_eq!(
+        denied(&[("recording", 1), ("recording_notice_heard", 0)]),
+        ["r"]
+    );
+    assert_eq!(denied(&[("recording_notice_heard", 0)]), ["r"]);
+    assert!(denied(&[("recording_notice_heard", 1)]).is_empty());
+    assert_eq!(
+        denied(&[("recording", 1)]),
+        ["fact.missing:recording_notice_heard"]
+    );
 }

@@ -175,6 +175,7 @@ impl World {
                 let rows = rows.map(|row| (row.id, row.held)).collect();
                 self.rows.insert(persist.seq, rows);
             }
+            Output::Ask(_) => panic!("no policy of these asks"),
             Output::Release(id) => {
                 assert!(self.durable.contains(&id), "released before durable");
                 assert!(!self.suspended, "released while suspended");

@@ -33,6 +33,7 @@ fn every_policy_compiles_and_its_cases_hold() {
         assert!(!raw.case.is_empty(), "{name} has golden cases");
         let policy = common::sound(&text, Policy::compile(&raw, &common::catalogue()));
         assert_eq!(policy.name(), name);
+        assert_eq!(policy.lint(&raw), [], "{name} has nothing odd");
     }
 }
 

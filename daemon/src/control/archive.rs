@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use offhook_core::output::Outcome;
-use offhook_core::{ConversationId, Record, Verdict};
+use offhook_core::{ConversationId, Record};
 
 use super::words::{
     CallDetail, CallRow, CallState, Decision, Direction, Explanation, Lane, OutboxStatus, Rule,
@@ -253,11 +253,7 @@ fn decision(
         role: record.role,
         stage: record.stage,
         external: record.external,
-        verdict: match record.verdict {
-            Verdict::Authorised => "authorised",
-            Verdict::Refused => "refused",
-        }
-        .to_owned(),
+        verdict: record.verdict.name().to_owned(),
         rules: record.rules.into_iter().map(rule).collect(),
         values: record.values.into_iter().collect(),
         policy: record.policy,

@@ -12,13 +12,14 @@ mod words;
 
 use tokio::sync::{broadcast, oneshot};
 
-use offhook_core::ConversationId;
+use offhook_core::output::Approval;
+use offhook_core::{ActionId, ConversationId};
 
 pub use server::{bind, serve};
 pub use words::{
-    CallCounts, CallDetail, CallRow, CallState, Decision, Direction, Explanation, Failure, Lane,
-    LiveCall, MediaCounts, Order, OutboxStatus, Placed, Rule, SipListener, Status, StoreStatus,
-    TapeInfo, TimelineEntry, Told,
+    ApprovalRow, CallCounts, CallDetail, CallRow, CallState, Decision, Direction, Explanation,
+    Failure, Lane, LiveCall, MediaCounts, Order, OutboxStatus, Placed, Rule, SipListener, Status,
+    StoreStatus, TapeInfo, TimelineEntry, Told, Verdict,
 };
 
 /// What is asked of the decision thread. A reply that nobody waits for any
@@ -29,6 +30,10 @@ pub enum Request {
     Live(oneshot::Sender<Live>),
     /// Place a call: the conversation exists before anything is sent.
     Originate(Order, oneshot::Sender<Result<ConversationId, Failure>>),
+    /// What waits for a person.
+    Approvals(oneshot::Sender<Vec<Approval>>),
+    /// A person answers.
+    Approve(ActionId, Verdict, oneshot::Sender<Result<(), Failure>>),
     /// End a call; `false`: it does not live.
     HangUp(ConversationId, oneshot::Sender<bool>),
 }

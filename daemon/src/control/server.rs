@@ -19,7 +19,7 @@ use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{Path as InPath, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use hyper::body::Frame;
 use offhook_core::ConversationId;
@@ -31,7 +31,8 @@ use tokio::time::timeout;
 
 use super::archive::Archive;
 use super::words::{
-    CallCounts, Failure, Lane, Order, OutboxStatus, Placed, Status, TimelineEntry, Told,
+    ApprovalRow, CallCounts, Failure, Lane, Order, OutboxStatus, Placed, Status, TimelineEntry,
+    Told, Verdict,
 };
 use super::{Desk, Live, Request};
 use crate::clock;
@@ -97,6 +98,8 @@ fn router(desk: Arc<dyn Desk>) -> Router {
         .route("/v1/calls", get(calls).post(originate))
         .route("/v1/calls/{id}", get(call).delete(hang_up))
         .route("/v1/calls/{id}/explain", get(explain))
+        .route("/v1/approvals", get(approvals))
+        .route("/v1/approvals/{id}", post(approve))
         .route("/v1/events", get(events))
         .fallback(async || Refused(StatusCode::NOT_FOUND, "no such path".into()))
         .method_not_allowed_fallback(async || {
@@ -242,6 +245,40 @@ async fn explain(State(desk): Shared, InPath(id): InPath<String>) -> Answer<supe
         explanation.ok_or_else(|| FindError::None.into())
     });
     explanation.await.map(Json)
+}
+
+async fn approvals(State(desk): Shared) -> Answer<Vec<ApprovalRow>> {
+    let waiting = ask(desk.as_ref(), Request::Approvals).await?;
+    let now = clock::now();
+    let rows = waiting.into_iter().map(|it| ApprovalRow {
+        action: it.action.to_string(),
+        kind: it.kind,
+        object: it.object,
+        role: it.role,
+        lead: it.lead,
+        fields: it.fields.into_iter().collect(),
+        left_ms: u64::try_from(it.until.saturating_sub(now).as_millis()).unwrap_or(u64::MAX),
+    });
+    Ok(Json(rows.collect()))
+}
+
+async fn approve(
+    State(desk): Shared,
+    InPath(id): InPath<String>,
+    verdict: Result<Json<Verdict>, JsonRejection>,
+) -> Answer<Placed> {
+    let Json(verdict) = verdict?;
+    let wrong = |reason: &str| Refused(StatusCode::UNPROCESSABLE_ENTITY, reason.to_owned());
+    let action = id.parse().map_err(|_| wrong("that is no action's id"))?;
+    if verdict.by.trim().is_empty() {
+        return Err(wrong("`by` is empty: say who decides"));
+    }
+    let said = ask(desk.as_ref(), |reply| {
+        Request::Approve(action, verdict, reply)
+    });
+    let answer = said.await?;
+    answer.map_err(|failure| Refused(StatusCode::NOT_FOUND, failure.error))?;
+    Ok(Json(Placed { id }))
 }
 
 async fn originate(
@@ -415,6 +452,8 @@ mod tests {
                         .unwrap();
                 }
                 Request::Originate(_, reply) => reply.send(Ok(CALL)).unwrap(),
+                Request::Approvals(reply) => reply.send(Vec::new()).unwrap(),
+                Request::Approve(_, _, reply) => reply.send(Ok(())).unwrap(),
                 Request::HangUp(id, reply) => reply.send(id == CALL).unwrap(),
             }
             Ok(())

@@ -360,3 +360,32 @@ impl Failure {
         }
     }
 }
+
+/// One of `GET /v1/approvals`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApprovalRow {
+    /// Id of the action.
+    pub action: String,
+    /// Its type.
+    pub kind: String,
+    /// What in particular.
+    pub object: String,
+    /// Role in which it was proposed.
+    pub role: String,
+    /// The lead it is about.
+    pub lead: String,
+    /// Its fields.
+    pub fields: BTreeMap<String, String>,
+    /// It is refused unless somebody answers within this time.
+    pub left_ms: u64,
+}
+
+/// `POST /v1/approvals/{id}`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Verdict {
+    /// Do it, or do not.
+    pub approve: bool,
+    /// Who says so.
+    pub by: String,
+}

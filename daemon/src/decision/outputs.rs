@@ -19,6 +19,7 @@ impl Decision {
         match output {
             Output::Do(leg, command) => self.obey((id, leg), command),
             Output::Decided(record) => self.decided(id, record),
+            Output::Ask(approval) => self.asked(id, approval),
             Output::Persist(persist) => self.persist(id, persist),
             Output::Release(action) => self.settle(action, Write::Release(action), "released"),
             Output::Withdraw(action) => {

@@ -18,6 +18,12 @@ impl Decision {
             Request::Originate(order, reply) => {
                 let _ = reply.send(self.order(order));
             }
+            Request::Approvals(reply) => {
+                let _ = reply.send(self.waiting());
+            }
+            Request::Approve(action, verdict, reply) => {
+                let _ = reply.send(self.approve(action, verdict.approve, verdict.by));
+            }
             Request::HangUp(id, reply) => {
                 let lives = self.calls.get(&id).is_some_and(|call| !call.over);
                 if lives {

@@ -207,6 +207,7 @@ fn interrupted(
                 match record.verdict {
                     Verdict::Authorised => outcome.authorised += 1,
                     Verdict::Refused => outcome.refused += 1,
+                    Verdict::Asked | Verdict::Observed => {}
                 }
                 outcome.role = record.role;
                 outcome.stage = record.stage;

@@ -33,7 +33,7 @@ impl Dialogue {
             .expect("the playbook was compiled against this catalogue");
         let fields = self.fill(plan);
         let object = object(action, &fields);
-        let dedupe = format!("{}|{}|{object}", self.lead(desk), plan.action);
+        let dedupe = format!("{}|{}|{object}", desk.party, plan.action);
         let mut flaws = flaws(action, &fields);
         flaws.extend(desk.not_on_offer(action, &fields));
         if self.ledger.is_full() {
@@ -42,20 +42,40 @@ impl Dialogue {
         let ask = Ask {
             kind: plan.action.clone(),
             object,
-            dedupe: Some(dedupe.clone()),
+            dedupe: Some(dedupe),
             flaws,
+            approved: None,
         };
-        let scene = self.scene();
-        let record = desk.judge(&scene, ask);
+        self.judge(desk, plan, action, ask, fields);
+    }
+
+    pub(super) fn judge(
+        &mut self,
+        desk: &mut Desk,
+        plan: &Arc<Propose>,
+        action: &Action,
+        ask: Ask,
+        fields: Vec<(String, String)>,
+    ) {
+        let record = desk.judge(&self.scene(), ask.clone());
         match record.verdict {
-            Verdict::Authorised => self.keep(desk, plan, action, record, dedupe, fields),
-            Verdict::Refused => {
-                desk.put(Output::Decided(record));
-                self.say(&plan.refused.say, Purpose::Plain);
-                if let Some(go) = plan.refused.go {
-                    self.go(desk, go);
-                }
+            Verdict::Authorised => {
+                let dedupe = ask.dedupe.unwrap_or_default();
+                self.keep(desk, plan, action, record, dedupe, fields);
             }
+            Verdict::Asked => self.ask(desk, plan, action, ask, record, fields),
+            Verdict::Refused | Verdict::Observed => {
+                desk.put(Output::Decided(record));
+                self.refused(desk, plan);
+            }
+        }
+    }
+
+    /// Nothing comes of it: the caller is told so.
+    pub(super) fn refused(&mut self, desk: &mut Desk, plan: &Propose) {
+        self.say(&plan.refused.say, Purpose::Plain);
+        if let Some(go) = plan.refused.go {
+            self.go(desk, go);
         }
     }
 
@@ -86,7 +106,7 @@ impl Dialogue {
         let row = OutboxRow {
             id: record.action,
             kind: plan.action.clone(),
-            lead: self.lead(desk),
+            lead: desk.party.clone(),
             dedupe,
             held: action.irreversible,
             fields,
@@ -143,6 +163,9 @@ impl Dialogue {
 
     /// The caller takes an action back that is not yet released.
     pub(super) fn deny(&mut self, desk: &mut Desk, signal: &SignalKind) -> bool {
+        if self.take_back_asked(desk, signal) {
+            return true;
+        }
         let Some(entry) = self.ledger.denied(signal) else {
             return false;
         };
@@ -220,14 +243,6 @@ impl Dialogue {
             if let Some(go) = answer.go.filter(|_| leads_on) {
                 self.go(desk, go);
             }
-        }
-    }
-
-    /// Order upstream is kept within it: the other party, or this conversation.
-    fn lead(&self, desk: &Desk) -> String {
-        match self.values.get("party").filter(|party| !party.is_empty()) {
-            Some(party) => party.clone(),
-            None => desk.id.to_string(),
         }
     }
 

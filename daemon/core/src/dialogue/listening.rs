@@ -283,6 +283,7 @@ impl Dialogue {
                 }
             }
             Timer::Accept(number) => self.accept_late(number),
+            Timer::Approval(number) => self.approval_late(number),
             Timer::AnswerAfter
             | Timer::Ring
             | Timer::CallLimit

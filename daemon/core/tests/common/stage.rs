@@ -30,6 +30,7 @@ pub struct Stage {
     last_action: Option<ActionId>,
     /// Who it is was told: what is learned is shown.
     remembers: bool,
+    asked: Option<ActionId>,
 }
 
 impl Stage {
@@ -44,6 +45,7 @@ impl Stage {
             kinds: BTreeMap::new(),
             last_action: None,
             remembers: false,
+            asked: None,
         }
     }
 
@@ -93,6 +95,11 @@ impl Stage {
                     self.kinds.insert(row.id, row.kind);
                 }
                 line
+            }
+            // The verdict before it says so.
+            Output::Ask(approval) => {
+                self.asked = Some(approval.action);
+                return None;
             }
             Output::Release(id) => format!("release {}", self.kinds[&id]),
             Output::Withdraw(id) => format!("withdraw {}", self.kinds[&id]),
@@ -165,6 +172,8 @@ impl Stage {
             "lost" => self.stored(false),
             "accepted" => self.upstream(UpstreamAnswer::Accepted),
             "rejected" => self.upstream(UpstreamAnswer::Rejected),
+            "approved" => self.approval(true),
+            "declined" => self.approval(false),
             "operator" => Event::OperatorHangup,
             _ => Event::Leg(LegId(0), self.leg_event(word, rest)),
         }
@@ -208,6 +217,14 @@ impl Stage {
     fn stored(&self, durable: bool) -> Event {
         let seq = Seq(self.seq);
         Event::Stored { seq, durable }
+    }
+
+    fn approval(&self, approved: bool) -> Event {
+        Event::Approval {
+            action: self.asked.expect("an action was asked about"),
+            approved,
+            by: "ann".to_owned(),
+        }
     }
 
     fn upstream(&self, answer: UpstreamAnswer) -> Event {
@@ -279,6 +296,8 @@ fn render_record(record: &Record) -> Option<String> {
     match record.verdict {
         Verdict::Authorised if record.kind == "say" => None,
         Verdict::Authorised => Some(format!("allowed {kind}")),
+        Verdict::Asked => Some(format!("ask about {kind}")),
+        Verdict::Observed => Some(format!("only observed {kind}")),
         Verdict::Refused => Some(format!("refused {kind}: {rules}")),
     }
 }

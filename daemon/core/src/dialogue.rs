@@ -105,6 +105,8 @@ pub(crate) struct Dialogue {
     is_over: bool,
     pub(crate) wants_hang_up: bool,
     pub(crate) result: Option<String>,
+    /// The last action that led to a result, and what the result was before.
+    owed_to: Option<(ActionId, Option<String>)>,
     pub(crate) turns: u32,
     pub(crate) barge_ins: u32,
 }
@@ -147,6 +149,7 @@ impl Dialogue {
             is_over: false,
             wants_hang_up: false,
             result: None,
+            owed_to: None,
             turns: 0,
             barge_ins: 0,
         }
@@ -247,11 +250,14 @@ impl Dialogue {
             self.tell_price(desk);
             self.judge_intent(desk);
             self.join(desk);
-            self.tell(desk);
-            self.end_if_final(desk);
+            // What follows a notice waits until it was heard.
+            if !self.mouth.says_firm_notice() {
+                self.tell(desk);
+                self.end_if_final(desk);
+            }
         }
         self.release(desk, self.is_over);
-        if !self.is_over && self.hearing.is_open() {
+        if !self.is_over && self.hearing.is_open() && !self.so_far {
             while let Some(refused) = self.mouth.begin(desk) {
                 self.spoken(desk, refused);
             }
@@ -551,14 +557,14 @@ impl Dialogue {
                 && self.is_open(desk, *place, handler)
         })?;
         match handler.go {
-            Some(Go::To(stage)) if !self.may_go(desk, Go::To(stage)) => Some(stage),
+            Some(Go::To(stage)) if !self.may_take(desk, handler) => Some(stage),
             Some(Go::To(_) | Go::Back) | None => None,
         }
     }
 
     /// It is not used up, its guards hold, and so do those of the role it leads to.
     fn accepts(&self, desk: &Desk, place: usize, handler: &Handler) -> bool {
-        self.is_open(desk, place, handler) && handler.go.is_none_or(|go| self.may_go(desk, go))
+        self.is_open(desk, place, handler) && self.may_take(desk, handler)
     }
 
     /// It is not used up, and its guards hold. Its place counts how often it was taken.
@@ -577,7 +583,12 @@ impl Dialogue {
             || handler.propose.is_some()
             || handler.go.is_some()
             || handler.hang_up;
-        if acts && !matches!(signal, SignalKind::Said) {
+        // What comes of itself waits for the end of what is being said.
+        let waits = matches!(
+            signal,
+            SignalKind::Said | SignalKind::TransferFailed | SignalKind::Ready | SignalKind::Cooled
+        );
+        if acts && !waits {
             self.mouth.stop(desk);
         }
         self.learn(desk, handler);

@@ -211,8 +211,8 @@ pub const OWN_FACTS: &[FactInfo] = &[
     within(
         "intent_speed",
         "thousandths",
-        (-2_000, 2_000),
-        "change of `intent` within the last 10 s",
+        (-2_000, 0),
+        "how far `intent` is below its highest of the last 10 s; 0 or less",
     ),
     within(
         "intent_timing",

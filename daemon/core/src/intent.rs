@@ -63,6 +63,8 @@ pub struct Contribution {
     pub amount: i64,
     /// What was left of it, in millionths, when evidence was last added.
     worth: i64,
+    /// The higher of its dimension's scores before and after it, in millionths.
+    height: i64,
     /// A later text of the same utterance may still withdraw it.
     provisional: bool,
 }
@@ -120,8 +122,8 @@ impl Intent {
         let amount = evidence.amount.clamp(-FULL / UNIT, FULL / UNIT);
         let before = *score;
         *score = (before + amount * UNIT).clamp(-FULL, FULL);
-        let worth = *score - before;
-        self.keep(now, evidence, worth);
+        let (worth, height) = (*score - before, before.max(*score));
+        self.keep(now, evidence, worth, height);
     }
 
     /// What was suggested by a text that a later one replaces.
@@ -158,18 +160,16 @@ impl Intent {
         self.left(now, self.scores[dimension as usize]) / UNIT
     }
 
-    /// How much evidence has changed readiness within the last 10 s, in thousandths.
+    /// How far readiness is below its highest of the last 10 s, in thousandths.
     pub(crate) fn speed(&self, now: Duration) -> i64 {
         let recent = |kept: &&Contribution| {
             kept.dimension == Dimension::Readiness && kept.at.saturating_add(SPEED_WINDOW) > now
         };
-        let changes: i64 = self
-            .trail
-            .iter()
-            .filter(recent)
-            .map(|kept| kept.worth)
-            .sum();
-        self.left(now, changes) / UNIT
+        let highest = self.trail.iter().filter(recent).map(|kept| kept.height);
+        let score = self.score(now, Dimension::Readiness);
+        highest
+            .max()
+            .map_or(0, |highest| (score - highest / UNIT).min(0))
     }
 
     pub(crate) fn is_ready(&self) -> bool {
@@ -198,7 +198,7 @@ impl Intent {
         self.trail.iter().map(move |kept| (kept, left(kept)))
     }
 
-    fn keep(&mut self, at: Duration, evidence: Evidence, worth: i64) {
+    fn keep(&mut self, at: Duration, evidence: Evidence, worth: i64, height: i64) {
         if self.trail.is_full() {
             self.trail.pop_front();
         }
@@ -209,6 +209,7 @@ impl Intent {
             dimension: evidence.dimension,
             amount: worth / UNIT,
             worth,
+            height,
             provisional: evidence.provisional,
         };
         self.trail

@@ -125,6 +125,13 @@ impl Mouth {
             .is_some_and(|playing| !playing.utterance.interruptible)
     }
 
+    /// A notice that was cut before is being said to its end.
+    pub(crate) fn says_firm_notice(&self) -> bool {
+        self.playing
+            .as_ref()
+            .is_some_and(|playing| playing.utterance.is_firm_notice())
+    }
+
     /// The last words of the call are said or wait to be.
     pub(crate) fn has_last(&self) -> bool {
         let playing = self.playing.iter().map(|playing| &playing.utterance);

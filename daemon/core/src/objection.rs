@@ -59,6 +59,20 @@ pub enum Life {
     Reopened,
 }
 
+impl Life {
+    /// The public name, as it is remembered.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Unheard => "unheard",
+            Self::Raised => "raised",
+            Self::Answered => "answered",
+            Self::Softened => "softened",
+            Self::Resolved => "resolved",
+            Self::Reopened => "reopened",
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, Default)]
 struct Objection {
     life: Life,

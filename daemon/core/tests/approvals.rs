@@ -46,6 +46,7 @@ fn asked(stage: &mut Stage) -> Vec<String> {
         "facts store_ok=1",
         "offered +15550100",
         "answered",
+        "played",
         "key 1",
         "key 1",
     ];

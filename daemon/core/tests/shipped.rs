@@ -78,7 +78,14 @@ fn said(playbook: &Playbook) -> BTreeSet<String> {
         .chain(handlers.iter().flat_map(|handler| &handler.say))
         .chain(answers.flat_map(|answer| &answer.say))
         .chain(&playbook.bridge);
-    templates.map(written).collect()
+    let asked = playbook.stages.iter().flat_map(|stage| &stage.ask);
+    let briefs = playbook.stages.iter().filter_map(|it| it.transfer.as_ref());
+    let told = briefs.flat_map(|transfer| &transfer.brief);
+    let objections = playbook.objections.values();
+    let answered = objections.flat_map(|it| it.say.iter().flatten());
+    let again = playbook.notices.iter().filter_map(|it| it.again.clone());
+    let all = templates.chain(asked).chain(told).chain(answered);
+    all.map(written).chain(again).collect()
 }
 
 fn written(template: &Template) -> String {

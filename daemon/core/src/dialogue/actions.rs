@@ -240,8 +240,18 @@ impl Dialogue {
             let leads_on = taken_back || entry.epoch == here;
             let answer = entry.answer(turnout).clone();
             self.say(&answer.say, purpose);
+            if turnout == Turnout::Withdrawn
+                && let Some((_, before)) = self.owed_to.take_if(|(owed, _)| *owed == id)
+            {
+                // What was reached by it is not reached any more.
+                self.result = before;
+            }
             if let Some(go) = answer.go.filter(|_| leads_on) {
+                let before = self.result.clone();
                 self.go(desk, go);
+                if self.result != before {
+                    self.owed_to = Some((id, before));
+                }
             }
         }
     }

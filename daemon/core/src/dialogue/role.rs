@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::Dialogue;
 use crate::desk::{Desk, RoleChange};
-use crate::playbook::{Go, Guard, RoleId, StageId};
+use crate::playbook::{Go, Guard, Handler, RoleId, StageId};
 use crate::record::Verdict;
 use crate::signal::SignalKind;
 
@@ -29,11 +29,25 @@ impl Dialogue {
         }
     }
 
-    /// The guards of the role that it leads to hold now.
-    pub(super) fn may_go(&self, desk: &Desk, go: Go) -> bool {
-        let Go::To(stage) = go else { return true };
+    /// The guards of the role that it leads to hold once it is taken.
+    pub(super) fn may_take(&self, desk: &Desk, handler: &Handler) -> bool {
+        let Some(Go::To(stage)) = handler.go else {
+            return true;
+        };
         let role = self.playbook.stage(stage).role;
-        role == self.here().role || self.missing(desk, role).next().is_none()
+        if role == self.here().role {
+            return true;
+        }
+        let guards = &self.playbook.role(role).guards;
+        let mut facts = desk.facts.clone();
+        if handler.acknowledges_price && self.knows_price(desk) {
+            facts.own("price_acknowledged", 1);
+        }
+        if handler.confirms {
+            facts.own("confirmations", self.confirmations.saturating_add(1));
+        }
+        let holds = |guard: &Guard| guard.holds(&facts, &self.values, &self.freshness);
+        guards.iter().all(holds)
     }
 
     fn missing(&self, desk: &Desk, role: RoleId) -> impl Iterator<Item = &Guard> {

@@ -5,9 +5,11 @@ use core::time::Duration;
 
 use super::Dialogue;
 use crate::desk::Desk;
+use crate::facts::FactId;
 use crate::intent::{Change, Dimension, Evidence};
+use crate::memory::Topic;
 use crate::mouth::Purpose;
-use crate::objection::Doubt;
+use crate::objection::{Doubt, Life};
 use crate::playbook::Go;
 use crate::signal::{Meaning, Signal, SignalKind};
 
@@ -66,7 +68,7 @@ impl Dialogue {
                 desk,
                 means.name(),
                 Dimension::Readiness,
-                amount / 2,
+                amount,
                 provisional,
             );
         }
@@ -161,8 +163,12 @@ impl Dialogue {
     pub(super) fn tell_objections(&self, desk: &mut Desk) {
         desk.facts.own("objections_open", self.objections.open());
         for topic in Doubt::ALL {
-            desk.facts
-                .own(topic.fact(), self.objections.life(topic) as i64);
+            let life = self.objections.life(topic);
+            desk.facts.own(topic.fact(), life as i64);
+            if life != Life::Unheard {
+                // What is no news goes nowhere.
+                desk.learn(Topic::Objection, topic.name(), Some(life.name()));
+            }
         }
     }
 
@@ -176,7 +182,7 @@ impl Dialogue {
 
     /// The price that was heard does not hold any more, nor does what was agreed to it.
     pub(crate) fn price_changed(&mut self, desk: &mut Desk) {
-        let price = crate::facts::FactId::find("price_heard").expect("it is in the list of facts");
+        let price = price_heard();
         for (place, notice) in self.playbook.notices.iter().enumerate() {
             if notice.facts.contains(&price) {
                 self.notices_heard &= !(1 << place);
@@ -196,9 +202,17 @@ impl Dialogue {
 
     /// The caller agrees to the price: it counts when it was heard to its end.
     pub(super) fn acknowledge_price(&self, desk: &mut Desk) {
-        let price = crate::facts::FactId::find("price_heard").expect("it is in the list of facts");
-        if desk.facts.value(price) == Some(1) {
+        if self.knows_price(desk) {
             desk.facts.own("price_acknowledged", 1);
         }
     }
+
+    /// The price that holds was heard to its end.
+    pub(super) fn knows_price(&self, desk: &Desk) -> bool {
+        desk.facts.value(price_heard()) == Some(1)
+    }
+}
+
+fn price_heard() -> FactId {
+    FactId::find("price_heard").expect("it is in the list of facts")
 }

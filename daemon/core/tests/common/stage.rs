@@ -28,6 +28,8 @@ pub struct Stage {
     seq: u32,
     kinds: BTreeMap<ActionId, String>,
     last_action: Option<ActionId>,
+    person: LegId,
+    person_play: u32,
     /// Who it is was told: what is learned is shown.
     remembers: bool,
     asked: Option<ActionId>,
@@ -44,6 +46,8 @@ impl Stage {
             seq: 0,
             kinds: BTreeMap::new(),
             last_action: None,
+            person: LegId(1),
+            person_play: 0,
             remembers: false,
             asked: None,
         }
@@ -78,7 +82,8 @@ impl Stage {
     /// One line each; an authorised `say` is seen by its prompt alone.
     fn render(&mut self, output: Output) -> Option<String> {
         let line = match output {
-            Output::Do(_, command) => self.render_command(command),
+            Output::Do(LegId(0), command) => self.render_command(command),
+            Output::Do(leg, command) => self.render_on_person(leg, command),
             Output::Decided(record) => return render_record(&record),
             Output::Persist(persist) => {
                 self.seq = persist.seq.0;
@@ -119,6 +124,20 @@ impl Stage {
             Output::Wait(_) => unreachable!("taken in handle"),
         };
         Some(line)
+    }
+
+    /// What we do on the leg of a person whom we called.
+    fn render_on_person(&mut self, leg: LegId, command: Command) -> String {
+        self.person = leg;
+        match command {
+            Command::Dial { to, trunk } => format!("call {to} by {trunk}"),
+            Command::Play(play) => {
+                self.person_play = play.play;
+                format!("tell the person {}", play.prompts.join(" "))
+            }
+            Command::HangUp => "let the person go".to_owned(),
+            other => panic!("not on that leg: {other:?}"),
+        }
     }
 
     fn render_command(&mut self, command: Command) -> String {
@@ -175,6 +194,18 @@ impl Stage {
             "approved" => self.approval(true),
             "declined" => self.approval(false),
             "operator" => Event::OperatorHangup,
+            "person" if rest == "heard" => Event::Leg(
+                self.person,
+                LegEvent::Played {
+                    play: self.person_play,
+                    sent_ms: 4_000,
+                    finished: true,
+                },
+            ),
+            "person" => {
+                let (word, rest) = rest.split_once(' ').unwrap_or((rest, ""));
+                Event::Leg(self.person, self.leg_event(word, rest))
+            }
             _ => Event::Leg(LegId(0), self.leg_event(word, rest)),
         }
     }
@@ -258,6 +289,9 @@ impl Stage {
             "masked" => LegEvent::Digit(Digit::Masked),
             "said" => words(rest, true),
             "saying" => words(rest, false),
+            "joined" => LegEvent::Joined,
+            "not_joined" => LegEvent::JoinFailed,
+            "muted" => LegEvent::Silence(SilenceCause::ComfortNoise),
             "played" => LegEvent::Played {
                 play: self.play,
                 sent_ms: 2_000,
@@ -295,6 +329,12 @@ fn render_record(record: &Record) -> Option<String> {
     let (kind, rules) = (&record.kind, record.rules.join(", "));
     match record.verdict {
         Verdict::Authorised if record.kind == "say" => None,
+        Verdict::Authorised if record.kind == "role" => {
+            Some(format!("role {} ({rules})", record.object))
+        }
+        Verdict::Refused if record.kind == "role" => {
+            Some(format!("not role {}: needs {rules}", record.object))
+        }
         Verdict::Authorised => Some(format!("allowed {kind}")),
         Verdict::Asked => Some(format!("ask about {kind}")),
         Verdict::Observed => Some(format!("only observed {kind}")),
@@ -322,14 +362,26 @@ fn lease(text: &str) -> Lease {
     }
 }
 
+/// `#3 900ms yes`: the third utterance, said in 900 ms; both may be left out.
 fn words(text: &str, last: bool) -> LegEvent {
-    LegEvent::Words(Words {
+    let mut words = Words {
         text: text.to_owned(),
         confidence: 80,
         last,
         utterance: 0,
         spoken_ms: 0,
-    })
+    };
+    while let Some((first, rest)) = words.text.split_once(' ') {
+        if let Some(number) = first.strip_prefix('#') {
+            words.utterance = number.parse().expect("a number");
+        } else if let Some(Ok(ms)) = first.strip_suffix("ms").map(str::parse) {
+            words.spoken_ms = ms;
+        } else {
+            break;
+        }
+        words.text = rest.to_owned();
+    }
+    LegEvent::Words(words)
 }
 
 fn fact(text: &str) -> Fact {
@@ -350,6 +402,7 @@ fn cause(name: &str) -> Cause {
         Cause::Declined,
         Cause::Unallocated,
         Cause::TrunkDown,
+        Cause::Congestion,
     ]
     .into_iter()
     .find(|cause| cause.name() == name)

@@ -9,12 +9,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use offhook_core::input::Fact;
-use offhook_core::{Conversation, ConversationId, Event, Input, LegEvent, LegId, Output, Record};
+use offhook_core::{
+    ActionId, Conversation, ConversationId, Event, Input, LeadId, LegEvent, LegId, Output, Record,
+    Seq,
+};
 use serde::Serialize;
 
 use crate::control::LiveCall;
 use crate::prompts::Prompts;
-use crate::store::{Birth, Ended, Entry, EntryKind, Write};
+use crate::store::{Birth, Direction, Ended, Entry, EntryKind, Write};
 use crate::timeline::Line;
 
 /// A live conversation.
@@ -25,6 +28,12 @@ pub struct Call {
     pub born: Duration,
     /// In whose order its actions are delivered.
     pub lead: String,
+    /// Who it is with, as far as we know; nobody on a test line.
+    pub person: Option<LeadId>,
+    /// Who began it.
+    pub direction: Direction,
+    /// What was promised in it: in which request, which action, of which type.
+    pub promises: Vec<(Seq, ActionId, String)>,
     /// What it can say.
     pub prompts: Arc<Prompts>,
     /// When it asked to be woken.
@@ -58,9 +67,12 @@ impl Call {
         Self {
             id: birth.conversation,
             born: birth.born,
+            direction: birth.direction,
             birth: Some(birth),
             ending: None,
             lead,
+            person: None,
+            promises: Vec::new(),
             prompts,
             wake_at: None,
             talking: false,

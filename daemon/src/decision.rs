@@ -34,6 +34,7 @@ use crate::watchdog::Pulse;
 mod calls;
 mod decrees;
 mod outputs;
+mod people;
 mod requests;
 
 /// The caller's leg, or the one that we called.
@@ -148,6 +149,9 @@ impl Decision {
                     seq,
                     durable,
                 }) => {
+                    if !durable {
+                        self.taken_back(conversation, |asked, _| asked == seq);
+                    }
                     self.feed(conversation, clock::now(), Event::Stored { seq, durable });
                 }
                 Inbound::Upstream(action, answer) => {

@@ -10,6 +10,7 @@ pub mod decision;
 pub mod desk;
 pub mod facts;
 pub mod house;
+pub mod identity;
 pub mod keeper;
 pub mod leads;
 pub mod logging;

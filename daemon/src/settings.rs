@@ -17,11 +17,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use offhook_config::Located;
+use offhook_core::number::Numbering;
 
 mod books;
 mod compile;
 mod host;
 mod net;
+mod numbers;
 mod raw;
 mod route;
 mod secret;
@@ -144,6 +146,8 @@ pub struct Trunk {
     pub sources: Vec<Cidr>,
     /// Where its outbound calls go; `None`: it is not called.
     pub proxy: Option<Proxy>,
+    /// How it writes telephone numbers.
+    pub numbering: Numbering,
 }
 
 /// Outbound calls, where `originate` does not say.

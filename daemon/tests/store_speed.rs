@@ -141,6 +141,7 @@ fn commit(conversation: ConversationId, number: u32) -> Write {
             fields: vec![("slot".into(), "tuesday".into())],
         }],
         facts: Vec::new(),
+        pages: Vec::new(),
     }))
 }
 

@@ -142,6 +142,7 @@ fn action(call: u64, number: u32, lead: &str) -> Write {
             fields: vec![("slot".into(), "tuesday".into())],
         }],
         facts: Vec::new(),
+        pages: Vec::new(),
     }))
 }
 

@@ -9,6 +9,7 @@
 pub mod action;
 pub mod autonomy;
 pub mod book;
+pub mod budget;
 mod call;
 pub mod condition;
 mod conversation;
@@ -30,6 +31,7 @@ mod mouth;
 pub mod number;
 pub mod objection;
 pub mod output;
+pub mod pacer;
 pub mod phrase;
 pub mod playbook;
 pub mod policy;

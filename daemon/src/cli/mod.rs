@@ -17,6 +17,7 @@ mod calls;
 mod check;
 mod dial;
 mod explain;
+mod lead;
 mod order;
 mod picture;
 mod recording;
@@ -62,6 +63,7 @@ enum Verb {
     Explain(explain::ExplainArgs),
     Originate(order::OriginateArgs),
     Hangup(order::HangupArgs),
+    Lead(lead::LeadArgs),
     Dial(dial::DialArgs),
     Answer(dial::AnswerArgs),
     Analyze(analyze::AnalyzeArgs),
@@ -94,6 +96,7 @@ pub fn run() -> ExitCode {
         Verb::Explain(verb) => explain::run(&common, &verb),
         Verb::Originate(verb) => order::originate(&common, &verb),
         Verb::Hangup(verb) => order::hangup(&common, &verb),
+        Verb::Lead(verb) => lead::run(&common, &verb),
         Verb::Dial(verb) => dial::dial(&common, &verb),
         Verb::Answer(verb) => dial::answer(&common, &verb),
         Verb::Analyze(verb) => return analyze::run(&verb, common.json),

@@ -167,7 +167,7 @@ fn timeline(call: &Call, items: Vec<Item>) -> Vec<TimelineEntry> {
             What::Outcome(outcome) => lines.push(ended(committed_ms, &outcome)),
             What::Forgotten => lines.push(note(committed_ms, "forgotten")),
             What::Unreadable => lines.push(note(committed_ms, "unreadable")),
-            What::Born(_) => {}
+            What::Born(_) | What::Lead(_) => {}
         }
     }
     lines.sort_by_key(|line| line.ms);

@@ -7,6 +7,7 @@
 
 mod archive;
 pub mod client;
+pub mod people;
 mod server;
 mod words;
 
@@ -34,6 +35,8 @@ pub enum Request {
     Approvals(oneshot::Sender<Vec<Approval>>),
     /// A person answers.
     Approve(ActionId, Verdict, oneshot::Sender<Result<(), Failure>>),
+    /// Something about leads.
+    Lead(people::LeadRequest),
     /// End a call; `false`: it does not live.
     HangUp(ConversationId, oneshot::Sender<bool>),
 }

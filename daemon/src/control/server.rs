@@ -41,7 +41,7 @@ use crate::store::reader::FindError;
 /// Owner and group may talk to the daemon.
 const MODE: u32 = 0o660;
 /// The decision thread answers within microseconds; this long means that it hangs.
-const PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 /// Calls listed where the client does not say.
 const LIMIT: u32 = 50;
 /// Calls listed at most.
@@ -90,7 +90,7 @@ pub async fn serve(listener: UnixListener, desk: Arc<dyn Desk>) -> io::Result<()
     axum::serve(listener, router(desk)).await
 }
 
-type Shared = State<Arc<dyn Desk>>;
+pub(super) type Shared = State<Arc<dyn Desk>>;
 
 fn router(desk: Arc<dyn Desk>) -> Router {
     Router::new()
@@ -101,6 +101,7 @@ fn router(desk: Arc<dyn Desk>) -> Router {
         .route("/v1/approvals", get(approvals))
         .route("/v1/approvals/{id}", post(approve))
         .route("/v1/events", get(events))
+        .merge(super::people::routes())
         .fallback(async || Refused(StatusCode::NOT_FOUND, "no such path".into()))
         .method_not_allowed_fallback(async || {
             Refused(StatusCode::METHOD_NOT_ALLOWED, "not that way".into())
@@ -110,7 +111,7 @@ fn router(desk: Arc<dyn Desk>) -> Router {
 }
 
 /// An answer that is no.
-struct Refused(StatusCode, String);
+pub(super) struct Refused(pub(super) StatusCode, pub(super) String);
 
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
@@ -148,10 +149,10 @@ impl From<QueryRejection> for Refused {
     }
 }
 
-type Answer<T> = Result<Json<T>, Refused>;
+pub(super) type Answer<T> = Result<Json<T>, Refused>;
 
 /// Asks the decision thread.
-async fn ask<T>(
+pub(super) async fn ask<T>(
     desk: &dyn Desk,
     request: impl FnOnce(oneshot::Sender<T>) -> Request,
 ) -> Result<T, Refused> {
@@ -455,6 +456,7 @@ mod tests {
                 Request::Approvals(reply) => reply.send(Vec::new()).unwrap(),
                 Request::Approve(_, _, reply) => reply.send(Ok(())).unwrap(),
                 Request::HangUp(id, reply) => reply.send(id == CALL).unwrap(),
+                Request::Lead(_) => return Err(request),
             }
             Ok(())
         }

@@ -5,14 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use offhook_core::input::{Cause, Fact, Offered, Originate};
+use offhook_core::memory::Attestation;
 use offhook_core::output::Outcome;
-use offhook_core::{Book, Conversation, ConversationId, Event, LegEvent, Program};
+use offhook_core::{Book, Conversation, ConversationId, Event, LeadId, LegEvent, Number, Program};
 use offhook_sip::{CallKey, Flow, Incoming};
 
-use super::{Decision, FIRST};
+use super::{Decision, FIRST, people};
 use crate::call::Call;
 use crate::clock;
 use crate::facts;
+use crate::identity::{self, Caller};
 use crate::logging::Redacted;
 use crate::store::{Birth, Direction, Ended, Write};
 use crate::switchboard::Place;
@@ -25,6 +27,7 @@ impl Decision {
             tracing::warn!(message = "call_refused", reason = "unknown source", peer = %flow.remote);
             return self.board.turn_away(key, Cause::Forbidden);
         };
+        let caller = identity::caller(&invite, &trunk.numbering);
         let trunk = trunk.name.clone();
         let called = invite.request_uri.user().unwrap_or_default();
         let Some(book) = self.house.book_for(&called) else {
@@ -34,13 +37,17 @@ impl Decision {
         if self.stopping || !self.board.has_room() {
             return self.board.turn_away(key, Cause::Overload);
         }
-        let caller = invite.from.uri.user().unwrap_or_default();
+        let Caller {
+            shown,
+            number,
+            attestation,
+        } = caller;
         let id = self.new_id();
         let heard = self.house.listens(&book.program);
         self.board.seat((id, FIRST), key, invite.offer, heard);
         let offered = Offered {
             trunk,
-            caller,
+            caller: shown,
             called,
         };
         let lead = if offered.caller.is_empty() {
@@ -54,6 +61,9 @@ impl Decision {
         let agent = invite.user_agent.as_deref().unwrap_or("no User-Agent");
         let line = Line::signalling("peer", format!("{}, {agent}", flow.remote));
         self.note(id, now, line);
+        if matches!(book.program, Program::Playbook(_)) {
+            self.meet(id, number.as_ref(), attestation);
+        }
         self.feed(id, now, Event::Offered(offered));
         self.keep_birth(id);
     }
@@ -62,6 +72,7 @@ impl Decision {
     pub(super) fn originate(
         &mut self,
         originate: Originate,
+        number: Option<&Number>,
         consented: bool,
         book: &Arc<Book>,
     ) -> ConversationId {
@@ -75,7 +86,11 @@ impl Decision {
         self.born(id, now, Direction::Outbound, book, &offered, lead);
         tracing::info!(message = "call_originated", CALL_ID = %id, trunk = originate.trunk,
             to = %Redacted(&originate.to), by = originate.by);
-        let consent = facts::fact("consent_recorded", consented.into());
+        self.meet(id, number, Attestation::Unknown);
+        let on_file = self
+            .person_of(id)
+            .is_some_and(|it| self.leads.has_consented(it));
+        let consent = facts::fact("consent_recorded", (consented || on_file).into());
         self.feed(id, now, Event::Facts(vec![consent]));
         self.feed(id, now, Event::Originate(originate));
         self.keep_birth(id);
@@ -114,7 +129,8 @@ impl Decision {
         let prompts = self.house.prompts_of(book);
         self.calls
             .insert(id, Call::new(birth, lead, conversation, prompts));
-        let facts = self.facts(&offered.called);
+        let party = people::party(direction, &offered.caller, &offered.called);
+        let facts = self.facts(party);
         self.feed(id, now, Event::Facts(facts));
     }
 
@@ -128,12 +144,24 @@ impl Decision {
         ));
         let backlog = i64::try_from(self.leads.backlog).unwrap_or(i64::MAX);
         facts.push(facts::fact("uplink_backlog", backlog));
-        facts.extend(self.leads.facts(number, clock::wall()));
+        let lead = self.leads.find(number);
+        let lead = if let [one] = lead[..] {
+            Some(one)
+        } else {
+            None
+        };
+        facts.extend(self.leads.facts(number, lead, clock::wall()));
         facts
+    }
+
+    /// Who a call is with.
+    pub(super) fn person_of(&self, id: ConversationId) -> Option<LeadId> {
+        self.calls.get(&id)?.person
     }
 
     /// The conversation is over; its legs may still be saying goodbye.
     pub(super) fn ended(&mut self, id: ConversationId, outcome: Outcome) {
+        self.contact_over(id, &outcome);
         let Some(call) = self.calls.get_mut(&id) else {
             return;
         };

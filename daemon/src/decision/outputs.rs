@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use offhook_core::output::Persist;
 use offhook_core::{
-    ActionId, Command, ConversationId, Event, Input, LegEvent, Output, Record, Verdict,
+    ActionId, Command, ConversationId, Event, Input, LegEvent, Number, Output, Record, Verdict,
 };
 
 use super::Decision;
@@ -24,11 +24,16 @@ impl Decision {
             Output::Release(action) => self.settle(action, Write::Release(action), "released"),
             Output::Withdraw(action) => {
                 self.leads.backlog = self.leads.backlog.saturating_sub(1);
+                self.taken_back(action.conversation, |_, known| known == action);
                 self.settle(action, Write::Withdraw(action), "withdrawn");
             }
             Output::Ended(outcome) => self.ended(id, outcome),
-            // Told in the timeline by the input that led to them.
-            Output::Learned(_) | Output::Identified(_) | Output::OtherPerson => {}
+            Output::Learned(transition) => self.learned(id, transition),
+            Output::Identified(identity) => {
+                let line = Line::action("identified", identity.name());
+                self.note(id, clock::now(), line);
+            }
+            Output::OtherPerson => self.other_person(id),
             Output::Wait(_) => {}
         }
     }
@@ -58,7 +63,13 @@ impl Decision {
 
     pub(super) fn dial(&mut self, place: Place, to: &str, trunk: &str) -> Option<LegEvent> {
         self.leads.contacted(to, clock::wall());
-        let invite = self.house.trunks.invite(trunk, to);
+        // In the core a number is E.164; the trunk has its own way of writing it.
+        let numbering = self.house.settings.trunk(trunk).map(|it| &it.numbering);
+        let dialled = match (numbering, Number::parse(to)) {
+            (Some(numbering), Some(number)) => numbering.write(&number),
+            _ => to.to_owned(),
+        };
+        let invite = self.house.trunks.invite(trunk, &dialled);
         let dialled = invite.and_then(|invite| self.board.dial(place, invite));
         dialled.err().map(LegEvent::Failed)
     }
@@ -93,6 +104,7 @@ impl Decision {
     /// An authorised action: kept, with all that led to it, before anybody hears of it.
     pub(super) fn persist(&mut self, id: ConversationId, persist: Persist) {
         self.tell(id, persist.record.at, Line::of_record(&persist.record));
+        let pages = self.promised(id, &persist);
         let Some(call) = self.calls.get_mut(&id) else {
             return;
         };
@@ -105,6 +117,7 @@ impl Decision {
             record: persist.record,
             rows: persist.actions,
             facts: call.facts(),
+            pages,
         };
         born.into_iter().for_each(|born| self.keeper.keep(born));
         let opted_out = commit.rows.iter().filter(|row| row.kind == "opt_out");

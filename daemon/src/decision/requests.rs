@@ -4,6 +4,7 @@ use offhook_core::input::Originate;
 use offhook_core::{ConversationId, Event};
 
 use super::Decision;
+use super::people::number_of;
 use crate::call::Call;
 use crate::clock;
 use crate::control::{Failure, Live, Order, Request};
@@ -24,6 +25,7 @@ impl Decision {
             Request::Approve(action, verdict, reply) => {
                 let _ = reply.send(self.approve(action, verdict.approve, verdict.by));
             }
+            Request::Lead(request) => self.serve_lead(request),
             Request::HangUp(id, reply) => {
                 let lives = self.calls.get(&id).is_some_and(|call| !call.over);
                 if lives {
@@ -34,11 +36,16 @@ impl Decision {
         }
     }
 
-    pub(super) fn order(&mut self, order: Order) -> Result<ConversationId, Failure> {
+    pub(super) fn order(&mut self, mut order: Order) -> Result<ConversationId, Failure> {
         if self.stopping {
             return Err(Failure::new("the daemon is going down"));
         }
         let (book, trunk) = self.house.outbound(&order).map_err(Failure::new)?;
+        let numbering = self.house.settings.trunk(&trunk).map(|it| &it.numbering);
+        let number = number_of(numbering, &order.to);
+        if let Some(number) = &number {
+            order.to = number.as_str().to_owned();
+        }
         if let Err(cause) = self.house.trunks.invite(&trunk, &order.to) {
             let reason = format!(
                 "`{}` cannot be called by trunk `{trunk}`: {}",
@@ -57,7 +64,7 @@ impl Decision {
             trunk,
             by,
         };
-        Ok(self.originate(originate, consented, &book))
+        Ok(self.originate(originate, number.as_ref(), consented, &book))
     }
 
     pub(super) fn live(&self) -> Live {

@@ -13,6 +13,7 @@ use crate::media::thread::SLOTS;
 
 use super::books::{Books, Shelf, add_directory, policy_page};
 use super::net::port_range;
+use super::numbers::numbering;
 use super::raw::{
     At, Raw, RawLog, RawMedia, RawOutbound, RawRecording, RawRoute, RawSip, RawTrunk, RawUpstream,
     RawVoice,
@@ -508,10 +509,15 @@ impl<'c> Compiler<'c> {
         if raw.source.is_empty() && raw.proxy.is_none() && self.whole {
             self.fault(at, "neither calls nor is called: write source = [\"CIDR\", …], proxy = \"udp:HOST:PORT\", or both");
         }
+        let (numbering, wrong) = numbering(raw);
+        for (span, reason) in wrong {
+            self.faults.push(self.source.fault(span, reason));
+        }
         Trunk {
             name,
             sources,
             proxy: raw.proxy.as_ref().and_then(|proxy| self.parsed(proxy)),
+            numbering,
         }
     }
 

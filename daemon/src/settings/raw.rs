@@ -118,6 +118,21 @@ pub(super) struct RawTrunk {
     #[serde(default)]
     pub(super) source: Vec<At<String>>,
     pub(super) proxy: Option<At<String>>,
+    pub(super) country: Option<At<String>>,
+    #[serde(default)]
+    pub(super) inbound: Vec<At<String>>,
+    #[serde(default)]
+    pub(super) outbound: Vec<At<String>>,
+    #[serde(default)]
+    pub(super) case: Vec<At<RawNumberCase>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawNumberCase {
+    pub(super) inbound: Option<At<String>>,
+    pub(super) outbound: Option<At<String>>,
+    pub(super) is: At<String>,
 }
 
 #[derive(Debug, Deserialize)]

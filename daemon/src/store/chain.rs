@@ -40,11 +40,13 @@ pub enum Kind {
     Forgotten,
     /// The file was damaged; this one carries on.
     Salvaged,
+    /// Something became known of a lead.
+    Lead,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: &[Self] = &[
         Self::Born,
         Self::Log,
         Self::Decision,
@@ -55,6 +57,7 @@ impl Kind {
         Self::Answered,
         Self::Forgotten,
         Self::Salvaged,
+        Self::Lead,
     ];
 
     /// The name in the file.
@@ -70,12 +73,13 @@ impl Kind {
             Self::Answered => "answered",
             Self::Forgotten => "forgotten",
             Self::Salvaged => "salvaged",
+            Self::Lead => "lead",
         }
     }
 
     /// The kind of that name.
     pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.name() == name)
+        Self::ALL.iter().copied().find(|kind| kind.name() == name)
     }
 }
 

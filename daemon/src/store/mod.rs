@@ -34,7 +34,8 @@ use crate::watchdog::Pulse;
 pub use recover::{OpenDialog, Recovery};
 pub use salvage::Salvage;
 pub use words::{
-    Answer, Birth, Commit, Direction, Ended, Entry, EntryKind, Forgotten, Mark, Progress, Write,
+    Answer, Birth, Commit, Direction, Ended, Entry, EntryKind, ForgetLead, Forgotten, Mark,
+    Progress, Write,
 };
 
 /// Writes that wait for the writer at most; beyond it `write` hands them back.

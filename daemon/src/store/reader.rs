@@ -7,7 +7,7 @@ use std::path::Path;
 
 use offhook_core::input::Fact;
 use offhook_core::output::{OutboxRow, Outcome};
-use offhook_core::{ActionId, ConversationId, Record};
+use offhook_core::{ActionId, ConversationId, LeadId, Record};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
@@ -16,6 +16,7 @@ use super::chain::{self, Digest, Fault, Head, Kind, Salt, Verified};
 use super::rows::{Answered, Decided, OutcomeRow};
 use super::schema::{self, OUTCOME_NUMBER, signed, state, unsigned};
 use super::words::{Birth, Direction, Entry, EntryKind};
+use crate::leads::{Chapter, Page};
 
 /// A read-only connection.
 #[derive(Debug)]
@@ -80,6 +81,8 @@ pub enum What {
     Answered(ActionId, Option<String>),
     /// The conversation is over.
     Outcome(Outcome),
+    /// Something became known of a lead.
+    Lead(Chapter),
     /// Its content was forgotten.
     Forgotten,
     /// Its content cannot be read: damaged, or by a newer release.
@@ -298,6 +301,28 @@ impl Reader {
             .prepare("SELECT DISTINCT lead FROM outbox WHERE kind = 'opt_out' AND state <> ?1")?
             .query_map([state::WITHDRAWN], |row| row.get(0))?
             .collect()
+    }
+
+    /// Every page of every lead that was not forgotten, in the order in which
+    /// they were written.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn pages(&self, mut each: impl FnMut(Page)) -> rusqlite::Result<()> {
+        let mut statement = self.db.prepare(
+            "SELECT conversation, payload FROM audit WHERE kind = 'lead' AND payload IS NOT NULL
+             ORDER BY seq",
+        )?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let payload: Vec<u8> = row.get(1)?;
+            // What a newer release wrote is left alone.
+            if let Ok(chapter) = serde_json::from_slice(&payload) {
+                let lead = LeadId(unsigned(row.get(0)?));
+                each(Page { lead, chapter });
+            }
+        }
+        Ok(())
     }
 
     /// One line of the list.
@@ -659,6 +684,7 @@ pub(super) fn what(
             let refused = (!answered.delivered).then(|| answered.error.unwrap_or_default());
             What::Answered(action, refused)
         }
+        Kind::Lead => What::Lead(serde_json::from_slice(payload)?),
         Kind::Forgotten | Kind::Salvaged => What::Unreadable,
     })
 }

@@ -217,6 +217,7 @@ fn interrupted(
             | What::Withdrawn(_)
             | What::Answered(..)
             | What::Outcome(_)
+            | What::Lead(_)
             | What::Forgotten
             | What::Unreadable => {}
         }

@@ -9,13 +9,14 @@ use std::io::{self, BufReader, Read};
 
 use offhook_core::input::Fact;
 use offhook_core::output::{OutboxRow, Outcome};
-use offhook_core::{ActionId, ConversationId, Record};
+use offhook_core::{ActionId, ConversationId, LeadId, Record};
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 
 use super::chain::{self, Head, Kind, Link, Salt};
 use super::schema::{OUTCOME_NUMBER, signed, state, unsigned};
 use super::words::{Birth, Ended, Entry, Forgotten, Mark, Progress, Write};
+use crate::leads::{Chapter, Page, Remains};
 
 /// Salts kept in memory at most; beyond it they are read back from the file.
 const SALTS: usize = 65_536;
@@ -174,7 +175,8 @@ impl Rows {
                 commit
                     .rows
                     .iter()
-                    .try_for_each(|row| self.action(row, effects))
+                    .try_for_each(|row| self.action(row, effects))?;
+                commit.pages.iter().try_for_each(|page| self.page(page))
             }
             Write::Decision {
                 conversation,
@@ -192,6 +194,12 @@ impl Rows {
             Write::Hasten => self.hasten(effects),
             Write::Forget { conversation, .. } => {
                 let result = self.forget(*conversation)?;
+                effects.forgotten.push(result);
+                Ok(())
+            }
+            Write::Leads { pages, .. } => pages.iter().try_for_each(|page| self.page(page)),
+            Write::ForgetLead(wish) => {
+                let result = self.forget_lead(&wish.remains)?;
                 effects.forgotten.push(result);
                 Ok(())
             }
@@ -537,6 +545,50 @@ impl Rows {
         if open > 0 || !self.has_row(conversation.0, OUTCOME_NUMBER)? {
             return Ok(Forgotten::Open(unsigned(open)));
         }
+        self.erase(conversation)?;
+        Ok(Forgotten::Done)
+    }
+
+    fn page(&mut self, page: &Page) -> rusqlite::Result<()> {
+        self.append(page.lead.0, Kind::Lead, &page.chapter)
+            .map(drop)
+    }
+
+    /// The person's book and all their conversations, or nothing of it.
+    fn forget_lead(&mut self, remains: &Remains) -> rusqlite::Result<Forgotten> {
+        let mut open = 0;
+        for conversation in &remains.conversations {
+            let rows = self.rows_of(*conversation)?;
+            let over = rows.iter().any(|row| row.number == OUTCOME_NUMBER);
+            let waiting = rows.iter().filter(|row| row.state <= state::HELD).count() as u64;
+            open += waiting + u64::from(!over && self.is_listed(*conversation)?);
+        }
+        if open > 0 {
+            return Ok(Forgotten::Open(open));
+        }
+        for number in &remains.suppressed {
+            let lead = LeadId(0);
+            let chapter = Chapter::Suppressed(number.clone());
+            self.page(&Page { lead, chapter })?;
+        }
+        for conversation in &remains.conversations {
+            self.erase(*conversation)?;
+        }
+        for lead in &remains.leads {
+            // A lead's id is of the same kind as a conversation's.
+            self.erase(ConversationId(lead.0))?;
+        }
+        Ok(Forgotten::Done)
+    }
+
+    fn is_listed(&self, conversation: ConversationId) -> rusqlite::Result<bool> {
+        self.db
+            .prepare_cached("SELECT 1 FROM calls WHERE conversation = ?1")?
+            .exists([signed(conversation.0)])
+    }
+
+    fn erase(&mut self, conversation: ConversationId) -> rusqlite::Result<()> {
+        let id = signed(conversation.0);
         self.db.execute_batch("PRAGMA secure_delete=ON")?;
         for sql in [
             "UPDATE audit SET payload = NULL WHERE conversation = ?1",
@@ -548,8 +600,7 @@ impl Rows {
             self.db.execute(sql, [id])?;
         }
         self.salts.remove(&conversation.0);
-        self.append(0, Kind::Forgotten, &conversation)?;
-        Ok(Forgotten::Done)
+        self.append(0, Kind::Forgotten, &conversation).map(drop)
     }
 
     /// Takes forgotten bytes out of the log of pages as well.

@@ -243,7 +243,9 @@ fn rebuild(rows: &mut Rows, row: &AuditRow, kind: Kind, sound: bool) -> rusqlite
             };
             rows.list_end(conversation, ended_ms, &outcome)
         }
-        What::Log(_) | What::Decision(..) | What::Forgotten | What::Unreadable => Ok(()),
+        What::Log(_) | What::Decision(..) | What::Lead(_) | What::Forgotten | What::Unreadable => {
+            Ok(())
+        }
     }
 }
 

@@ -78,6 +78,12 @@ pub(super) fn open(path: &Path, max_pages: Option<u32>) -> rusqlite::Result<Conn
              PRAGMA user_version={VERSION}; COMMIT;"
         ))?;
     }
+    if version(&db)? == VERSION {
+        // Added since; an older release does not mind an index.
+        db.execute_batch(
+            "CREATE INDEX IF NOT EXISTS audit_of_leads ON audit(seq) WHERE kind = 'lead';",
+        )?;
+    }
     if let Some(pages) = max_pages {
         db.execute_batch(&format!("PRAGMA max_page_count={pages};"))?;
     }

@@ -132,6 +132,7 @@ fn commit(conversation: ConversationId, number: u32, lead: &str, held: bool) -> 
         record: record(id, Verdict::Authorised),
         rows: vec![row(id, lead, held)],
         facts: Vec::new(),
+        pages: Vec::new(),
     }))
 }
 

@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 
+use crate::leads::{Page, Remains};
+
 /// Who began the conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -125,6 +127,8 @@ pub struct Commit {
     pub rows: Vec<OutboxRow>,
     /// The facts it was taken on.
     pub facts: Vec<Fact>,
+    /// What it means for the book of the lead.
+    pub pages: Vec<Page>,
 }
 
 /// A conversation is over.
@@ -184,6 +188,15 @@ pub enum Forgotten {
     Open(u64),
     /// The database could not.
     Failed,
+}
+
+/// Leads to be forgotten, with all their conversations.
+#[derive(Debug)]
+pub struct ForgetLead {
+    /// What is to be deleted, and what stays.
+    pub remains: Remains,
+    /// Told what came of it; its conversations are all forgotten, or none is.
+    pub done: oneshot::Sender<Forgotten>,
 }
 
 /// Something to be kept.
@@ -249,6 +262,15 @@ pub enum Write {
         /// Told what came of it.
         done: oneshot::Sender<Forgotten>,
     },
+    /// Pages of the books of leads.
+    Leads {
+        /// In order.
+        pages: Vec<Page>,
+        /// Told when they are durable, where somebody waits.
+        kept: Option<oneshot::Sender<()>>,
+    },
+    /// Delete all that is known of a person.
+    ForgetLead(Box<ForgetLead>),
     /// Commit what waits and end.
     Close,
 }
@@ -257,7 +279,8 @@ impl Write {
     /// Somebody waits for it: it does not linger for company.
     pub(super) const fn is_urgent(&self) -> bool {
         match self {
-            Self::Commit(_) | Self::Forget { .. } | Self::Close => true,
+            Self::Commit(_) | Self::Forget { .. } | Self::ForgetLead(_) | Self::Close => true,
+            Self::Leads { kept, .. } => kept.is_some(),
             Self::Born { .. }
             | Self::Dialog { .. }
             | Self::DialogOver { .. }

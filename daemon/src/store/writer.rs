@@ -187,6 +187,13 @@ impl Writer {
                     let result = forgotten.next().expect("one result for each wish");
                     done.send(*result).ok();
                 }
+                Write::ForgetLead(wish) => {
+                    let result = forgotten.next().expect("one result for each wish");
+                    wish.done.send(*result).ok();
+                }
+                Write::Leads { kept, .. } => {
+                    kept.map(|kept| kept.send(()));
+                }
                 Write::Born { .. }
                 | Write::Dialog { .. }
                 | Write::DialogOver { .. }
@@ -204,7 +211,12 @@ impl Writer {
     /// Keeps what may be late; refuses what somebody waits for.
     fn hold(&mut self, mut batch: Vec<Write>) {
         self.refuse(&mut batch);
-        batch.retain(|write| !matches!(write, Write::Close | Write::Forget { .. }));
+        batch.retain(|write| {
+            !matches!(
+                write,
+                Write::Close | Write::Forget { .. } | Write::ForgetLead(_)
+            )
+        });
         if self.held.len() + batch.len() > HOLD && !self.logs_dropped {
             self.logs_dropped = true;
             let before = self.held.len();

@@ -6,10 +6,11 @@
 
 use crate::FRAME;
 use crate::answer::{Answer, Evidence};
+use crate::bands::{self, View};
 use crate::beep::Beep;
 use crate::cadence::Cadence;
 use crate::dtmf::Keys;
-use crate::echo::Echo;
+use crate::echo::{Echo, Residual};
 use crate::event::{AnswerClass, EventKind, Events, Line, SilenceCause, Source, ToneKind};
 use crate::music::Music;
 use crate::report::Report;
@@ -17,10 +18,8 @@ use crate::signal::Signal;
 use crate::silence::{Quiet, Silence};
 use crate::spectrum::Spectrum;
 use crate::speech::{Prompt, Speech};
-use crate::voice::Voice;
+use crate::voice::{Heard as Sound, Voice};
 
-/// Echo must be topped by this factor in power (6 dB) to count as a caller.
-const OVER_ECHO: f32 = 4.0;
 /// A row of keys is one tone event; after this pause it is another (3 s).
 const KEYS_APART: u64 = 24_000;
 
@@ -68,6 +67,7 @@ pub struct Ear {
     at: u64,
     next_seq: u32,
     dropped: u32,
+    near: View,
     echo: Echo,
     spectrum: Spectrum,
     voice: Voice,
@@ -98,6 +98,7 @@ impl Ear {
             at: 0,
             next_seq: 0,
             dropped: 0,
+            near: View::new(),
             echo: Echo::new(),
             spectrum: Spectrum::new(),
             voice: Voice::new(),
@@ -128,13 +129,26 @@ impl Ear {
         if line.playout_shift != 0 {
             self.echo.shifted();
         }
-        let residual = self.echo.cancel(near, far, self.speech.is_voiced());
+        let samples = near.map(|s| f32::from(s) / 32_768.0);
+        let bins = self.near.push(&samples);
+        let levels = bands::levels(&bins);
+        let residual = if self.echo.push_far(far) {
+            self.echo.cancel(&samples, &levels)
+        } else {
+            Residual::without_echo(samples)
+        };
         self.spectrum.push(&residual.samples);
         let heard = self.hear_tones(line.source, &mut report);
-        let echo_explains = self.spectrum.frame_power < OVER_ECHO * residual.echo_power;
-        self.hear_voice(line.source, heard.tonal || echo_explains);
+        self.voice.hear(
+            &Sound { bins, levels },
+            &residual.samples,
+            residual.far.as_ref(),
+        );
+        if line.source == Source::ComfortNoise || line.source == Source::NoRtp {
+            self.voice.hear_nothing();
+        }
         let prompt = Prompt {
-            recent: residual.far_recent,
+            recent: residual.far.is_some(),
             echo_audible: residual.echo_audible,
         };
         self.speech
@@ -147,6 +161,12 @@ impl Ear {
     /// How likely the last frame was speech, 0 to 1.
     pub fn speech_probability(&self) -> f32 {
         self.voice.probability()
+    }
+
+    /// What the network was given for the last frame: to train it from and to
+    /// compare with, in 1/4096.
+    pub fn network_input(&self) -> &[i16] {
+        self.voice.input()
     }
 
     /// The state as a consumer of events would know it.
@@ -200,18 +220,6 @@ impl Ear {
             tonal,
             tone: tone.map(|(kind, _)| kind),
             beep: beep.is_some(),
-        }
-    }
-
-    fn hear_voice(&mut self, source: Source, explained: bool) {
-        match source {
-            Source::Received if self.spectrum.frame_power == 0.0 => self.voice.hear_nothing(),
-            Source::Received => self.voice.hear(&self.spectrum),
-            Source::Concealed => self.voice.hear_concealed(),
-            Source::ComfortNoise | Source::NoRtp => self.voice.hear_nothing(),
-        }
-        if explained {
-            self.voice.explain_away();
         }
     }
 

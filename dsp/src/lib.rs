@@ -9,7 +9,11 @@
 //! loss concealment, comfort noise and tones.
 #![no_std]
 
+#[cfg(test)]
+extern crate std;
+
 mod answer;
+mod bands;
 mod beep;
 mod cadence;
 pub mod conceal;
@@ -19,9 +23,12 @@ mod ear;
 mod echo;
 pub mod event;
 pub mod fade;
+mod fourier;
 pub mod g711;
 mod music;
+mod network;
 pub mod noise;
+mod pitch;
 mod report;
 mod signal;
 mod silence;

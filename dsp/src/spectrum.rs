@@ -4,6 +4,7 @@
 //! the ear's voice and tone parts read it once per frame.
 
 use crate::FRAME;
+use crate::fourier::hann;
 use microfft::Complex32;
 
 /// Samples of the long window: 64 ms, for tones.
@@ -15,11 +16,12 @@ pub(crate) const LONG_BINS: usize = LONG / 2;
 /// Bins of the short spectrum, 31.25 Hz apart.
 pub(crate) const SHORT_BINS: usize = SHORT / 2;
 
+const HANN: [f32; LONG] = hann();
+
 /// Sliding window over the line and its spectra.
 #[derive(Clone, Debug)]
 pub(crate) struct Spectrum {
     history: [f32; LONG],
-    hann: [f32; LONG],
     /// Power per bin of the last 64 ms.
     pub(crate) long: [f32; LONG_BINS],
     /// Power per bin of the last 32 ms.
@@ -31,15 +33,9 @@ pub(crate) struct Spectrum {
 }
 
 impl Spectrum {
-    pub(crate) fn new() -> Self {
-        let mut hann = [0.0; LONG];
-        for (index, weight) in hann.iter_mut().enumerate() {
-            let angle = core::f32::consts::TAU * (index as f32 + 0.5) / LONG as f32;
-            *weight = 0.5 - 0.5 * libm::cosf(angle);
-        }
+    pub(crate) const fn new() -> Self {
         Self {
             history: [0.0; LONG],
-            hann,
             long: [0.0; LONG_BINS],
             short: [0.0; SHORT_BINS],
             frame_power: 0.0,
@@ -65,7 +61,7 @@ impl Spectrum {
 
     fn transform_long(&mut self) {
         let mut buffer = [0.0; LONG];
-        for ((slot, sample), weight) in buffer.iter_mut().zip(&self.history).zip(&self.hann) {
+        for ((slot, sample), weight) in buffer.iter_mut().zip(&self.history).zip(&HANN) {
             *slot = sample * weight;
         }
         powers(microfft::real::rfft_512(&mut buffer), &mut self.long);
@@ -75,7 +71,7 @@ impl Spectrum {
         let mut buffer = [0.0; SHORT];
         let recent = &self.history[LONG - SHORT..];
         for (index, slot) in buffer.iter_mut().enumerate() {
-            *slot = recent[index] * self.hann[2 * index];
+            *slot = recent[index] * HANN[2 * index];
         }
         powers(microfft::real::rfft_256(&mut buffer), &mut self.short);
     }
@@ -164,9 +160,14 @@ fn strongest(powers: &[f32], lowest: usize, radius: usize, taken: Option<usize>)
     (Peak { hertz, power }, middle)
 }
 
-/// Decibels of a power, never below -120.
+/// Decibels of a power, within 0.02 dB, never below -120: the exponent, and a parabola for the rest.
 pub(crate) fn decibels(power: f32) -> f32 {
-    10.0 * libm::log10f(power.max(1e-12))
+    let bits = power.max(1e-12).to_bits();
+    let exponent = (bits >> 23) as i32 - 127;
+    let mantissa = f32::from_bits((bits & 0x007F_FFFF) | 0x3F80_0000);
+    let rest = mantissa - 1.0;
+    let log2 = exponent as f32 + rest * (1.417_5 + rest * (-0.582_6 + rest * 0.165_1));
+    log2 * 3.010_299_96
 }
 
 /// Dot product in eight lanes, so that the compiler can use vectors.
@@ -225,5 +226,16 @@ mod tests {
         let found = peaks(&[0.0; LONG_BINS], 4);
         assert_eq!(found.first.power, 0.0);
         assert_eq!(found.purity_of_both(), 0.0);
+    }
+
+    #[test]
+    fn decibels_are_close_to_the_exact_ones() {
+        for step in 0..2_000 {
+            let power = libm::powf(10.0, -0.005 * step as f32);
+            assert!(
+                (decibels(power) + 0.05 * step as f32).abs() < 0.02,
+                "{power}"
+            );
+        }
     }
 }

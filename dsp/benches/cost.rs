@@ -1,0 +1,152 @@
+//! What the ear costs per 10 ms, beside detectors and a canceller that others use.
+//!
+//! `cargo bench -p offhook-dsp`: one line per condition, instructions (counted
+//! by valgrind's callgrind, which gives the same number every time, where it is
+//! installed) with the worst frame, and nanoseconds. Sounds are generated. One
+//! word after `--` runs the lines that contain it.
+
+#[path = "cost/peers.rs"]
+mod peers;
+#[path = "cost/scenes.rs"]
+mod scenes;
+
+use std::fs;
+use std::hint::black_box;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use offhook_dsp::{Ear, Events, Line, Source};
+use scenes::{SCENES, Scene};
+
+/// Frames that come before the measured ones.
+const SETTLE: usize = 300;
+/// Frames measured.
+const MEASURED: usize = 400;
+
+fn main() {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    if let [run, name] = words.as_slice()
+        && run == "--run"
+    {
+        run_one(name);
+        return;
+    }
+    let wanted = words.iter().find(|word| !word.starts_with('-'));
+    println!("{:44} {:>9} {:>9} {:>8}", "", "mean", "worst", "ns");
+    let names = SCENES.iter().map(|scene| scene.name);
+    for name in names.chain(peers::NAMES) {
+        if wanted.is_none_or(|word| name.contains(word.as_str())) {
+            print_line(name);
+        }
+    }
+    println!("instructions and nanoseconds per 10 ms of 8 kHz sound");
+    println!("an ear takes {} bytes", size_of::<Ear>());
+}
+
+fn print_line(name: &str) {
+    let nanoseconds = match peers::reason_to_skip(name) {
+        Some(reason) => {
+            println!("{name:44} skipped: {reason}");
+            return;
+        }
+        None => time(name),
+    };
+    match instructions(name) {
+        Some((mean, worst)) => println!("{name:44} {mean:>9} {worst:>9} {nanoseconds:>8.0}"),
+        None => println!("{name:44} {:>9} {:>9} {nanoseconds:>8.0}", "-", "-"),
+    }
+}
+
+/// Runs the measured frames once, as callgrind sees them.
+fn run_one(name: &str) {
+    let mut step = stepper(name);
+    for frame in 0..SETTLE + MEASURED {
+        if frame < SETTLE {
+            step(frame);
+        } else {
+            measured_frame(&mut step, frame);
+        }
+    }
+}
+
+/// A frame that callgrind counts: it looks for this name.
+#[inline(never)]
+fn measured_frame(step: &mut dyn FnMut(usize), frame: usize) {
+    step(frame);
+    black_box(frame);
+}
+
+fn stepper(name: &str) -> Box<dyn FnMut(usize)> {
+    match SCENES.iter().find(|scene| scene.name == name) {
+        Some(scene) => ear(scene),
+        None => peers::stepper(name),
+    }
+}
+
+fn ear(scene: &'static Scene) -> Box<dyn FnMut(usize)> {
+    let mut ear = Ear::new();
+    let sound = scene.sound(SETTLE + MEASURED);
+    Box::new(move |frame| {
+        let (near, far) = &sound[frame];
+        let line = Line {
+            source: Source::Received,
+            playout_shift: 0,
+            answered: scene.answered,
+            prompt: scene.prompt,
+        };
+        let mut out = Events::new();
+        ear.hear(black_box(near), far, line, &mut out);
+        black_box(&out);
+    })
+}
+
+#[expect(clippy::disallowed_methods, reason = "a benchmark times")]
+fn time(name: &str) -> f64 {
+    let mut best = f64::MAX;
+    for _ in 0..5 {
+        let mut step = stepper(name);
+        (0..SETTLE).for_each(&mut step);
+        let begun = std::time::Instant::now();
+        (SETTLE..SETTLE + MEASURED).for_each(&mut step);
+        best = best.min(begun.elapsed().as_nanos() as f64 / MEASURED as f64);
+    }
+    best
+}
+
+/// Mean and worst number of instructions of a frame; nothing without valgrind.
+fn instructions(name: &str) -> Option<(u64, u64)> {
+    let folder = std::env::temp_dir().join(format!("offhook-cost-{}", std::process::id()));
+    fs::create_dir_all(&folder).ok()?;
+    let ran = Command::new("valgrind")
+        .args(["--tool=callgrind", "--toggle-collect=*measured_frame*"])
+        .args(["--dump-after=*measured_frame*", "--compress-strings=yes"])
+        .arg(format!("--callgrind-out-file={}/out", folder.display()))
+        .arg(std::env::current_exe().ok()?)
+        .args(["--run", name])
+        .output();
+    let counts = ran
+        .ok()
+        .filter(|ran| ran.status.success())
+        .map(|_| counts(&folder));
+    fs::remove_dir_all(&folder).ok()?;
+    let counts = counts.filter(|counts| !counts.is_empty())?;
+    let worst = *counts.iter().max()?;
+    Some((counts.iter().sum::<u64>() / counts.len() as u64, worst))
+}
+
+fn counts(folder: &Path) -> Vec<u64> {
+    let files = fs::read_dir(folder).expect("the folder was made above");
+    let paths: Vec<PathBuf> = files.flatten().map(|file| file.path()).collect();
+    let total = |path: &PathBuf| {
+        let text = fs::read_to_string(path).ok()?;
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix("summary: "))?;
+        line.trim().parse().ok()
+    };
+    paths
+        .iter()
+        .filter_map(total)
+        .filter(|&count| count > 0)
+        .collect()
+}

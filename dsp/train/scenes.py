@@ -1,0 +1,249 @@
+"""Training streams: what the ear gets (near and far) and whether somebody speaks.
+
+A row is 40 s and holds one or more scenes; the ear starts afresh with each. Written
+as `NAME.pcm` (per 10 ms: 80 near and 80 far samples, s16le) and `NAME.lab` (a byte
+per 10 ms: bit 0 speech, bit 1 not to be judged, bit 7 a scene begins).
+
+    python3 scenes.py FOLDER OUT ROWS [--exclude LIST] [--seed N] [--jobs N]
+"""
+import argparse
+import multiprocessing
+import os
+
+import numpy as np
+from scipy import signal
+
+from sound import (FRAME, RATE, Channel, Library, active, background, babble, companded, convolved,
+                   db, gain, looped, lossy, music, perturbed, rms, room, tones)
+
+ROW = 40 * RATE
+SPEECH, UNJUDGED, BEGINS = 1, 2, 128
+
+
+def utterance(library, random, channel, most=8.0, word=0.35):
+    """One utterance at RMS 1 of its active frames, and those frames."""
+    if random.random() < word:
+        x = library.words[random.integers(0, len(library.words))] if random.random() < 0.5 else None
+        if x is None:
+            x = snippet(library.speech[random.integers(0, library.real)], random)
+    else:
+        x = library.speech[random.integers(0, len(library.speech) if random.random() < 0.15 else library.real)]
+    x = perturbed(x, random)
+    length = int(most * RATE)
+    if len(x) > length:
+        begin = int(random.integers(0, len(x) - length))
+        x = x[begin:begin + length]
+    if random.random() < 0.25:
+        x = convolved(x, room(random, random.uniform(0.1, 0.4)))
+    x = channel(x)
+    on = active(x)
+    x = x[:len(on) * FRAME]
+    if not on.any():
+        return utterance(library, random, channel, most, word)
+    mask = np.repeat(on, FRAME)
+    if rms(x[mask]) < 1e-4:
+        return utterance(library, random, channel, most, word)
+    return x / rms(x[mask]), on
+
+
+def snippet(x, random):
+    """A word or two out of a recording: from one pause to another."""
+    on = active(x)
+    edges = np.flatnonzero(np.diff(np.concatenate(([False], on, [False])).astype(np.int8)))
+    spans = [(b, e) for b, e in zip(edges[::2], edges[1::2]) if 15 <= e - b <= 130]
+    if not spans:
+        return x[:int(1.5 * RATE)]
+    begin, end = spans[random.integers(0, len(spans))]
+    begin, end = max(begin - 3, 0), min(end + 3, len(on))
+    return x[begin * FRAME:end * FRAME]
+
+
+def talk(library, random, length, channel, level, gaps, most, word):
+    """Utterances with pauses drawn from `gaps`, in one direction; and the label."""
+    x = np.zeros(length, np.float32)
+    on = np.zeros(length // FRAME, bool)
+    at = int(random.uniform(*gaps) * random.random() * RATE) // FRAME
+    while True:
+        voice, frames = utterance(library, random, channel, most, word)
+        if (at + len(frames)) * FRAME > length:
+            keep = length // FRAME - at
+            if keep < 30:
+                return x, on
+            voice, frames = voice[:keep * FRAME], frames[:keep]
+        loud = gain(level + random.uniform(-3, 3))
+        x[at * FRAME:at * FRAME + len(voice)] += voice * loud
+        on[at:at + len(frames)] |= frames
+        at += len(frames) + int(random.uniform(*gaps) * RATE / FRAME)
+        if at * FRAME >= length:
+            return x, on
+
+
+def bed(library, random, length, channel, level):
+    """The line behind the voice: silence, comfort noise, or a noise at some SNR."""
+    kind = random.random()
+    if kind < 0.08:
+        return np.zeros(length, np.float32)
+    idle = random.standard_normal(length).astype(np.float32) * gain(random.uniform(-75, -50))
+    if kind < 0.30:
+        return idle
+    snr = random.uniform(-5, 12) if random.random() < 0.5 else random.uniform(5, 30)
+    noise = channel(background(library, length, random))
+    return idle + noise / rms(noise) * gain(level - snr)
+
+
+def quiet_side(library, random, length):
+    """Nobody speaks: noise, music, tones, far babble, idle line."""
+    channel = Channel(random)
+    kind = random.random()
+    idle = random.standard_normal(length).astype(np.float32) * gain(random.uniform(-80, -50))
+    if kind < 0.06:
+        return idle
+    if kind < 0.16:
+        return idle + tones(length, random) * gain(random.uniform(-40, -12))
+    if kind < 0.32:
+        noise = music(length, random)
+    elif kind < 0.42:
+        noise = babble(library, length, random, int(random.integers(4, 12)))
+    else:
+        noise = background(library, length, random)
+    noise = channel(noise)
+    x = idle + noise / rms(noise) * gain(random.uniform(-55, -14))
+    if random.random() < 0.2:  # sudden changes of the noise are no speech either
+        for _ in range(random.integers(1, 5)):
+            at = int(random.integers(0, length))
+            x[at:] *= gain(random.uniform(-14, 14))
+    return x
+
+
+def echo_path(random):
+    """Of the far samples what the line returns, by one of the three kinds."""
+    kind = random.random()
+    if kind < 0.34:
+        delay, loss = random.uniform(0.002, 0.065), random.uniform(6, 24)
+        response = random.standard_normal(int(random.uniform(2, 64)))
+        response *= np.exp(-np.arange(len(response)) / random.uniform(2, 16))
+        response[0] += 1
+        drift = 0.0
+    elif kind < 0.67:
+        delay, loss, drift = random.uniform(0.03, 0.32), random.uniform(3, 18), 0.0
+        response = room(random, random.uniform(0.12, 0.55), random.uniform(0.4, 1.2))
+    else:
+        delay, loss = random.uniform(0.15, 0.45), random.uniform(6, 20)
+        response = random.standard_normal(int(random.uniform(2, 40)))
+        response *= np.exp(-np.arange(len(response)) / random.uniform(1, 10))
+        response[0] += 1
+        drift = random.choice([-1, 1]) * random.uniform(10, 60) * 1e-6
+    return kind, delay, loss, response / np.sqrt(np.sum(response ** 2)), drift
+
+
+def echo_of(far, random):
+    kind, delay, loss, response, drift = echo_path(random)
+    if random.random() < 0.08:
+        loss += 25
+    channel = Channel(random)
+    x = channel(convolved(far, response))
+    if 0.34 <= kind < 0.67 and random.random() < 0.6:
+        drive = random.uniform(1, 4)
+        peak = max(np.max(np.abs(x)), 1e-3)
+        x = np.tanh(drive * x / peak) * peak / drive
+    if kind >= 0.67:
+        x = companded(x, random)
+    place = np.arange(len(x)) * (1 + drift) - delay * RATE
+    x = np.interp(place, np.arange(len(x)), x, left=0, right=0)
+    loudness = rms(x[x != 0]) if np.any(x) else 1.0
+    spoken = rms(far[np.abs(far) > 1e-4]) if np.any(np.abs(far) > 1e-4) else 1.0
+    return (x / max(loudness, 1e-6) * spoken * gain(-loss)).astype(np.float32)
+
+
+def prompt(library, random, length):
+    """Our side: prompts back to back, or with rests in between."""
+    channel = Channel(random)
+    level = random.uniform(-26, -14)
+    gaps = (0.05, 0.5) if random.random() < 0.7 else (0.5, 6)
+    x, _ = talk(library, random, length, channel, level, gaps, 12.0, 0.1)
+    if random.random() < 0.15:
+        x = x + music(length, random) * gain(level - random.uniform(0, 20))
+    return x
+
+
+def scene(library, random, length):
+    """Near, far and label of one scene."""
+    kind = random.random()
+    channel = Channel(random)
+    level = random.uniform(-28, -15) if random.random() < 0.7 else random.uniform(-40, -10)
+    far = np.zeros(length, np.float32)
+    on = np.zeros(length // FRAME, bool)
+    if kind < 0.30:  # a speaker who goes on
+        near, on = talk(library, random, length, channel, level, (0.05, 0.6), 15.0, 0.15)
+        near = near + bed(library, random, length, channel, level)
+    elif kind < 0.50:  # turns
+        near, on = talk(library, random, length, channel, level, (0.8, 6), 6.0, 0.45)
+        near = near + bed(library, random, length, channel, level)
+    elif kind < 0.56:  # a short word after much noise
+        near, on = talk(library, random, length, channel, level, (6, 25), 1.2, 1.0)
+        near = near + bed(library, random, length, channel, level)
+    elif kind < 0.74:
+        near = quiet_side(library, random, length)
+    else:
+        far = prompt(library, random, length)
+        near = np.zeros(length, np.float32)
+        if random.random() < 0.65:
+            gaps, most = ((2, 8), 4.0) if random.random() < 0.7 else ((5, 15), 3.0)
+            near, on = talk(library, random, length, channel, level, gaps, most, 0.5)
+        near = near + echo_of(far, random)
+        near = near + (bed(library, random, length, channel, level) if random.random() < 0.7
+                       else quiet_side(library, random, length) * gain(-10))
+    if random.random() < 0.15:
+        near = lossy(near, random, random.uniform(0.005, 0.06))
+    return companded(near, random), companded(far, random), on
+
+
+def row(library, random):
+    near, far, label = [], [], []
+    left = ROW
+    while left > 0:
+        length = min(left, int(random.choice([8, 12, 20, 40, 40])) * RATE)
+        if left - length < 4 * RATE:
+            length = left
+        a, b, on = scene(library, random, length)
+        marks = on.astype(np.uint8)
+        marks[0] |= BEGINS
+        near.append(a), far.append(b), label.append(marks)
+        left -= length
+    return np.concatenate(near), np.concatenate(far), np.concatenate(label)
+
+
+def write(path, near, far, label):
+    both = np.stack([near.reshape(-1, FRAME), far.reshape(-1, FRAME)], axis=1)
+    np.clip(np.round(both * 32768), -32768, 32767).astype('<i2').tofile(path + '.pcm')
+    label.tofile(path + '.lab')
+
+
+LIBRARY = None
+
+
+def make(job):
+    path, seed = job
+    random = np.random.default_rng(seed)
+    write(path, *row(LIBRARY, random))
+
+
+def main():
+    global LIBRARY
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument('folder'), options.add_argument('out'), options.add_argument('rows', type=int)
+    options.add_argument('--exclude'), options.add_argument('--seed', type=int, default=1)
+    options.add_argument('--jobs', type=int, default=2)
+    options = options.parse_args()
+    excluded = set(open(options.exclude).read().split()) if options.exclude else set()
+    LIBRARY = Library(options.folder, excluded)
+    os.makedirs(options.out, exist_ok=True)
+    jobs = [(os.path.join(options.out, f'{n:05}'), options.seed * 1_000_003 + n) for n in range(options.rows)]
+    with multiprocessing.get_context('fork').Pool(options.jobs) as pool:
+        for count, _ in enumerate(pool.imap_unordered(make, jobs, 4)):
+            if count % 50 == 49:
+                print(count + 1, 'rows', flush=True)
+
+
+if __name__ == '__main__':
+    main()

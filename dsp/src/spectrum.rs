@@ -167,7 +167,7 @@ pub(crate) fn decibels(power: f32) -> f32 {
     let mantissa = f32::from_bits((bits & 0x007F_FFFF) | 0x3F80_0000);
     let rest = mantissa - 1.0;
     let log2 = exponent as f32 + rest * (1.417_5 + rest * (-0.582_6 + rest * 0.165_1));
-    log2 * 3.010_299_96
+    log2 * 3.010_3
 }
 
 /// Dot product in eight lanes, so that the compiler can use vectors.

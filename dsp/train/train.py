@@ -80,9 +80,10 @@ def gated(unit, inputs, state, begins):
     return jax.lax.scan(step, state, (new, begins), unroll=10)
 
 
-def forward(network, inputs, states, begins):
-    """Log-odds of speech for [time, batch, INPUTS], and the states after it."""
-    dense = tanh(inputs @ network['entry']['w'].T + network['entry']['b'])
+def forward(network, inputs, states, begins, kept=1.0):
+    """Log-odds of speech for [time, batch, INPUTS], and the states after it.
+    `kept`: factors on the dense layer's output, to drop some of it in training."""
+    dense = tanh(inputs @ network['entry']['w'].T + network['entry']['b']) * kept
     lower, seen = gated(network['lower'], dense, states[0], begins)
     upper, seen = gated(network['upper'], seen, states[1], begins)
     return (seen @ network['exit']['w'].T + network['exit']['b'])[..., 0], (lower, upper)
@@ -104,12 +105,17 @@ def varied(inputs, random):
     curve += 0.5 * shape[:, 2:] * np.sin(3 * place)
     far = random.uniform(-0.4, 0.4, (batch, 1)) * np.ones(BANDS)
     idle = inputs[..., 3 * BANDS:4 * BANDS] < -2.3
-    inputs = inputs.copy()
+    inputs = inputs + random.normal(0, 0.06, (1, batch, inputs.shape[2])).astype(np.float32)
     for row in (0, 1):
         inputs[..., row * BANDS:(row + 1) * BANDS] += curve
     inputs[..., 2 * BANDS:3 * BANDS] += np.where(inputs[..., 2 * BANDS:3 * BANDS] < -2.3, 0, curve)
     inputs[..., 3 * BANDS:4 * BANDS] += np.where(idle, 0, far)
     return inputs
+
+
+def dropped(random):
+    """A tenth of the dense layer is left out, another in each stream."""
+    return ((random.random((BATCH, DENSE)) > 0.1) / 0.9).astype(np.float32)
 
 
 class Streams:
@@ -135,17 +141,18 @@ def fit(streams, epochs, seed, begin=None, rate=2.5e-3):
     optimiser = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, weight_decay=1e-4))
     memory = optimiser.init(network)
 
-    def loss_of(network, inputs, states, labels):
+    def loss_of(network, inputs, states, labels, kept):
         begins = (labels >= BEGINS).astype(jnp.float32)
-        odds, states = forward(network, inputs, states, begins)
+        odds, states = forward(network, inputs, states, begins, kept)
         truth = (labels & SPEECH).astype(jnp.float32)
         judged = 1.0 - ((labels & UNJUDGED) / UNJUDGED).astype(jnp.float32)
         loss = optax.sigmoid_binary_cross_entropy(odds, truth) * judged
         return jnp.sum(loss) / (jnp.sum(judged) + 1), states
 
     @jax.jit
-    def step(network, memory, inputs, states, labels):
-        (loss, states), slope = jax.value_and_grad(loss_of, has_aux=True)(network, inputs, states, labels)
+    def step(network, memory, inputs, states, labels, kept):
+        value = jax.value_and_grad(loss_of, has_aux=True)
+        (loss, states), slope = value(network, inputs, states, labels, kept)
         change, memory = optimiser.update(slope, memory, network)
         return optax.apply_updates(network, change), memory, states, loss
 
@@ -155,9 +162,11 @@ def fit(streams, epochs, seed, begin=None, rate=2.5e-3):
         for fresh, inputs, labels in streams.batches(random):
             if fresh:
                 states = rest(BATCH)
-            network, memory, states, loss = step(network, memory, varied(inputs, random), states, labels)
+            inputs, kept = varied(inputs, random), dropped(random)
+            network, memory, states, loss = step(network, memory, inputs, states, labels, kept)
             losses.append(float(loss))
         print(f'epoch {epoch + 1}: loss {np.mean(losses):.4f}, {time.time() - begun:.0f} s', flush=True)
+        export(network, os.path.join(streams_folder(streams), 'network.bin'))
         np.savez(os.path.join(streams_folder(streams), 'network.npz'), **flat(network))
     return network
 

@@ -8,7 +8,7 @@ use offhook_dsp::FRAME;
 use crate::scenes::speech;
 
 /// All of them.
-pub const NAMES: [&str; 5] = [
+pub(crate) const NAMES: [&str; 5] = [
     "earshot (16 kHz)",
     "webrtc-vad",
     "nnnoiseless (48 kHz)",
@@ -19,13 +19,13 @@ pub const NAMES: [&str; 5] = [
 const FRAMES: usize = 700;
 
 /// Why a line cannot be measured here, if so.
-pub fn reason_to_skip(name: &str) -> Option<&'static str> {
+pub(crate) fn reason_to_skip(name: &str) -> Option<&'static str> {
     let speex = name.starts_with("speexdsp") && Speex::load().is_none();
     speex.then_some("libspeexdsp.so.1 is not installed")
 }
 
 /// One frame of the peer, by its number.
-pub fn stepper(name: &str) -> Box<dyn FnMut(usize)> {
+pub(crate) fn stepper(name: &str) -> Box<dyn FnMut(usize)> {
     match name {
         "earshot (16 kHz)" => earshot(),
         "webrtc-vad" => webrtc(),

@@ -5,19 +5,18 @@ use offhook_dsp::noise::ComfortNoise;
 use offhook_dsp::tone::Sine;
 
 /// A kind of call.
-pub struct Scene {
+pub(crate) struct Scene {
     /// What is printed.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// Whether the far side has answered.
-    pub answered: bool,
+    pub(crate) answered: bool,
     /// Whether our prompt plays.
-    pub prompt: bool,
+    pub(crate) prompt: bool,
     near: Sound,
 }
 
 #[derive(Clone, Copy)]
 enum Sound {
-    Silence,
     Noise,
     Speech,
     Keys,
@@ -28,7 +27,7 @@ enum Sound {
 }
 
 /// All of them.
-pub const SCENES: [Scene; 10] = [
+pub(crate) const SCENES: [Scene; 10] = [
     scene("ear: quiet line", true, false, Sound::Noise),
     scene("ear: usual call, caller speaks", true, false, Sound::Speech),
     scene(
@@ -77,7 +76,7 @@ const fn scene(name: &'static str, answered: bool, prompt: bool, near: Sound) ->
 
 impl Scene {
     /// Near and far, frame by frame; the prompt comes back 100 ms later at -10 dB.
-    pub fn sound(&self, frames: usize) -> Vec<([i16; FRAME], [i16; FRAME])> {
+    pub(crate) fn sound(&self, frames: usize) -> Vec<([i16; FRAME], [i16; FRAME])> {
         let length = frames * FRAME;
         let far = if self.prompt {
             speech(length, 190.0)
@@ -111,15 +110,14 @@ impl Sound {
         let (mut low, mut high) = (Sine::new(770.0, -12.0), Sine::new(1_336.0, -12.0));
         let voice = speech(length, 120.0);
         let sample = |index: usize| match self {
-            Self::Silence => 0.0,
             Self::Noise => f32::from(noise.sample()),
             Self::Speech => voice[index] + f32::from(noise.sample()),
             Self::Keys if index % 1_200 < 640 => low.sample() + high.sample(),
             Self::Keys => f32::from(noise.sample()),
-            Self::Square if index / 20 % 2 == 0 => 32_767.0,
+            Self::Square if (index / 20).is_multiple_of(2) => 32_767.0,
             Self::Square => -32_768.0,
             Self::Offset => 32_767.0,
-            Self::Steps if index / 4_000 % 2 == 0 => 0.0,
+            Self::Steps if (index / 4_000).is_multiple_of(2) => 0.0,
             Self::Steps => f32::from(loud.sample()),
             Self::Tiny => f32::from(u8::from(index % 8_000 < 160)),
         };
@@ -128,7 +126,7 @@ impl Sound {
 }
 
 /// Something like speech: pulses through two resonances, in syllables.
-pub fn speech(length: usize, pitch: f32) -> Vec<f32> {
+pub(crate) fn speech(length: usize, pitch: f32) -> Vec<f32> {
     let (mut phase, mut state) = (0.0f32, [[0.0f32; 2]; 2]);
     let mut sound = Vec::with_capacity(length);
     for index in 0..length {

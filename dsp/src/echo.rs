@@ -317,7 +317,7 @@ mod tests {
         let mut echo = Echo::new();
         let mut view = View::new();
         let mut prompt = ComfortNoise::new(20, 9);
-        let mut delayed = std::vec![0i16; delay + FRAME];
+        let mut delayed = [0i16; 4_400 + FRAME];
         let (mut before, mut after) = (0.0, 0.0);
         for round in 0..rounds {
             let mut far = [0; FRAME];
@@ -325,7 +325,7 @@ mod tests {
             prompt.set_level(20 + 12 * ((round as u8 / 9) % 3));
             prompt.fill(&mut far);
             delayed.copy_within(FRAME.., 0);
-            delayed[delay..].copy_from_slice(&far);
+            delayed[delay..delay + FRAME].copy_from_slice(&far);
             let near = core::array::from_fn(|i| f32::from(delayed[i] / 4) / 32_768.0);
             let levels = bands::levels(&view.push(&near));
             assert!(echo.push_far(&far));

@@ -9,9 +9,6 @@
 //! loss concealment, comfort noise and tones.
 #![no_std]
 
-#[cfg(test)]
-extern crate std;
-
 mod answer;
 mod bands;
 mod beep;

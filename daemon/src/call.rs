@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use offhook_core::input::Fact;
 use offhook_core::{
-    ActionId, Conversation, ConversationId, Event, Input, LeadId, LegEvent, LegId, Output, Record,
-    Seq,
+    ActionId, Conversation, ConversationId, Event, Input, LeadId, LegEvent, LegId, Output, Policy,
+    Program, Record, Seq,
 };
 use serde::Serialize;
 
+use crate::clock;
 use crate::control::LiveCall;
 use crate::prompts::Prompts;
 use crate::store::{Birth, Direction, Ended, Entry, EntryKind, Write};
@@ -86,6 +87,9 @@ impl Call {
 
     /// Logs the input, then lets the core handle it.
     pub fn handle(&mut self, now: Duration, input: Input) -> Result<(), Panicked> {
+        // What the log does not keep must not decide either.
+        let at = clock::whole_micros(input.at);
+        let input = Input { at, ..input };
         self.log(input.at, now, EntryKind::Input, &input.event);
         match &input.event {
             Event::Facts(facts) => self.remember(facts),
@@ -94,6 +98,16 @@ impl Call {
         }
         catch_unwind(AssertUnwindSafe(|| self.conversation.handle(now, input)))
             .map_err(|_| Panicked)
+    }
+
+    /// What drives it.
+    pub fn program(&self) -> &Program {
+        self.conversation.program()
+    }
+
+    /// Another policy holds from now on.
+    pub fn adopt(&mut self, policy: Arc<Policy>) {
+        self.conversation.adopt(policy);
     }
 
     /// What the core wants next.

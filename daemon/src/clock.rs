@@ -9,10 +9,16 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 #[expect(clippy::disallowed_methods, reason = "the one clock")]
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
-/// Time since the process first asked; never decreases.
+/// Time since the process first asked; never decreases. In whole µs, as the
+/// log of a conversation keeps it: a replay sees the very same times.
 #[expect(clippy::disallowed_methods, reason = "the one clock")]
 pub fn now() -> Duration {
-    Instant::now().saturating_duration_since(*START)
+    whole_micros(Instant::now().saturating_duration_since(*START))
+}
+
+/// Without the nanoseconds that a log does not keep.
+pub fn whole_micros(time: Duration) -> Duration {
+    Duration::from_micros(u64::try_from(time.as_micros()).unwrap_or(u64::MAX))
 }
 
 /// Time since 1970-01-01 UTC by the wall clock, which may step.

@@ -10,9 +10,9 @@ use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
-use offhook_core::input::Fact;
+use offhook_core::input::{Fact, UpstreamAnswer};
 use offhook_core::output::Approval;
-use offhook_core::{ActionId, ConversationId, Event, Input, LegId, Output};
+use offhook_core::{ActionId, ConversationId, Event, Input, LegId, Output, Standing};
 use offhook_sip::Event as SipEvent;
 
 use crate::bell::Bell;
@@ -29,6 +29,7 @@ use crate::store::{self, Store, Write};
 use crate::switchboard::{Place, Switchboard};
 use crate::timeline::Line;
 use crate::tray::Inbound;
+use crate::vigil::{Fate, Vigil};
 use crate::watchdog::Pulse;
 
 mod calls;
@@ -65,6 +66,14 @@ pub struct Decision {
     /// Inputs that a command led to, handled before anything else.
     at_once: VecDeque<(ConversationId, Input)>,
     dirty: BTreeSet<ConversationId>,
+    /// What people and the box have decreed.
+    standing: Standing,
+    /// How actions fared.
+    vigil: Vigil,
+    /// Overrides so far; they are named by it.
+    decreed: u64,
+    /// The upstream was far behind when it was last looked at.
+    overload: bool,
     /// Actions that wait for a person.
     approvals: BTreeMap<ActionId, Approval>,
     flush_at: Duration,
@@ -97,6 +106,10 @@ impl Decision {
             wakeups: BTreeSet::new(),
             at_once: VecDeque::new(),
             dirty: BTreeSet::new(),
+            standing: Standing::default(),
+            vigil: Vigil::default(),
+            decreed: 0,
+            overload: false,
             approvals: BTreeMap::new(),
             flush_at: Duration::ZERO,
             facts_at: clock::now() + FACTS_EVERY,
@@ -105,6 +118,14 @@ impl Decision {
             store_works: true,
             pulse,
         }
+    }
+
+    /// Takes up what was decreed before the start, and keeps the texts that
+    /// govern now; `known` are those that were kept before.
+    pub fn take_up(&mut self, standing: Standing, decreed: u64, known: &BTreeSet<String>) {
+        self.standing = standing;
+        self.decreed = decreed;
+        self.keep_texts(known);
     }
 
     /// Runs until told to stop and the last leg is gone.
@@ -156,6 +177,9 @@ impl Decision {
                 }
                 Inbound::Upstream(action, answer) => {
                     self.leads.backlog = self.leads.backlog.saturating_sub(1);
+                    if answer == UpstreamAnswer::Rejected {
+                        self.went_wrong(action, Fate::Rejected);
+                    }
                     let event = Event::Upstream { action, answer };
                     self.feed(action.conversation, clock::now(), event);
                 }
@@ -295,6 +319,9 @@ impl Decision {
     fn watch_store(&mut self, now: Duration) {
         let works = self.keeper.store().health().failing.is_none();
         if works != std::mem::replace(&mut self.store_works, works) {
+            if !works {
+                self.overloaded("the store does not take anything");
+            }
             self.tell_all(now, &[facts::fact("store_ok", works.into())]);
         }
     }
@@ -310,6 +337,7 @@ impl Decision {
         if now >= self.flush_at {
             self.flush_at = now + FLUSH_EVERY;
             self.watch_store(now);
+            self.watch_backlog();
             self.flush_all();
         }
     }

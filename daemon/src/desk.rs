@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
+use offhook_core::gate;
 use tokio::sync::broadcast;
 
 use crate::control::{Desk as Seen, Request, SipListener, StoreStatus, Told};
@@ -67,12 +68,12 @@ impl Seen for Desk {
     }
 
     fn why(&self, rule: &str) -> Option<String> {
-        self.house
-            .settings
-            .books
-            .policy
-            .why(rule)
-            .map(str::to_owned)
+        let reason = gate::why(&self.house.policy(), rule);
+        Some(reason).filter(|reason| !reason.is_empty())
+    }
+
+    fn house(&self) -> Option<&House> {
+        Some(&self.house)
     }
 
     fn store_path(&self) -> &Path {

@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
-use offhook_core::{Book, Program};
-use tokio::sync::broadcast;
+use offhook_core::input::{Text, Texts};
+use offhook_core::{Book, Policy, Program};
+use tokio::sync::{broadcast, watch};
 
 use crate::control::{Order, Told};
 use crate::prompts::Prompts;
-use crate::settings::{Destination, Settings};
+use crate::settings::{CheckedPolicy, Destination, Page, Settings, Sources};
 use crate::signalling;
 use crate::trunks::Trunks;
 
@@ -26,13 +27,88 @@ pub struct House {
     pub sip: Arc<signalling::Counters>,
     /// Those who look on.
     pub events: broadcast::Sender<Arc<Told>>,
+    /// The policy that holds; the one thing here that changes.
+    pub governing: watch::Sender<Governing>,
+}
+
+/// A policy that passed its cases, with the text it was made from.
+#[derive(Clone, Debug)]
+pub struct Governing {
+    /// What the gate goes by.
+    pub policy: Arc<Policy>,
+    /// Its name and the hash of its text.
+    pub text: Text,
+    content: Option<Arc<str>>,
+}
+
+impl Governing {
+    /// The policy that the config named at the start.
+    pub fn at_start(settings: &Settings) -> Self {
+        Self {
+            policy: Arc::clone(&settings.books.policy),
+            text: settings.books.sources.policy.clone(),
+            content: None,
+        }
+    }
+
+    /// One that came later.
+    pub fn later(checked: CheckedPolicy) -> Self {
+        let mut sources = Sources::default();
+        let text = sources.add(checked.policy.name(), checked.page.text());
+        Self {
+            policy: Arc::new(checked.policy),
+            text,
+            content: Some(checked.page.text().into()),
+        }
+    }
+
+    /// The text, where it is not among those of the start.
+    pub fn texts(&self) -> Option<(&str, &str)> {
+        Some((&self.text.hash, self.content.as_deref()?))
+    }
 }
 
 impl House {
     /// What a call to this user goes by.
     pub fn book_for(&self, called: &str) -> Option<Arc<Book>> {
         let destination = self.settings.destination(called)?;
-        self.settings.books.book(&destination).map(Arc::new)
+        self.book(&destination).map(Arc::new)
+    }
+
+    /// What a conversation that goes there goes by, under the policy that holds.
+    fn book(&self, destination: &Destination) -> Option<Book> {
+        let policy = self.policy();
+        let book = self.settings.books.book(destination)?;
+        Some(Book { policy, ..book })
+    }
+
+    /// The policy that holds.
+    pub fn policy(&self) -> Arc<Policy> {
+        Arc::clone(&self.governing.borrow().policy)
+    }
+
+    /// Another one holds from now on.
+    pub fn govern(&self, governing: Governing) {
+        self.governing.send_replace(governing);
+    }
+
+    /// What a conversation by that program is replayed with.
+    pub fn texts(&self, program: &Program) -> Texts {
+        Texts {
+            policy: self.governing.borrow().text.clone(),
+            ..self.settings.books.sources.of(program)
+        }
+    }
+
+    /// A policy compiled against this house's actions, its cases run.
+    ///
+    /// # Errors
+    /// All that is wrong with it, one line each.
+    pub fn check(&self, page: Page) -> Result<CheckedPolicy, String> {
+        CheckedPolicy::of(page, &self.settings.books.catalogue).map_err(|faults| {
+            let lines: Vec<String> = faults.iter().map(ToString::to_string).collect();
+            lines.join("\n")
+        })
     }
 
     /// Whether a call that goes there is listened to: by the ear, and by the tape
@@ -62,10 +138,7 @@ impl House {
         let playbook = order.playbook.clone().or_else(|| outbound.playbook.clone());
         let playbook = playbook
             .ok_or("no playbook: name one, or set `playbook` under [outbound] in the config")?;
-        let book = self
-            .settings
-            .books
-            .book(&Destination::Playbook(playbook.clone()));
+        let book = self.book(&Destination::Playbook(playbook.clone()));
         let book = book.ok_or_else(|| format!("there is no playbook `{playbook}`"))?;
         let trunk = order.trunk.clone().or_else(|| outbound.trunk.clone());
         let trunk =

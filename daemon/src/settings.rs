@@ -28,7 +28,7 @@ mod raw;
 mod route;
 mod secret;
 
-pub use books::{Books, POLICY_DEFAULT};
+pub use books::{Books, CheckedPolicy, POLICY_DEFAULT, Page, Sources, recompile};
 pub use net::{Cidr, Listen, Proxy, Transport};
 pub use route::{Destination, Pattern, Route, Test};
 pub use secret::{Secret, SecretSource};
@@ -73,6 +73,8 @@ pub struct Settings {
     pub log: Log,
     /// Policy, actions and playbooks.
     pub books: Books,
+    /// The policy as the config names it.
+    pub policy: String,
     /// What is odd but no fault.
     pub notes: Vec<Located>,
 }
@@ -247,6 +249,15 @@ fn read(file: &Path) -> io::Result<String> {
 impl std::error::Error for LoadError {}
 
 impl Settings {
+    /// The text of the policy that the config names, as it stands now.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn policy_page(&self) -> Result<Page, String> {
+        let base = self.file.parent().unwrap_or(Path::new(""));
+        Page::policy(&self.policy, base)
+    }
+
     /// Reads and checks a config file and all that it names.
     ///
     /// # Errors

@@ -4,6 +4,7 @@
 //! then threads; READY=1 when a call could be taken. SIGTERM or SIGINT ends the
 //! calls that there are, within a deadline, and stops.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -12,24 +13,26 @@ use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
-use offhook_core::LegId;
 use offhook_core::input::UpstreamAnswer;
+use offhook_core::{LegId, Limit, Override, Standing};
 use offhook_sip::{Endpoint, EndpointConfig, StoredDialog};
 use tokio::net::{UdpSocket, UnixListener};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::bell::Bell;
-use crate::control;
+use crate::clock;
+use crate::control::{self, Request};
 use crate::decision::Decision;
 use crate::desk::Desk;
-use crate::house::House;
+use crate::house::{Governing, House};
 use crate::leads::Leads;
 use crate::media::{self, Media};
 use crate::prompts::Prompts;
 use crate::settings::Settings;
 use crate::signalling::Signalling;
+use crate::store::chain::Kind;
 use crate::store::reader::Reader;
 use crate::store::{self, Recovery, Store};
 use crate::switchboard::Switchboard;
@@ -119,7 +122,7 @@ pub fn run(settings: Settings) -> Result<(), StartError> {
     );
 
     let pulse = pulses[0].1.clone();
-    let decision = Decision::new(
+    let mut decision = Decision::new(
         Arc::clone(&house),
         inbox,
         bell,
@@ -128,6 +131,8 @@ pub fn run(settings: Settings) -> Result<(), StartError> {
         leads,
         pulse,
     );
+    let (standing, decreed, texts) = decreed_before(&reader).map_err(failed("store"))?;
+    decision.take_up(standing, decreed, &texts);
     let decision = std::thread::Builder::new()
         .name("decision".into())
         .spawn(move || decision.run())
@@ -140,7 +145,7 @@ pub fn run(settings: Settings) -> Result<(), StartError> {
         .join(" ");
     tracing::info!(message = "ready", listening = status);
     watchdog::ready(&format!("listening on {status}"));
-    runtime.block_on(until_told(Watchdog::new(pulses)));
+    runtime.block_on(until_told(Watchdog::new(pulses), &house, &tray));
 
     watchdog::stopping("ending calls");
     tracing::info!(message = "stopping");
@@ -234,7 +239,9 @@ fn furnish(settings: Settings, listeners: Vec<SocketAddr>) -> Result<House, Star
     let prompts = Prompts::of_all(playbooks, &bank).map_err(failed("prompts"))?;
     let trunks = Trunks::resolve(&settings.trunks, listeners);
     let (events, _) = broadcast::channel(EVENTS);
+    let (governing, _) = watch::channel(Governing::at_start(&settings));
     Ok(House {
+        governing,
         settings,
         prompts,
         trunks,
@@ -321,10 +328,11 @@ fn serve_control(runtime: &Runtime, socket: UnixListener, desk: Desk) {
 }
 
 /// Feeds systemd's watchdog until a signal asks for the end.
-async fn until_told(mut watchdog: Watchdog) {
-    let (Ok(mut terminate), Ok(mut interrupt)) = (
+async fn until_told(mut watchdog: Watchdog, house: &House, tray: &Tray) {
+    let (Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)) = (
         signal(SignalKind::terminate()),
         signal(SignalKind::interrupt()),
+        signal(SignalKind::hangup()),
     ) else {
         tracing::error!(message = "signals_unavailable");
         return;
@@ -336,6 +344,7 @@ async fn until_told(mut watchdog: Watchdog) {
         tokio::select! {
             _ = terminate.recv() => return,
             _ = interrupt.recv() => return,
+            _ = hangup.recv() => reload(house, tray),
             _ = beat.tick() => {
                 if let Err(thread) = watchdog.check() {
                     tracing::error!(message = "thread_stuck", thread);
@@ -343,4 +352,59 @@ async fn until_told(mut watchdog: Watchdog) {
             }
         }
     }
+}
+
+/// SIGHUP: the policy that the config names is read anew. One that does not pass
+/// its own cases changes nothing.
+fn reload(house: &House, tray: &Tray) {
+    let checked = house
+        .settings
+        .policy_page()
+        .and_then(|page| house.check(page));
+    match checked {
+        Ok(checked) => {
+            let (reply, _) = oneshot::channel();
+            let order = Request::Govern(Governing::later(checked), "SIGHUP".to_owned(), reply);
+            tray.put(Inbound::Request(order));
+        }
+        Err(faults) => tracing::error!(message = "policy_refused", %faults),
+    }
+}
+
+/// The last row of a decree, as far as it matters after a start.
+#[derive(Default, serde::Deserialize)]
+struct Last {
+    limits: Vec<Limit>,
+    overrides: Vec<Override>,
+    until_ms: Vec<u64>,
+}
+
+/// What was decreed before the start and still holds, how many overrides there
+/// were, and the hashes of the texts that are kept already.
+fn decreed_before(reader: &Reader) -> rusqlite::Result<(Standing, u64, BTreeSet<String>)> {
+    let rows = reader.told(Kind::Decree)?;
+    let last: Option<Last> = rows.last().and_then(|row| serde_json::from_slice(row).ok());
+    let Last {
+        limits,
+        overrides,
+        until_ms,
+    } = last.unwrap_or_default();
+    let (now, wall) = (clock::now(), clock::wall());
+    let lasting = overrides
+        .into_iter()
+        .zip(until_ms)
+        .map(|(it, until_ms)| Override {
+            until: now + Duration::from_millis(until_ms).saturating_sub(wall),
+            ..it
+        });
+    let standing = Standing {
+        limits,
+        overrides: lasting.filter(|it| now < it.until).collect(),
+    };
+    let hash = |row: Vec<u8>| {
+        let text: serde_json::Value = serde_json::from_slice(&row).ok()?;
+        Some(text.get("hash")?.as_str()?.to_owned())
+    };
+    let texts = reader.told(Kind::Text)?.into_iter().filter_map(hash);
+    Ok((standing, rows.len() as u64, texts.collect()))
 }

@@ -119,7 +119,11 @@ impl Line {
                     standing.overrides.len()
                 ),
             ),
-            Event::Policy { name, hash } => Self::new(Note, "policy", format!("{name} {hash}")),
+            Event::Governed(texts) => Self::new(
+                Note,
+                "governed",
+                format!("policy {} {}", texts.policy.name, texts.policy.hash),
+            ),
             Event::OperatorHangup => Self::new(Note, "operator_hangup", ""),
             Event::Wake => return None,
         })

@@ -13,12 +13,14 @@ use crate::call::{Call, Phase};
 use crate::desk::{CALLER, Desk, Scene};
 use crate::dialogue::{Dialogue, Parties};
 use crate::facts::FactId;
+use crate::gate::Judgement;
 use crate::id::{ConversationId, LegId};
 use crate::input::{AnswerClass, Cause, Event, Fact, Input, LegEvent, Offered, Originate};
 use crate::mouth::Heard;
 use crate::output::{Command, Outcome, Output};
 use crate::playbook::Limits;
 use crate::policy::Policy;
+use crate::record::Record;
 use crate::timers::Timer;
 
 /// Wakeups carried out in one go; what is due beyond that comes with the next.
@@ -63,13 +65,28 @@ impl Conversation {
         self.desk.id
     }
 
-    /// Another policy holds from now on. `Event::Policy` says so in the log.
+    /// Another policy holds from now on. `Event::Governed` says so in the log.
     pub fn adopt(&mut self, policy: Arc<Policy>) {
         let book = Book {
             policy,
             ..(*self.desk.book).clone()
         };
         self.desk.book = Arc::new(book);
+    }
+
+    /// What drives it.
+    pub fn program(&self) -> &Program {
+        &self.desk.book.program
+    }
+
+    /// Judges every proposal by this policy as well, beside the one that holds.
+    pub fn shadow(&mut self, policy: Arc<Policy>) {
+        self.desk.shadow = Some(policy);
+    }
+
+    /// What the shadow said to each proposal so far, beside what was decided.
+    pub fn shadowed(&self) -> &[(Record, Judgement)] {
+        &self.desk.shadowed
     }
 
     /// Role and stage, for people who look in.
@@ -150,7 +167,7 @@ impl Conversation {
             }
             Event::Standing(standing) => self.desk.standing = standing,
             // `adopt` has put it in place; the event is its record.
-            Event::Policy { .. } => {}
+            Event::Governed(_) => {}
             Event::OperatorHangup => self.call.hang_up(&mut self.desk, Cause::NearHangup),
             Event::Wake => {}
         }

@@ -9,12 +9,13 @@ use crate::action::builtin;
 use crate::autonomy::Standing;
 use crate::book::{Book, Program};
 use crate::facts::Facts;
-use crate::gate::{self, Evidence, Proposal};
+use crate::gate::{self, Evidence, Judgement, Proposal};
 use crate::id::{ActionId, ConversationId, LegId, Seq, Turn};
 use crate::intent::{Dimension, Intent};
 use crate::lease::Leases;
 use crate::memory::{Attestation, Identity, LeadId, Memory};
 use crate::output::{Command, Output};
+use crate::policy::Policy;
 use crate::record::{Record, Verdict, Weighed};
 use crate::timers::Timers;
 
@@ -64,6 +65,9 @@ pub(crate) struct Desk {
     /// In whose order actions are delivered, and whom overrides may name.
     pub(crate) party: String,
     pub(crate) standing: Standing,
+    /// Another policy, asked beside the one that holds, and what it said.
+    pub(crate) shadow: Option<Arc<Policy>>,
+    pub(crate) shadowed: Vec<(Record, Judgement)>,
     /// The role whose authority holds, and since when.
     token: (String, Duration),
     pub(crate) in_force: BTreeSet<String>,
@@ -101,6 +105,8 @@ impl Desk {
             signals: 0,
             party: id.to_string(),
             standing: Standing::default(),
+            shadow: None,
+            shadowed: Vec::new(),
             token: (String::new(), Duration::ZERO),
             in_force: BTreeSet::new(),
             lead: None,
@@ -188,6 +194,8 @@ impl Desk {
             standing: &self.standing,
         };
         let judgement = gate::judge(&self.book.policy, &evidence, &proposal);
+        let shadow = self.shadow.as_ref();
+        let shadow = shadow.map(|policy| gate::judge(policy, &evidence, &proposal));
         let action = self.book.catalogue.action(&proposal.kind);
         let record = Record {
             at: self.now,
@@ -213,6 +221,9 @@ impl Desk {
         if record.kind == builtin::OPT_OUT {
             // Heard is heard, whatever becomes of the row.
             self.facts.own("opted_out", 1);
+        }
+        if let Some(judgement) = shadow {
+            self.shadowed.push((record.clone(), judgement));
         }
         self.count(&record);
         record

@@ -65,13 +65,9 @@ pub enum Event {
     },
     /// Limits of autonomy and overrides have changed; these hold from now on.
     Standing(Standing),
-    /// Another policy holds from now on; it was put in place just before.
-    Policy {
-        /// Its name.
-        name: String,
-        /// Its hash, as in records.
-        hash: String,
-    },
+    /// These texts govern the conversation from now on; they were put in place
+    /// just before.
+    Governed(Texts),
     /// A person at the box orders the call to end.
     OperatorHangup,
     /// The time asked for with `Output::Wait` has come.
@@ -111,6 +107,26 @@ pub struct Lease {
     pub value: i64,
     /// Since daemon start; gone from then on.
     pub until: Duration,
+}
+
+/// The texts that govern a conversation: what its log is replayed with.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Texts {
+    /// What the gate goes by.
+    pub policy: Text,
+    /// What drives the dialogue; empty on a test line.
+    pub playbook: Text,
+    /// What can be proposed.
+    pub actions: Text,
+}
+
+/// One text, by name and content.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Text {
+    /// Its name, for people.
+    pub name: String,
+    /// Hash of its bytes, in hex.
+    pub hash: String,
 }
 
 /// An inbound call.

@@ -13,14 +13,18 @@ use clap::{Parser, Subcommand};
 mod agent;
 pub mod analyze;
 mod ask;
+mod audit;
 mod calls;
 mod check;
+mod decree;
 mod dial;
 mod explain;
 mod lead;
 mod order;
 mod picture;
+mod policy;
 mod recording;
+mod replay;
 mod score;
 pub mod sink;
 mod status;
@@ -64,6 +68,14 @@ enum Verb {
     Originate(order::OriginateArgs),
     Hangup(order::HangupArgs),
     Lead(lead::LeadArgs),
+    Approve(decree::ApproveArgs),
+    Override(decree::OverrideArgs),
+    Autonomy(decree::AutonomyArgs),
+    Replay(replay::ReplayArgs),
+    #[command(subcommand)]
+    Policy(policy::PolicyVerb),
+    #[command(subcommand)]
+    Audit(audit::AuditVerb),
     Dial(dial::DialArgs),
     Answer(dial::AnswerArgs),
     Analyze(analyze::AnalyzeArgs),
@@ -97,6 +109,12 @@ pub fn run() -> ExitCode {
         Verb::Originate(verb) => order::originate(&common, &verb),
         Verb::Hangup(verb) => order::hangup(&common, &verb),
         Verb::Lead(verb) => lead::run(&common, &verb),
+        Verb::Approve(verb) => decree::approve(&common, &verb),
+        Verb::Override(verb) => decree::lift(&common, &verb),
+        Verb::Autonomy(verb) => decree::autonomy(&common, &verb),
+        Verb::Replay(verb) => replay::run(&common, &verb),
+        Verb::Policy(verb) => policy::run(&common, &verb),
+        Verb::Audit(verb) => audit::run(&common, &verb),
         Verb::Dial(verb) => dial::dial(&common, &verb),
         Verb::Answer(verb) => dial::answer(&common, &verb),
         Verb::Analyze(verb) => return analyze::run(&verb, common.json),

@@ -16,11 +16,14 @@ use tokio::sync::{broadcast, oneshot};
 use offhook_core::output::Approval;
 use offhook_core::{ActionId, ConversationId};
 
+use crate::house::{Governing, House};
+
 pub use server::{bind, serve};
 pub use words::{
-    ApprovalRow, CallCounts, CallDetail, CallRow, CallState, Decision, Direction, Explanation,
-    Failure, Lane, LiveCall, MediaCounts, Order, OutboxStatus, Placed, Rule, SipListener, Status,
-    StoreStatus, TapeInfo, TimelineEntry, Told, Verdict,
+    ApprovalRow, CallCounts, CallDetail, CallRow, CallState, Decision, Decree, Decreed, Direction,
+    Explanation, Failure, Lane, LiveCall, MediaCounts, Order, OutboxStatus, OverrideOrder, Placed,
+    PolicyNow, PolicyText, Rule, SipListener, StandingNow, Status, StoreStatus, TapeInfo,
+    TimelineEntry, Told, Verdict,
 };
 
 /// What is asked of the decision thread. A reply that nobody waits for any
@@ -37,6 +40,12 @@ pub enum Request {
     Approve(ActionId, Verdict, oneshot::Sender<Result<(), Failure>>),
     /// Something about leads.
     Lead(people::LeadRequest),
+    /// What is decreed.
+    Standing(oneshot::Sender<StandingNow>),
+    /// A person decrees something.
+    Decree(Decree, oneshot::Sender<Result<Decreed, Failure>>),
+    /// Another policy holds; the answer says for how many running calls.
+    Govern(Governing, String, oneshot::Sender<usize>),
     /// End a call; `false`: it does not live.
     HangUp(ConversationId, oneshot::Sender<bool>),
 }
@@ -71,6 +80,8 @@ pub trait Desk: Send + Sync + 'static {
     fn store_path(&self) -> &std::path::Path;
     /// The reason of a rule, in the words of the policy that holds now.
     fn why(&self, rule: &str) -> Option<String>;
+    /// The house, where policies are checked.
+    fn house(&self) -> Option<&House>;
     /// Where calls are recorded, if they are.
     fn recordings(&self) -> Option<&std::path::Path>;
 }

@@ -31,11 +31,13 @@ use tokio::time::timeout;
 
 use super::archive::Archive;
 use super::words::{
-    ApprovalRow, CallCounts, Failure, Lane, Order, OutboxStatus, Placed, Status, TimelineEntry,
-    Told, Verdict,
+    ApprovalRow, CallCounts, Decree, Decreed, Failure, Lane, Order, OutboxStatus, Placed,
+    PolicyNow, PolicyText, StandingNow, Status, TimelineEntry, Told, Verdict,
 };
 use super::{Desk, Live, Request};
 use crate::clock;
+use crate::house::Governing;
+use crate::settings::Page;
 use crate::store::reader::FindError;
 
 /// Owner and group may talk to the daemon.
@@ -48,8 +50,8 @@ const LIMIT: u32 = 50;
 const LIMIT_MAX: u32 = 10_000;
 /// Events that wait for a client that does not read, beside the stream's own.
 const EVENTS_WAITING: usize = 64;
-/// Bytes of a request's body; orders are short.
-const BODY_MAX: usize = 16 * 1024;
+/// Bytes of a request's body; orders are short, a policy is the longest.
+const BODY_MAX: usize = 256 * 1024;
 
 /// Opens the socket: takes the place of one that a dead daemon left behind,
 /// never of one that answers.
@@ -100,6 +102,8 @@ fn router(desk: Arc<dyn Desk>) -> Router {
         .route("/v1/calls/{id}/explain", get(explain))
         .route("/v1/approvals", get(approvals))
         .route("/v1/approvals/{id}", post(approve))
+        .route("/v1/decrees", get(standing).post(decree))
+        .route("/v1/policy", post(activate))
         .route("/v1/events", get(events))
         .merge(super::people::routes())
         .fallback(async || Refused(StatusCode::NOT_FOUND, "no such path".into()))
@@ -261,6 +265,49 @@ async fn approvals(State(desk): Shared) -> Answer<Vec<ApprovalRow>> {
         left_ms: u64::try_from(it.until.saturating_sub(now).as_millis()).unwrap_or(u64::MAX),
     });
     Ok(Json(rows.collect()))
+}
+
+async fn standing(State(desk): Shared) -> Answer<StandingNow> {
+    ask(desk.as_ref(), Request::Standing).await.map(Json)
+}
+
+async fn decree(
+    State(desk): Shared,
+    decree: Result<Json<Decree>, JsonRejection>,
+) -> Answer<Decreed> {
+    let Json(decree) = decree?;
+    let said = ask(desk.as_ref(), |reply| Request::Decree(decree, reply)).await?;
+    said.map(Json)
+        .map_err(|failure| Refused(StatusCode::UNPROCESSABLE_ENTITY, failure.error))
+}
+
+/// A policy that does not pass changes nothing.
+async fn activate(
+    State(desk): Shared,
+    text: Result<Json<PolicyText>, JsonRejection>,
+) -> Answer<PolicyNow> {
+    let Json(text) = text?;
+    let wrong = |reason: String| Refused(StatusCode::UNPROCESSABLE_ENTITY, reason);
+    let house = desk
+        .house()
+        .ok_or_else(|| wrong("there is no house".into()))?;
+    let page = match &text.text {
+        Some(content) => Page::given(&text.file, &text.file, content),
+        None => house.settings.policy_page().map_err(wrong)?,
+    };
+    let checked = house.check(page).map_err(wrong)?;
+    let before = house.policy();
+    let changes = before.diff(&checked.policy);
+    let (name, hash) = (checked.policy.name().to_owned(), checked.policy.hash());
+    let governing = Governing::later(checked);
+    let order = |reply| Request::Govern(governing, text.by, reply);
+    let calls = ask(desk.as_ref(), order).await?;
+    Ok(Json(PolicyNow {
+        name,
+        hash,
+        calls,
+        changes,
+    }))
 }
 
 async fn approve(
@@ -453,6 +500,9 @@ mod tests {
                         .unwrap();
                 }
                 Request::Originate(_, reply) => reply.send(Ok(CALL)).unwrap(),
+                Request::Standing(_) | Request::Decree(..) | Request::Govern(..) => {
+                    unreachable!("no test asks for it")
+                }
                 Request::Approvals(reply) => reply.send(Vec::new()).unwrap(),
                 Request::Approve(_, _, reply) => reply.send(Ok(())).unwrap(),
                 Request::HangUp(id, reply) => reply.send(id == CALL).unwrap(),
@@ -478,6 +528,9 @@ mod tests {
             &self.database
         }
         fn why(&self, _rule: &str) -> Option<String> {
+            None
+        }
+        fn house(&self) -> Option<&crate::house::House> {
             None
         }
         fn recordings(&self) -> Option<&Path> {

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use offhook_core::Weighed;
+use offhook_core::{Limit, Override};
 use serde::{Deserialize, Serialize};
+
+use crate::vigil::Tally;
 
 /// `GET /v1/status`
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -388,4 +391,88 @@ pub struct Verdict {
     pub approve: bool,
     /// Who says so.
     pub by: String,
+}
+
+/// `POST /v1/decrees`: one change, by a person with a name and a reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Decree {
+    /// How far an action may go by itself.
+    Limit(Limit),
+    /// A rule does not deny for a time.
+    Override(OverrideOrder),
+    /// An override ends before its time.
+    EndOverride {
+        /// Which.
+        id: String,
+        /// Who ends it.
+        by: String,
+    },
+}
+
+/// A rule is to be lifted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OverrideOrder {
+    /// Which rule of the policy.
+    pub rule: String,
+    /// For this action type only.
+    #[serde(default)]
+    pub action: Option<String>,
+    /// In this role only.
+    #[serde(default)]
+    pub role: Option<String>,
+    /// For this lead only.
+    #[serde(default)]
+    pub lead: Option<String>,
+    /// For so many seconds.
+    pub for_s: u64,
+    /// Who.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// What `POST /v1/decrees` answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decreed {
+    /// In a sentence, as it stands in the audit chain.
+    pub said: String,
+}
+
+/// `GET /v1/decrees`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StandingNow {
+    /// Levels that hold instead of the policy's.
+    pub limits: Vec<Limit>,
+    /// Rules that do not deny, and for how many more ms.
+    pub overrides: Vec<(Override, u64)>,
+    /// How the recent actions fared: what speaks for widening again.
+    pub evidence: Vec<Tally>,
+}
+
+/// `POST /v1/policy`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PolicyText {
+    /// What to call it in faults.
+    pub file: String,
+    /// The TOML; the one that the config names, read anew, when absent.
+    #[serde(default)]
+    pub text: Option<String>,
+    /// Who activates it.
+    pub by: String,
+}
+
+/// What `POST /v1/policy` answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyNow {
+    /// Its name.
+    pub name: String,
+    /// Its hash, as in records.
+    pub hash: String,
+    /// Running calls that go by it now.
+    pub calls: usize,
+    /// What changed, one line each.
+    pub changes: Vec<String>,
 }

@@ -7,7 +7,9 @@ use std::time::Duration;
 use offhook_core::input::{Cause, Fact, Offered, Originate};
 use offhook_core::memory::Attestation;
 use offhook_core::output::Outcome;
-use offhook_core::{Book, Conversation, ConversationId, Event, LeadId, LegEvent, Number, Program};
+use offhook_core::{
+    Book, Conversation, ConversationId, Event, LeadId, LegEvent, Number, Program, Standing,
+};
 use offhook_sip::{CallKey, Flow, Incoming};
 
 use super::{Decision, FIRST, people};
@@ -129,6 +131,10 @@ impl Decision {
         let prompts = self.house.prompts_of(book);
         self.calls
             .insert(id, Call::new(birth, lead, conversation, prompts));
+        self.governed(id);
+        if self.standing != Standing::default() {
+            self.feed(id, now, Event::Standing(self.standing.clone()));
+        }
         let party = people::party(direction, &offered.caller, &offered.called);
         let facts = self.facts(party);
         self.feed(id, now, Event::Facts(facts));

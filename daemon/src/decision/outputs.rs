@@ -13,6 +13,7 @@ use crate::clock;
 use crate::store::{Commit, Write};
 use crate::switchboard::Place;
 use crate::timeline::Line;
+use crate::vigil::Fate;
 
 impl Decision {
     pub(super) fn carry_out(&mut self, id: ConversationId, output: Output) {
@@ -25,6 +26,7 @@ impl Decision {
             Output::Withdraw(action) => {
                 self.leads.backlog = self.leads.backlog.saturating_sub(1);
                 self.taken_back(action.conversation, |_, known| known == action);
+                self.went_wrong(action, Fate::TakenBack);
                 self.settle(action, Write::Withdraw(action), "withdrawn");
             }
             Output::Ended(outcome) => self.ended(id, outcome),
@@ -108,6 +110,9 @@ impl Decision {
         let Some(call) = self.calls.get_mut(&id) else {
             return;
         };
+        let record = &persist.record;
+        self.vigil
+            .authorised(record.action, &record.role, &record.kind);
         tracing::info!(message = "authorised", CALL_ID = %id, action = persist.record.kind);
         let born = call.take_birth();
         let commit = Commit {

@@ -26,6 +26,15 @@ impl Decision {
                 let _ = reply.send(self.approve(action, verdict.approve, verdict.by));
             }
             Request::Lead(request) => self.serve_lead(request),
+            Request::Standing(reply) => {
+                let _ = reply.send(self.standing_now());
+            }
+            Request::Decree(decree, reply) => {
+                let _ = reply.send(self.decree(decree));
+            }
+            Request::Govern(governing, by, reply) => {
+                let _ = reply.send(self.govern(governing, &by));
+            }
             Request::HangUp(id, reply) => {
                 let lives = self.calls.get(&id).is_some_and(|call| !call.over);
                 if lives {

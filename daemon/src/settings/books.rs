@@ -2,17 +2,20 @@
 //! that ship and the operator's own files, all checked against each other.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use offhook_config::builtin::{self, Text};
+use offhook_config::builtin::{self, Text as Shipped};
 use offhook_config::{Located, Source, load, one_of};
 use offhook_core::action::{Catalogue, RawActions};
 use offhook_core::fault::Fault;
+use offhook_core::input::{Text, Texts};
 use offhook_core::playbook::{Playbook, RawPlaybook};
 use offhook_core::policy::{Policy, RawPolicy};
 use offhook_core::{Book, Program, TestLine};
 use serde::de::DeserializeOwned;
+use sha2::{Digest as _, Sha256};
 
 use super::{Destination, Test};
 
@@ -28,6 +31,121 @@ pub struct Books {
     pub policy: Arc<Policy>,
     /// Dialogues by name.
     pub playbooks: BTreeMap<String, Arc<Playbook>>,
+    /// What they were made from.
+    pub sources: Sources,
+}
+
+/// The texts of books, each under its hash.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// Of the policy.
+    pub policy: Text,
+    /// Of all actions, one file after the other.
+    pub actions: Text,
+    /// Of each playbook, by name.
+    pub playbooks: BTreeMap<String, Text>,
+    /// Every text by its hash.
+    pub texts: BTreeMap<String, String>,
+}
+
+impl Sources {
+    /// Takes a text in.
+    pub fn add(&mut self, name: &str, text: &str) -> Text {
+        let hash = hash_of(text);
+        self.texts.insert(hash.clone(), text.to_owned());
+        Text {
+            name: name.to_owned(),
+            hash,
+        }
+    }
+
+    /// All of them, with what they are: `policy`, `actions`, `playbook`.
+    pub fn named(&self) -> impl Iterator<Item = (&'static str, &Text)> {
+        let playbooks = self.playbooks.values().map(|text| ("playbook", text));
+        [("policy", &self.policy), ("actions", &self.actions)]
+            .into_iter()
+            .chain(playbooks)
+    }
+
+    /// The texts of a conversation by that book.
+    pub fn of(&self, program: &Program) -> Texts {
+        let playbook = match program {
+            Program::Playbook(playbook) => self.playbooks.get(&playbook.name).cloned(),
+            Program::Test(_) => None,
+        };
+        Texts {
+            policy: self.policy.clone(),
+            playbook: playbook.unwrap_or_default(),
+            actions: self.actions.clone(),
+        }
+    }
+}
+
+/// The first 64 bits of the SHA-256 of a text, in hex.
+fn hash_of(text: &str) -> String {
+    let digest = Sha256::digest(text);
+    digest[..8].iter().fold(String::new(), |mut hex, byte| {
+        write!(hex, "{byte:02x}").expect("a String takes all");
+        hex
+    })
+}
+
+/// A policy that passed its own cases.
+#[derive(Clone, Debug)]
+pub struct CheckedPolicy {
+    /// What it compiled to.
+    pub policy: Policy,
+    /// Its text.
+    pub page: Page,
+    /// What is odd about it, but no fault.
+    pub odd: Vec<Located>,
+    /// Its golden cases, by name.
+    pub cases: Vec<String>,
+}
+
+impl CheckedPolicy {
+    /// Compiles a policy against this catalogue and runs its golden cases.
+    ///
+    /// # Errors
+    /// All that is wrong with it, by place.
+    pub fn of(page: Page, catalogue: &Catalogue) -> Result<Self, Vec<Located>> {
+        let mut faults = Vec::new();
+        let raw = page.raw::<RawPolicy>(&mut faults);
+        let policy = raw
+            .as_ref()
+            .and_then(|raw| page.keep(Policy::compile(raw, catalogue), &mut faults));
+        let (Some(raw), Some(policy)) = (raw, policy) else {
+            return Err(faults);
+        };
+        let mut odd = Vec::new();
+        page.keep::<()>(Err(policy.lint(&raw)), &mut odd);
+        let cases = raw.case.iter().map(|case| case.name.value.clone());
+        Ok(Self {
+            cases: cases.collect(),
+            policy,
+            page,
+            odd,
+        })
+    }
+}
+
+/// The actions of a text, and the playbook of another: for a replay.
+///
+/// # Errors
+/// What is wrong with them now.
+pub fn recompile(actions: &str, playbook: &str) -> Result<(Catalogue, Playbook), String> {
+    let mut faults = Vec::new();
+    let mut catalogue = Catalogue::default();
+    let page = Page::given("actions", "actions", actions);
+    if let Some(raw) = page.raw::<RawActions>(&mut faults) {
+        page.keep(catalogue.add(&raw), &mut faults);
+    }
+    let page = Page::given("playbook", "playbook", playbook);
+    let made = page.playbook(&catalogue, &mut faults);
+    match (made.and_then(|(_, playbook)| playbook), faults.first()) {
+        (Some(playbook), None) => Ok((catalogue, playbook)),
+        (_, fault) => Err(fault.map_or_else(String::new, ToString::to_string)),
+    }
 }
 
 impl Books {
@@ -57,7 +175,7 @@ const fn test_line(test: Test) -> TestLine {
 
 /// A text and what to call it in faults.
 #[derive(Clone, Debug)]
-pub(super) struct Page {
+pub struct Page {
     /// File name without `.toml`.
     name: String,
     /// As a person would name it.
@@ -66,7 +184,34 @@ pub(super) struct Page {
 }
 
 impl Page {
-    fn shipped(folder: &str, text: &Text) -> Self {
+    /// The policy of that name, or at that path when it looks like one.
+    ///
+    /// # Errors
+    /// There is none, or it cannot be read.
+    pub fn policy(name: &str, base: &Path) -> Result<Self, String> {
+        policy_page(name, base)
+    }
+
+    /// A text that somebody else has read.
+    pub fn given(name: &str, file: &str, text: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            file: file.to_owned(),
+            text: text.to_owned(),
+        }
+    }
+
+    /// As a person would name it.
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+
+    /// What stands in it.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    fn shipped(folder: &str, text: &Shipped) -> Self {
         Self {
             name: text.name.to_owned(),
             file: format!("builtin:{folder}/{}.toml", text.name),
@@ -97,7 +242,7 @@ pub(super) struct Shelf {
 impl Shelf {
     /// What ships.
     pub(super) fn shipped() -> Self {
-        let pages = |folder, texts: &[Text]| {
+        let pages = |folder, texts: &[Shipped]| {
             texts
                 .iter()
                 .map(|text| Page::shipped(folder, text))
@@ -136,10 +281,27 @@ impl Shelf {
                 catalogue: Arc::new(catalogue),
                 policy: Arc::new(policy),
                 playbooks,
+                sources: self.sources(),
             }),
             _ => Err(faults),
         };
         (names, books)
+    }
+
+    fn sources(&self) -> Sources {
+        let mut sources = Sources::default();
+        let actions: Vec<&str> = self.actions.iter().map(|page| page.text.as_str()).collect();
+        sources.actions = sources.add("actions", &actions.join("\n"));
+        if let Some(page) = &self.policy {
+            sources.policy = sources.add(&page.name, &page.text);
+        }
+        for page in &self.playbooks {
+            let raw = page.raw::<RawPlaybook>(&mut Vec::new());
+            let name = raw.map_or_else(|| page.name.clone(), |raw| raw.name.value);
+            let text = sources.add(&name, &page.text);
+            sources.playbooks.insert(name, text);
+        }
+        sources
     }
 
     fn catalogue(&self, faults: &mut Vec<Located>) -> Catalogue {

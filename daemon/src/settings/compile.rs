@@ -11,7 +11,7 @@ use offhook_config::{Located, Source, load_partly, one_of};
 
 use crate::media::thread::SLOTS;
 
-use super::books::{Books, Shelf, add_directory, policy_page};
+use super::books::{Books, POLICY_DEFAULT, Shelf, add_directory, policy_page};
 use super::net::port_range;
 use super::numbers::numbering;
 use super::raw::{
@@ -162,6 +162,10 @@ impl<'c> Compiler<'c> {
             tests,
             tests_heard: raw.test.listen,
             log: self.log(&raw.log),
+            policy: raw
+                .policy
+                .as_ref()
+                .map_or_else(|| POLICY_DEFAULT.to_owned(), |name| name.get_ref().clone()),
             books,
             notes: std::mem::take(&mut self.notes),
         }

@@ -42,6 +42,10 @@ pub enum Kind {
     Salvaged,
     /// Something became known of a lead.
     Lead,
+    /// A text that governs conversations: a policy, a playbook, actions.
+    Text,
+    /// People, or the box, decreed something: a policy, a limit, an override.
+    Decree,
 }
 
 impl Kind {
@@ -58,6 +62,8 @@ impl Kind {
         Self::Forgotten,
         Self::Salvaged,
         Self::Lead,
+        Self::Text,
+        Self::Decree,
     ];
 
     /// The name in the file.
@@ -74,6 +80,8 @@ impl Kind {
             Self::Forgotten => "forgotten",
             Self::Salvaged => "salvaged",
             Self::Lead => "lead",
+            Self::Text => "text",
+            Self::Decree => "decree",
         }
     }
 

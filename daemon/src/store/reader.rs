@@ -248,6 +248,27 @@ impl From<rusqlite::Error> for FindError {
     }
 }
 
+/// One row of the chain, whole.
+#[derive(Clone, Debug)]
+pub struct Chained {
+    /// Its number.
+    pub seq: u64,
+    /// Whose; 0 for rows of the box itself.
+    pub conversation: u64,
+    /// Its kind, by name.
+    pub kind: String,
+    /// Wall time, ms since 1970.
+    pub wall_ms: u64,
+    /// What it says; `None` once forgotten.
+    pub payload: Option<Vec<u8>>,
+    /// Of salt and payload.
+    pub digest: Digest,
+    /// Of all before it and itself.
+    pub hash: Digest,
+    /// `None` once forgotten.
+    pub salt: Option<Salt>,
+}
+
 /// Ambiguous calls named at most.
 const NAMED: usize = 8;
 
@@ -480,6 +501,59 @@ impl Reader {
             .collect()
     }
 
+    /// What the box itself was told, of one kind, in order.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn told(&self, kind: Kind) -> rusqlite::Result<Vec<Vec<u8>>> {
+        self.db
+            .prepare_cached(
+                "SELECT payload FROM audit WHERE conversation = 0 AND kind = ?1
+                 AND payload IS NOT NULL ORDER BY seq",
+            )?
+            .query_map([kind.name()], |row| row.get(0))?
+            .collect()
+    }
+
+    /// The hash of one row of the chain.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn hash_at(&self, seq: u64) -> rusqlite::Result<Option<Digest>> {
+        self.db
+            .prepare_cached("SELECT hash FROM audit WHERE seq = ?1")?
+            .query_row([signed(seq)], |row| row.get(0))
+            .optional()
+    }
+
+    /// Every row of the chain, in order, with what it takes to check it.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn chain(&self, mut each: impl FnMut(Chained) -> bool) -> rusqlite::Result<()> {
+        let mut statement = self.db.prepare(
+            "SELECT a.seq, a.conversation, a.kind, a.wall_ms, a.payload, a.digest, a.hash, s.salt
+             FROM audit a LEFT JOIN salts s ON s.conversation = a.conversation ORDER BY a.seq",
+        )?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let chained = Chained {
+                seq: unsigned(row.get(0)?),
+                conversation: unsigned(row.get(1)?),
+                kind: row.get(2)?,
+                wall_ms: unsigned(row.get(3)?),
+                payload: row.get(4)?,
+                digest: row.get(5)?,
+                hash: row.get(6)?,
+                salt: row.get(7)?,
+            };
+            if !each(chained) {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
     /// Walks the whole chain; the inner error names the first bad row.
     ///
     /// # Errors
@@ -685,6 +759,6 @@ pub(super) fn what(
             What::Answered(action, refused)
         }
         Kind::Lead => What::Lead(serde_json::from_slice(payload)?),
-        Kind::Forgotten | Kind::Salvaged => What::Unreadable,
+        Kind::Forgotten | Kind::Salvaged | Kind::Text | Kind::Decree => What::Unreadable,
     })
 }

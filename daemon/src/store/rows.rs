@@ -203,6 +203,7 @@ impl Rows {
                 effects.forgotten.push(result);
                 Ok(())
             }
+            Write::Box { kind, body } => self.append(0, *kind, body).map(drop),
             Write::Close => Ok(()),
         }
     }

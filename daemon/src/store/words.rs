@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 
+use super::chain::Kind;
 use crate::leads::{Page, Remains};
 
 /// Who began the conversation.
@@ -271,6 +272,13 @@ pub enum Write {
     },
     /// Delete all that is known of a person.
     ForgetLead(Box<ForgetLead>),
+    /// A row of the box itself: a text that governs, or a decree.
+    Box {
+        /// `Text` or `Decree`.
+        kind: Kind,
+        /// What it says.
+        body: Box<RawValue>,
+    },
     /// Commit what waits and end.
     Close,
 }
@@ -290,7 +298,8 @@ impl Write {
             | Self::Withdraw(_)
             | Self::Outcome(_)
             | Self::Mark(_)
-            | Self::Hasten => false,
+            | Self::Hasten
+            | Self::Box { .. } => false,
         }
     }
 }

@@ -203,6 +203,7 @@ impl Writer {
                 | Write::Withdraw(_)
                 | Write::Outcome(_)
                 | Write::Hasten
+                | Write::Box { .. }
                 | Write::Close => {}
             }
         }

@@ -1,0 +1,279 @@
+//! `offhook replay`: calls lived through again from their log; and what another
+//! policy or playbook would have changed, before it is activated.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use offhook_core::gate::Judgement;
+use offhook_core::{ConversationId, Record};
+use serde_json::{Value, json};
+
+use super::ask::{Trouble, tell};
+use super::audit::reader;
+use super::policy::{checked, settings};
+use super::{Common, NO, OK, print, print_json};
+use crate::replay::{Divergence, Library, Recording, Replayed};
+use crate::settings::{CheckedPolicy, recompile};
+use crate::store::reader::Reader;
+
+/// Live calls through again from their log: the same decisions, bit for bit. With
+/// another policy or playbook: what would have come out otherwise, and by which rule.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct ReplayArgs {
+    /// Ids, beginnings or ends of them, or `last`.
+    calls: Vec<String>,
+    /// The last so many calls, beside those that are named.
+    #[arg(long, value_name = "NUMBER")]
+    last: Option<u32>,
+    /// A policy to be tried: a file, or a name that ships.
+    #[arg(long, value_name = "POLICY")]
+    policy: Option<String>,
+    /// A playbook to be tried on the calls of the playbook of its name.
+    #[arg(long, value_name = "FILE")]
+    playbook: Option<std::path::PathBuf>,
+}
+
+pub(super) fn run(common: &Common, arguments: &ReplayArgs) -> u8 {
+    replay(common, arguments).unwrap_or_else(|trouble| tell(common, trouble))
+}
+
+/// What became of one call.
+struct Lived {
+    id: ConversationId,
+    decisions: usize,
+    /// Why it could not be replayed, or how it came out otherwise than recorded.
+    fault: Option<String>,
+    divergence: Option<(u64, Divergence)>,
+    /// Proposals that the other policy judges otherwise, by itself.
+    otherwise: Vec<(u64, Record, Judgement)>,
+}
+
+fn replay(common: &Common, arguments: &ReplayArgs) -> Result<u8, Trouble> {
+    let reader = reader(common)?;
+    let could_not = |error: rusqlite::Error| Trouble::CouldNot(error.to_string());
+    let library = Library::open(&reader).map_err(could_not)?;
+    let settings = settings(common)?;
+    let policy = arguments.policy.as_ref();
+    let policy = policy
+        .map(|_| checked(&settings, arguments.policy.as_ref()))
+        .transpose()?;
+    let trial = Trial {
+        library: &library,
+        policy,
+        playbook: match &arguments.playbook {
+            None => None,
+            Some(file) => Some(
+                std::fs::read_to_string(file)
+                    .map_err(|error| Trouble::CouldNot(format!("{}: {error}", file.display())))?,
+            ),
+        },
+    };
+    let mut lived = Vec::new();
+    for id in named(&reader, arguments)? {
+        lived.push(trial.live(&reader, id));
+    }
+    let tried = trial.policy.is_some() || trial.playbook.is_some();
+    if common.json {
+        print_json(&Value::from(lived.iter().map(as_json).collect::<Vec<_>>()));
+    } else {
+        print(&text(&lived, tried));
+    }
+    let differs = |it: &Lived| it.fault.is_some() || it.divergence.is_some();
+    Ok(if lived.iter().any(differs) { NO } else { OK })
+}
+
+fn named(reader: &Reader, arguments: &ReplayArgs) -> Result<Vec<ConversationId>, Trouble> {
+    let mut ids = Vec::new();
+    for call in &arguments.calls {
+        let id = reader
+            .find(call)
+            .map_err(|error| Trouble::No(format!("{call}: {error}")))?;
+        ids.push(id);
+    }
+    if let Some(last) = arguments.last {
+        let calls = reader.calls(last, None);
+        let calls = calls.map_err(|error| Trouble::CouldNot(error.to_string()))?;
+        // Only what is over, and only dialogues: nothing is decided on a test line.
+        let over = calls.into_iter().filter(|call| call.ended_ms.is_some());
+        ids.extend(over.rev().map(|call| call.conversation));
+    }
+    ids.dedup();
+    match ids.is_empty() {
+        true => Err(Trouble::No(
+            "no calls: name some, or --last NUMBER".to_owned(),
+        )),
+        false => Ok(ids),
+    }
+}
+
+struct Trial<'t> {
+    library: &'t Library,
+    policy: Option<CheckedPolicy>,
+    playbook: Option<String>,
+}
+
+impl Trial<'_> {
+    fn live(&self, reader: &Reader, id: ConversationId) -> Lived {
+        let mut lived = Lived {
+            id,
+            decisions: 0,
+            fault: None,
+            divergence: None,
+            otherwise: Vec::new(),
+        };
+        let done = Recording::read(reader, id).and_then(|call| self.compare(&call, &mut lived));
+        lived.fault = lived.fault.or(done.err());
+        lived
+    }
+
+    fn compare(&self, call: &Recording, lived: &mut Lived) -> Result<(), String> {
+        let shadow = self.policy.as_ref();
+        let shadow = shadow.map(|checked| Arc::new(checked.policy.clone()));
+        let as_it_was = call.replay(self.library, shadow.clone())?;
+        lived.decisions = as_it_was.records.len();
+        if let Some((was, is)) = call.first_unlike(&as_it_was) {
+            let say = |record: Option<&Record>| record.map_or("nothing".to_owned(), one);
+            lived.fault = Some(format!(
+                "decided {} when recorded, {} when replayed",
+                say(was),
+                say(is)
+            ));
+        }
+        let since = |at: core::time::Duration| {
+            u64::try_from(at.saturating_sub(call.born()).as_millis()).unwrap_or(u64::MAX)
+        };
+        for (record, judgement) in &as_it_was.shadowed {
+            if record.verdict != judgement.verdict {
+                let at = since(record.at);
+                lived
+                    .otherwise
+                    .push((at, record.clone(), judgement.clone()));
+            }
+        }
+        if let Some(tried) = self.tried(call, shadow)? {
+            let divergence = as_it_was.diverges(&tried);
+            lived.divergence = divergence.map(|it| (since(it.at), it));
+        }
+        Ok(())
+    }
+
+    /// Lived through by what is tried; `None` when nothing is.
+    fn tried(
+        &self,
+        call: &Recording,
+        policy: Option<Arc<offhook_core::Policy>>,
+    ) -> Result<Option<Replayed>, String> {
+        let playbook = match &self.playbook {
+            Some(text) => {
+                let book = self.library.book(&call.texts)?;
+                let actions = self.library.actions(&call.texts)?;
+                let (_, playbook) = recompile(actions, text)?;
+                let same = matches!(&book.program,
+                    offhook_core::Program::Playbook(then) if then.name == playbook.name);
+                same.then(|| Arc::new(playbook))
+            }
+            None => None,
+        };
+        if policy.is_none() && playbook.is_none() {
+            return Ok(None);
+        }
+        call.replay_by(self.library, policy, playbook).map(Some)
+    }
+}
+
+fn one(record: &Record) -> String {
+    format!(
+        "{} {} {}",
+        record.verdict.name(),
+        record.kind,
+        record.object
+    )
+}
+
+fn text(lived: &[Lived], tried: bool) -> String {
+    let mut text = String::new();
+    let mut line = |words: String| writeln!(text, "{words}").expect("a String takes all");
+    for call in lived {
+        let id = call.id;
+        match (&call.fault, &call.divergence) {
+            (Some(fault), _) => line(format!("{id}  {fault}")),
+            (None, Some((ms, it))) => {
+                let nothing = || "nothing more".to_owned();
+                line(format!(
+                    "{id}  at {ms} ms: {}; would be: {}  [{}]",
+                    it.was.clone().unwrap_or_else(nothing),
+                    it.would_be.clone().unwrap_or_else(nothing),
+                    it.rule
+                ));
+                if it.later > 0 {
+                    line(format!(
+                        "{:15}then {} more, no evidence: the recorded replies no longer fit",
+                        "", it.later
+                    ));
+                }
+            }
+            (None, None) if tried => line(format!("{id}  nobody would have noticed anything")),
+            (None, None) => line(format!(
+                "{id}  the same {} decisions, bit for bit",
+                call.decisions
+            )),
+        }
+        for (ms, record, judgement) in &call.otherwise {
+            line(format!(
+                "{:15}by itself, at {ms} ms: {} -> {} [{}]",
+                "",
+                one(record),
+                judgement.verdict.name(),
+                judgement.rules.join(", ")
+            ));
+        }
+    }
+    let faults = lived.iter().filter(|it| it.fault.is_some()).count();
+    let diverged = lived.iter().filter(|it| it.divergence.is_some()).count();
+    let mut rules: BTreeMap<&str, usize> = BTreeMap::new();
+    for (_, divergence) in lived.iter().filter_map(|it| it.divergence.as_ref()) {
+        *rules.entry(&divergence.rule).or_default() += 1;
+    }
+    if tried {
+        let by: Vec<String> = rules
+            .iter()
+            .map(|(rule, n)| format!("{rule} {n}"))
+            .collect();
+        let by = if by.is_empty() {
+            String::new()
+        } else {
+            format!(": {}", by.join(", "))
+        };
+        line(format!(
+            "{} calls, {diverged} would have gone otherwise{by}",
+            lived.len()
+        ));
+    } else {
+        line(format!(
+            "{} calls, {} the same",
+            lived.len(),
+            lived.len() - faults
+        ));
+    }
+    text
+}
+
+fn as_json(call: &Lived) -> Value {
+    let otherwise = call.otherwise.iter().map(|(ms, record, judgement)| {
+        json!({
+            "ms": ms, "kind": record.kind, "object": record.object,
+            "was": record.verdict.name(), "would_be": judgement.verdict.name(),
+            "rules": judgement.rules,
+        })
+    });
+    json!({
+        "call": call.id.to_string(),
+        "decisions": call.decisions,
+        "fault": call.fault,
+        "divergence": call.divergence.as_ref().map(|(ms, it)| json!({
+            "ms": ms, "was": it.was, "would_be": it.would_be, "rule": it.rule, "later": it.later,
+        })),
+        "pointwise": otherwise.collect::<Vec<_>>(),
+    })
+}

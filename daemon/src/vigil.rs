@@ -159,10 +159,7 @@ mod tests {
             vigil.authorised(id(number), "booking", "schedule");
         }
         for number in 0..9 {
-            assert_eq!(
-                vigil.went_wrong(id(number), Fate::TakenBack).is_some(),
-                false
-            );
+            assert_eq!(vigil.went_wrong(id(number), Fate::TakenBack), None);
         }
         assert_eq!(vigil.tallies()[0].taken_back, 4, "5 to 8 of 5 to 24");
     }

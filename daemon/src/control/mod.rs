@@ -43,7 +43,7 @@ pub enum Request {
     /// What is decreed.
     Standing(oneshot::Sender<StandingNow>),
     /// A person decrees something.
-    Decree(Decree, oneshot::Sender<Result<Decreed, Failure>>),
+    Decree(Box<Decree>, oneshot::Sender<Result<Decreed, Failure>>),
     /// Another policy holds; the answer says for how many running calls.
     Govern(Governing, String, oneshot::Sender<usize>),
     /// End a call; `false`: it does not live.

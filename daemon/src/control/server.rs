@@ -276,7 +276,10 @@ async fn decree(
     decree: Result<Json<Decree>, JsonRejection>,
 ) -> Answer<Decreed> {
     let Json(decree) = decree?;
-    let said = ask(desk.as_ref(), |reply| Request::Decree(decree, reply)).await?;
+    let said = ask(desk.as_ref(), |reply| {
+        Request::Decree(Box::new(decree), reply)
+    })
+    .await?;
     said.map(Json)
         .map_err(|failure| Refused(StatusCode::UNPROCESSABLE_ENTITY, failure.error))
 }

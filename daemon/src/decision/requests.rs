@@ -30,7 +30,7 @@ impl Decision {
                 let _ = reply.send(self.standing_now());
             }
             Request::Decree(decree, reply) => {
-                let _ = reply.send(self.decree(decree));
+                let _ = reply.send(self.decree(*decree));
             }
             Request::Govern(governing, by, reply) => {
                 let _ = reply.send(self.govern(governing, &by));

@@ -25,6 +25,7 @@ check:
 
 interop:
 	@tests/setup build test interop
+	@tests/peers
 	@tests/interop
 
 soak:

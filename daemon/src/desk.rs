@@ -5,24 +5,32 @@ use std::path::Path;
 use std::sync::Arc;
 
 use offhook_core::gate;
+use offhook_sip::{Standing, Transport};
 use tokio::sync::broadcast;
 
-use crate::control::{Desk as Seen, Request, SipListener, StoreStatus, Told};
+use crate::clock;
+use crate::control::{Desk as Asked, Request, SipListener, StoreStatus, Told, TrunkStatus};
 use crate::house::House;
 use crate::store::Store;
 use crate::tray::{Inbound, Tray};
+use crate::trunks::Seen;
 
 /// What the control socket may ask, and of whom.
 pub struct Desk {
     house: Arc<House>,
     tray: Tray,
     store: Store,
-    listeners: Vec<SocketAddr>,
+    listeners: Vec<(Transport, SocketAddr)>,
 }
 
 impl Desk {
     /// The daemon's desk.
-    pub fn new(house: Arc<House>, tray: Tray, store: Store, listeners: Vec<SocketAddr>) -> Self {
+    pub fn new(
+        house: Arc<House>,
+        tray: Tray,
+        store: Store,
+        listeners: Vec<(Transport, SocketAddr)>,
+    ) -> Self {
         Self {
             house,
             tray,
@@ -32,7 +40,7 @@ impl Desk {
     }
 }
 
-impl Seen for Desk {
+impl Asked for Desk {
     fn ask(&self, request: Request) -> Result<(), Request> {
         self.tray
             .offer(Inbound::Request(request))
@@ -47,13 +55,36 @@ impl Seen for Desk {
     }
 
     fn listeners(&self) -> Vec<SipListener> {
-        let listener = |address: &SocketAddr| SipListener {
-            transport: "udp".to_owned(),
+        let listener = |(transport, address): &(Transport, SocketAddr)| SipListener {
+            transport: transport.parameter().to_owned(),
             address: address.to_string(),
             port: address.port(),
-            listen: format!("udp:{address}"),
+            listen: format!("{}:{address}", transport.parameter()),
         };
         self.listeners.iter().map(listener).collect()
+    }
+
+    fn trunks(&self) -> Vec<TrunkStatus> {
+        let now = clock::now();
+        let status = |seen: Seen| TrunkStatus {
+            name: seen.name,
+            state: match (&seen.standing, seen.unfound) {
+                (Standing::Down(_), _) | (_, true) => "down",
+                (Standing::Up, _) => "up",
+                (Standing::Unknown, _) => "unknown",
+            }
+            .to_owned(),
+            for_ms: seen
+                .since
+                .map(|since| now.saturating_sub(since).as_millis() as u64),
+            reason: match &seen.standing {
+                _ if seen.unfound => Some("its name is not found (DNS)".to_owned()),
+                Standing::Down(outage) => Some(outage.to_string()),
+                Standing::Up | Standing::Unknown => None,
+            },
+            address: seen.address.map(|address| address.to_string()),
+        };
+        self.house.trunks.seen().into_iter().map(status).collect()
     }
 
     fn store(&self) -> StoreStatus {

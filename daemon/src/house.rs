@@ -158,6 +158,11 @@ impl House {
             ("sip_sent", &sip.sent),
             ("sip_send_failed", &sip.send_failed),
             ("sip_inbox_full", &sip.inbox_full),
+            ("sip_streams_refused", &sip.streams_refused),
+            ("sip_streams_slow", &sip.streams_slow),
+            ("sip_streams_stalled", &sip.streams_stalled),
+            ("sip_streams_unreadable", &sip.streams_unreadable),
+            ("sip_tls_failed", &sip.tls_failed),
         ];
         let endpoint = [
             ("sip_malformed", endpoint.malformed_total()),
@@ -166,6 +171,8 @@ impl House {
             ("sip_over_limit", endpoint.refused_by_limit),
             ("sip_unknown_dialog", endpoint.unknown_dialog),
             ("sip_timeouts", endpoint.timeouts),
+            ("sip_unreachable", endpoint.unreachable),
+            ("sip_challenged", endpoint.challenged),
         ];
         let sockets = sockets.map(|(name, counter)| (name, counter.load(Ordering::Relaxed)));
         let all = sockets.into_iter().chain(endpoint);

@@ -24,7 +24,7 @@ pub struct Caller {
 pub fn caller(invite: &Incoming, numbering: &Numbering) -> Caller {
     let asserted = invite.asserted_identity.iter();
     let written = invite.from.uri.as_str();
-    let texts = asserted.map(String::as_str).chain([written]);
+    let texts = asserted.map(|party| party.uri.as_str()).chain([written]);
     let number = texts
         .clone()
         .filter_map(user)

@@ -17,7 +17,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use offhook_config::Located;
-use offhook_core::number::Numbering;
 
 mod books;
 mod compile;
@@ -27,11 +26,15 @@ mod numbers;
 mod raw;
 mod route;
 mod secret;
+mod tls;
+mod trunk;
 
 pub use books::{Books, CheckedPolicy, POLICY_DEFAULT, Page, Sources, recompile};
-pub use net::{Cidr, Listen, Proxy, Transport};
+pub use net::{Cidr, Listen, Proxy};
 pub use route::{Destination, Pattern, Route, Test};
 pub use secret::{Secret, SecretSource};
+pub use tls::Tls;
+pub use trunk::{Account, Trunk};
 
 /// Where the installed config is.
 pub const INSTALLED: &str = "/etc/offhook/offhook.toml";
@@ -47,6 +50,9 @@ pub struct Settings {
     pub file: PathBuf,
     /// Signalling.
     pub sip: Sip,
+    /// Certificates of TLS listeners and connections; `None`: there are no
+    /// such listeners, and who we call is checked against the public authorities.
+    pub tls: Option<Tls>,
     /// Audio.
     pub media: Media,
     /// Unix socket of the command line.
@@ -137,19 +143,6 @@ pub struct Upstream {
     pub secret: SecretSource,
     /// How long one delivery may take.
     pub timeout: Duration,
-}
-
-/// A peer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Trunk {
-    /// Its name in logs, events and on the command line.
-    pub name: String,
-    /// Where its calls come from; empty: it does not call.
-    pub sources: Vec<Cidr>,
-    /// Where its outbound calls go; `None`: it is not called.
-    pub proxy: Option<Proxy>,
-    /// How it writes telephone numbers.
-    pub numbering: Numbering,
 }
 
 /// Outbound calls, where `originate` does not say.
@@ -298,11 +291,13 @@ impl Settings {
         host::obstacles(self, text, running)
     }
 
-    /// The trunk that an address belongs to: the longest network that holds it.
+    /// The trunk that an address alone tells: the longest network that holds
+    /// it. A trunk that proves itself by a certificate is none of them.
     pub fn trunk_of(&self, source: IpAddr) -> Option<&Trunk> {
         let networks = self
             .trunks
             .iter()
+            .filter(|trunk| trunk.identities.is_empty())
             .flat_map(|trunk| trunk.sources.iter().map(move |network| (network, trunk)));
         networks
             .filter(|(network, _)| network.contains(source))
@@ -375,8 +370,44 @@ mod tests {
                 "2:10: sip.listen: is empty: write at least one",
             ),
             (
-                "[sip]\nlisten = [\"tcp:1.2.3.4:5060\"]",
-                "2:11: sip.listen[0]: `tcp` is not served",
+                "[sip]\nlisten = [\"wss:1.2.3.4:5060\"]",
+                "2:11: sip.listen[0]: `wss` is not served",
+            ),
+            (
+                "[sip]\nlisten = [\"tls:1.2.3.4:5061\"]",
+                "2:11: sip.listen[0]: has no certificate: write [tls]",
+            ),
+            (
+                "[tls]\ncertificate = \"gone\"\nkey = \"gone\"",
+                "2:15: tls.certificate: `gone` holds no certificate",
+            ),
+            (
+                "[[trunk]]\nname = \"t\"\nproxy = \"udp:h:5060\"\nregister = true",
+                "1:1: trunk[0]: registers nobody: write user",
+            ),
+            (
+                "[[trunk]]\nname = \"t\"\nproxy = \"udp:h:5060\"\npassword = \"x\"",
+                "4:12: trunk[0].password: belongs to a user",
+            ),
+            (
+                "[[trunk]]\nname = \"t\"\nproxy = \"udp:h:5060\"\nuser = \"x\"",
+                "1:1: trunk[0]: has a user and no password",
+            ),
+            (
+                "[[trunk]]\nname = \"t\"\nproxy = \"udp:h:5060\"\noptions_s = 2",
+                "4:13: trunk[0].options_s: must be from 5 to 3600 s, or 0 for never, is 2",
+            ),
+            (
+                "[[trunk]]\nname = \"t\"\nproxy = \"udp:h:5060\"\nnext = \"t\"",
+                "4:8: trunk[0].next: the trunks after `t` go round in a circle",
+            ),
+            (
+                "[[trunk]]\nname = \"t\"\nproxy = \"udp:h:5060\"\nnext = \"u\"",
+                "4:8: trunk[0].next: there is no trunk `u`",
+            ),
+            (
+                "[[trunk]]\nname = \"t\"\nidentity = [\"a b\"]\nsource = [\"::1\"]",
+                "3:13: trunk[0].identity[0]: `a b` is no name of a certificate",
             ),
             (
                 "[sip]\nlisten = [\"udp:1.2.3.4:1\", \"udp:1.2.3.4:1\"]",

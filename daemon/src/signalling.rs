@@ -1,7 +1,11 @@
-//! The SIP sockets around the endpoint: datagrams in, datagrams out, no decisions.
+//! The SIP sockets around the endpoint: messages in, messages out, no decisions.
 //!
-//! One tokio task owns the endpoint and all sockets. Events of calls go to the
-//! decision thread; its commands come back through a bounded queue.
+//! One tokio task owns the endpoint and the datagram sockets; each stream is a
+//! task of its own behind bounded queues. Events of calls go to the decision
+//! thread; its commands come back through a bounded queue.
+
+mod connection;
+mod streams;
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
@@ -18,7 +22,12 @@ use tokio::io::ReadBuf;
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 use tokio::time::{Sleep, sleep};
+use tokio_rustls::TlsConnector;
 
+pub use streams::StreamListener;
+
+use self::connection::Heard;
+use self::streams::Streams;
 use crate::clock;
 use crate::house::House;
 
@@ -85,6 +94,19 @@ pub struct Counters {
     pub send_failed: AtomicU64,
     /// Times that the decision thread's queue was full.
     pub inbox_full: AtomicU64,
+    /// Connections closed at once, since there were too many.
+    pub streams_refused: AtomicU64,
+    /// Connections closed because they began a message and did not end it, or
+    /// said nothing at all.
+    pub streams_slow: AtomicU64,
+    /// Connections closed because their peer did not read.
+    pub streams_stalled: AtomicU64,
+    /// Connections closed because what came was no SIP.
+    pub streams_unreadable: AtomicU64,
+    /// Connections that ended otherwise.
+    pub streams_closed: AtomicU64,
+    /// TLS handshakes of callers that failed.
+    pub tls_failed: AtomicU64,
     /// What the endpoint counts, at most a second old.
     pub endpoint: Mutex<offhook_sip::Counters>,
 }
@@ -92,10 +114,36 @@ pub struct Counters {
 /// How often the endpoint's counters are shown.
 const COUNTERS_EVERY: Duration = Duration::from_secs(1);
 
+/// How long a stop waits for registrars to let go.
+const FAREWELL: Duration = Duration::from_millis(500);
+
+/// All sockets, bound; each with the address that goes into Via and Contact.
+pub struct Sockets {
+    /// For datagrams.
+    pub datagrams: Vec<(UdpSocket, SocketAddr)>,
+    /// For streams.
+    pub streams: Vec<StreamListener>,
+    /// Certificates of TLS connections that we open.
+    pub connector: TlsConnector,
+}
+
+impl Sockets {
+    /// All addresses of ours, datagram sockets first.
+    pub fn locals(&self) -> Vec<(Transport, SocketAddr)> {
+        let datagrams = self.datagrams.iter().map(|(_, at)| (Transport::Udp, *at));
+        let streams = self.streams.iter().map(StreamListener::place);
+        datagrams.chain(streams).collect()
+    }
+}
+
 /// The task that owns endpoint and sockets.
 pub struct Signalling<I> {
     endpoint: Endpoint,
     sockets: Vec<Listener>,
+    streams: Streams,
+    heard: mpsc::Receiver<Heard>,
+    /// All addresses of ours, datagram sockets first.
+    locals: Vec<(Transport, SocketAddr)>,
     orders: mpsc::Receiver<Order>,
     inbox: I,
     timer: Pin<Box<Sleep>>,
@@ -119,6 +167,7 @@ enum Wakeup {
         remote: SocketAddr,
         length: usize,
     },
+    Stream(Heard),
     Order(Order),
     /// Every sender of orders is gone: the daemon is going down.
     Closed,
@@ -126,21 +175,31 @@ enum Wakeup {
 }
 
 impl<I: Inbox> Signalling<I> {
-    /// `sockets` are bound; each with the address that goes into Via and Contact.
+    /// Must be called within the runtime that runs it.
     pub fn new(
         endpoint: Endpoint,
-        sockets: Vec<(UdpSocket, SocketAddr)>,
+        sockets: Sockets,
         orders: mpsc::Receiver<Order>,
         inbox: I,
         house: Arc<House>,
     ) -> Self {
-        let sockets = sockets
+        let locals = sockets.locals();
+        let Sockets {
+            datagrams,
+            streams,
+            connector,
+        } = sockets;
+        let (streams, heard) = Streams::new(streams, connector, Arc::clone(&house));
+        let sockets = datagrams
             .into_iter()
             .map(|(socket, local)| Listener { socket, local })
             .collect();
         Self {
             endpoint,
             sockets,
+            streams,
+            heard,
+            locals,
             orders,
             inbox,
             timer: Box::pin(sleep(Duration::ZERO)),
@@ -163,9 +222,10 @@ impl<I: Inbox> Signalling<I> {
                 } => {
                     self.receive(listener, remote, length);
                 }
+                Wakeup::Stream(heard) => self.hear(heard),
                 Wakeup::Order(order) => self.obey(order).await,
                 Wakeup::Timer => self.endpoint.handle(clock::now(), Input::Wake),
-                Wakeup::Closed => return,
+                Wakeup::Closed => return self.leave().await,
             }
         }
     }
@@ -183,6 +243,65 @@ impl<I: Inbox> Signalling<I> {
             None => Input::Stranger { flow, bytes },
         };
         self.endpoint.handle(clock::now(), input);
+    }
+
+    fn hear(&mut self, heard: Heard) {
+        match heard {
+            Heard::Opened { flow, handle } => self.streams.opened(flow, handle),
+            Heard::Message { flow, known, bytes } => {
+                self.house.sip.received.fetch_add(1, Ordering::Relaxed);
+                let bytes = &bytes;
+                let input = if known {
+                    Input::Packet { flow, bytes }
+                } else {
+                    Input::Stranger { flow, bytes }
+                };
+                self.endpoint.handle(clock::now(), input);
+            }
+            Heard::Ended {
+                flow,
+                number,
+                ending,
+            } => {
+                let ours = self.streams.ended(&flow, number);
+                tracing::debug!(message = "stream_ended", peer = %flow.remote, ?ending);
+                if ours {
+                    let input = Input::Unreachable { flow };
+                    self.endpoint.handle(clock::now(), input);
+                }
+            }
+        }
+    }
+
+    /// Takes registrations back, and waits a moment for the answers.
+    async fn leave(&mut self) {
+        for key in self.endpoint.trunk_keys() {
+            let command = Command::DropTrunk(key);
+            self.endpoint.handle(clock::now(), Input::Command(command));
+        }
+        let end = clock::now() + FAREWELL;
+        loop {
+            self.drain().await;
+            if !self.endpoint.is_leaving_trunks() || clock::now() >= end {
+                return;
+            }
+            self.set_timer(Some(end));
+            let datagram = poll_fn(|context| {
+                if self.timer.as_mut().poll(context).is_ready() {
+                    return Poll::Ready(None);
+                }
+                self.poll_sockets(context).map(Some)
+            });
+            match datagram.await {
+                Some(Wakeup::Datagram {
+                    listener,
+                    remote,
+                    length,
+                }) => self.receive(listener, remote, length),
+                Some(Wakeup::Stream(heard)) => self.hear(heard),
+                _ => return,
+            }
+        }
     }
 
     async fn obey(&mut self, order: Order) {
@@ -220,7 +339,10 @@ impl<I: Inbox> Signalling<I> {
     async fn drain(&mut self) {
         loop {
             match self.endpoint.poll() {
-                Output::Transmit { flow, bytes } => self.send(flow, &bytes),
+                Output::Transmit { flow, reuse, bytes } => self.send(flow, reuse, bytes),
+                Output::Event(Event::Trunk { key, standing }) => {
+                    self.house.trunks.stands(key, standing, clock::now());
+                }
                 Output::Event(event) => {
                     let answered = match &event {
                         Event::Answered { key, .. } => Some(*key),
@@ -243,26 +365,30 @@ impl<I: Inbox> Signalling<I> {
     /// A dialog of an earlier start may be of a socket that is no more: then
     /// the first of its kind speaks for it.
     fn adopt(&self, flow: &mut Flow) {
-        if !self
-            .sockets
-            .iter()
-            .any(|listener| listener.local == flow.local)
-            && let Some(ours) = self
-                .sockets
-                .iter()
-                .find(|listener| listener.local.is_ipv4() == flow.remote.is_ipv4())
-        {
-            flow.local = ours.local;
+        let known = self.locals.contains(&(flow.transport, flow.local));
+        let serves = |(kind, local): &&(Transport, SocketAddr)| {
+            *kind == flow.transport && local.is_ipv4() == flow.remote.is_ipv4()
+        };
+        if !known && let Some((_, ours)) = self.locals.iter().find(serves) {
+            flow.local = *ours;
         }
     }
 
     /// A datagram that cannot be sent is lost like any other: timers repeat it.
-    fn send(&self, flow: Flow, bytes: &[u8]) {
-        let sent = self
-            .sockets
-            .iter()
-            .find(|listener| listener.local == flow.local)
-            .is_some_and(|listener| listener.socket.try_send_to(bytes, flow.remote).is_ok());
+    /// What no connection takes fails what waits for its answer.
+    fn send(&mut self, flow: Flow, reuse: Option<SocketAddr>, bytes: Vec<u8>) {
+        let sent = if flow.transport.is_reliable() {
+            self.streams.send(flow, reuse, bytes)
+        } else {
+            self.sockets
+                .iter()
+                .find(|listener| listener.local == flow.local)
+                .is_some_and(|listener| listener.socket.try_send_to(&bytes, flow.remote).is_ok())
+        };
+        if !sent && flow.transport.is_reliable() {
+            let input = Input::Unreachable { flow };
+            self.endpoint.handle(clock::now(), input);
+        }
         let counter = if sent {
             &self.house.sip.sent
         } else {
@@ -320,13 +446,18 @@ impl<I: Inbox> Signalling<I> {
         self.poll_sockets(context)
     }
 
-    /// The next datagram, taking the sockets in turn so that a flood on one
-    /// leaves the others their share.
+    /// The next message, taking the sockets, and all streams as one of them, in
+    /// turn so that a flood on one leaves the others their share.
     fn poll_sockets(&mut self, context: &mut Context<'_>) -> Poll<Wakeup> {
-        for _ in 0..self.sockets.len() {
+        for _ in 0..=self.sockets.len() {
             let listener = self.turn;
-            self.turn = (self.turn + 1) % self.sockets.len();
-            let socket = &self.sockets[listener].socket;
+            self.turn = (self.turn + 1) % (self.sockets.len() + 1);
+            let Some(Listener { socket, .. }) = self.sockets.get(listener) else {
+                if let Poll::Ready(Some(heard)) = self.heard.poll_recv(context) {
+                    return Poll::Ready(Wakeup::Stream(heard));
+                }
+                continue;
+            };
             let mut buffer = ReadBuf::new(&mut self.buffer);
             loop {
                 match socket.poll_recv_from(context, &mut buffer) {

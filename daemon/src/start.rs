@@ -15,11 +15,12 @@ use std::time::Duration;
 
 use offhook_core::input::UpstreamAnswer;
 use offhook_core::{LegId, Limit, Override, Standing};
-use offhook_sip::{Endpoint, EndpointConfig, StoredDialog};
-use tokio::net::{UdpSocket, UnixListener};
+use offhook_sip::{Endpoint, EndpointConfig, StoredDialog, Transport};
+use tokio::net::{TcpListener, UdpSocket, UnixListener};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use crate::bell::Bell;
 use crate::clock;
@@ -30,8 +31,8 @@ use crate::house::{Governing, House};
 use crate::leads::Leads;
 use crate::media::{self, Media};
 use crate::prompts::Prompts;
-use crate::settings::Settings;
-use crate::signalling::Signalling;
+use crate::settings::{Settings, Tls};
+use crate::signalling::{Signalling, Sockets, StreamListener};
 use crate::store::chain::Kind;
 use crate::store::reader::Reader;
 use crate::store::{self, Recovery, Store};
@@ -77,7 +78,7 @@ pub fn run(settings: Settings) -> Result<(), StartError> {
     // Timers and tasks made below belong to it.
     let _inside = runtime.enter();
     let sockets = runtime.block_on(bind(&settings))?;
-    let listeners: Vec<SocketAddr> = sockets.iter().map(|(_, address)| *address).collect();
+    let listeners = sockets.locals();
     let control = control::bind(&settings.socket).map_err(failed("control socket"))?;
 
     let bell = Bell::new().map_err(failed("eventfd"))?;
@@ -91,6 +92,7 @@ pub fn run(settings: Settings) -> Result<(), StartError> {
         .map_err(failed("media threads"))?;
 
     let (orders, order_queue) = mpsc::channel(ORDERS);
+    let weak_orders = orders.downgrade();
     let pulses = vec![("decision", Pulse::default()), ("store", store.pulse())]
         .into_iter()
         .chain(media.pulses().into_iter().map(|pulse| ("media", pulse)))
@@ -109,6 +111,8 @@ pub fn run(settings: Settings) -> Result<(), StartError> {
         Arc::clone(&house),
     );
     let signalling = runtime.spawn(signalling.run());
+    let watched = Arc::clone(&house);
+    runtime.spawn(async move { watched.trunks.watch(weak_orders).await });
     let forwarder = start_forwarder(&house, &store, tray.clone())?;
     serve_control(
         &runtime,
@@ -140,7 +144,7 @@ pub fn run(settings: Settings) -> Result<(), StartError> {
 
     let status = listeners
         .iter()
-        .map(|at| format!("udp:{at}"))
+        .map(|(transport, at)| format!("{}:{at}", transport.parameter()))
         .collect::<Vec<_>>()
         .join(" ");
     tracing::info!(message = "ready", listening = status);
@@ -167,23 +171,54 @@ pub fn run(settings: Settings) -> Result<(), StartError> {
 }
 
 /// Binds the SIP sockets; each with the address that peers reach it by.
-async fn bind(settings: &Settings) -> Result<Vec<(UdpSocket, SocketAddr)>, StartError> {
-    let mut sockets = Vec::new();
+async fn bind(settings: &Settings) -> Result<Sockets, StartError> {
+    let client = Tls::client(settings.tls.as_ref()).map_err(failed("tls"))?;
+    let mut sockets = Sockets {
+        datagrams: Vec::new(),
+        streams: Vec::new(),
+        connector: TlsConnector::from(client),
+    };
     for listen in &settings.sip.listen {
-        let socket = UdpSocket::bind(listen.address)
-            .await
-            .map_err(failed(listen))?;
-        make_room(&socket);
-        let local = socket.local_addr().map_err(failed(listen))?;
-        let ip = settings.sip.advertise.unwrap_or(local.ip());
-        let ip = if ip.is_unspecified() {
-            own_address(local).map_err(failed(listen))?
+        if listen.transport == Transport::Udp {
+            let socket = UdpSocket::bind(listen.address)
+                .await
+                .map_err(failed(listen))?;
+            make_room(&socket);
+            let local = socket.local_addr().map_err(failed(listen))?;
+            let reached = reached_at(settings, local).map_err(failed(listen))?;
+            sockets.datagrams.push((socket, reached));
         } else {
-            ip
-        };
-        sockets.push((socket, SocketAddr::new(ip, local.port())));
+            let listener = TcpListener::bind(listen.address)
+                .await
+                .map_err(failed(listen))?;
+            let local = listener.local_addr().map_err(failed(listen))?;
+            let tls = settings.tls.as_ref().map(Tls::server).transpose();
+            let tls = tls.map_err(failed(listen))?.map(TlsAcceptor::from);
+            sockets.streams.push(StreamListener {
+                listener,
+                local: reached_at(settings, local).map_err(failed(listen))?,
+                acceptor: tls.filter(|_| listen.transport == Transport::Tls),
+            });
+        }
     }
     Ok(sockets)
+}
+
+/// The address that peers reach a bound socket by.
+fn reached_at(settings: &Settings, local: SocketAddr) -> io::Result<SocketAddr> {
+    let ip = settings.sip.advertise.unwrap_or(local.ip());
+    // An address of the other family is reached directly.
+    let ip = if ip.is_ipv4() == local.is_ipv4() {
+        ip
+    } else {
+        local.ip()
+    };
+    let ip = if ip.is_unspecified() {
+        own_address(local)?
+    } else {
+        ip
+    };
+    Ok(SocketAddr::new(ip, local.port()))
 }
 
 /// Room for a burst of calls while the task is busy: 4 MiB is about 4,000
@@ -232,7 +267,10 @@ fn open_store(settings: &Settings, tray: Tray) -> Result<(Store, Recovery), Star
 }
 
 /// Renders the prompts and looks up the trunks.
-fn furnish(settings: Settings, listeners: Vec<SocketAddr>) -> Result<House, StartError> {
+fn furnish(
+    settings: Settings,
+    listeners: Vec<(Transport, SocketAddr)>,
+) -> Result<House, StartError> {
     let voice = &settings.voice;
     let bank = PromptBank::new(voice.recordings.clone(), Some(voice.cache.clone()));
     let playbooks = settings.books.playbooks.values().map(AsRef::as_ref);

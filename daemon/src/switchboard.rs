@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use offhook_core::input::Cause;
+use offhook_core::input::{Cause, Digit};
 use offhook_core::{Command, ConversationId, LegEvent, LegId};
 use offhook_sip::sdp::{self, LocalMedia, Negotiated, SdpSession};
 use offhook_sip::{CallKey, Event as SipEvent, Invite, ReinviteAnswer, StoredDialog, Summary};
@@ -36,6 +36,8 @@ struct Leg {
     held: bool,
     /// The ear listens, and the tape runs where calls are recorded.
     heard: bool,
+    /// Keys are secret now, those in INFO too.
+    secret: bool,
     /// Hang up as soon as there is a key to hang up.
     doomed: bool,
 }
@@ -196,6 +198,33 @@ impl Switchboard {
             }
             SipEvent::ReinviteCancelled { .. } => None,
             SipEvent::Ended { cause, .. } => heard(LegEvent::Ended(translate::ending(&cause))),
+            SipEvent::EarlyAnswer { sdp, .. } => {
+                self.connect_late(place, Some(sdp));
+                None
+            }
+            SipEvent::Changed { sdp, .. } => {
+                if let Some(sdp) = sdp
+                    && self.connect(place, &sdp).is_err()
+                {
+                    self.hang_up(place);
+                }
+                None
+            }
+            SipEvent::Unchanged { status, .. } => Some(Told::Note(
+                now,
+                Line::signalling("unchanged", status.to_string()),
+            )),
+            SipEvent::Info { kind, body, .. } => {
+                let key = translate::info_key(&kind, &body)?;
+                let secret = self.legs.get(&place).is_some_and(|leg| leg.secret);
+                heard(LegEvent::Digit(if secret { Digit::Masked } else { key }))
+            }
+            // Nobody orders a transfer yet, and the endpoint refuses the peer's.
+            SipEvent::TransferProgress { .. }
+            | SipEvent::TransferEnded { .. }
+            | SipEvent::TransferAsked { .. } => None,
+            // Trunks are signalling's own: see `crate::trunks`.
+            SipEvent::Trunk { .. } => None,
             SipEvent::Released { .. } => {
                 self.release(place);
                 Some(Told::Gone)
@@ -315,7 +344,12 @@ impl Switchboard {
             Command::Resume { turn, play } => {
                 self.order(place, MediaOrder::Resume { turn: turn.0, play });
             }
-            Command::Collect { secret } => self.order(place, MediaOrder::Collect { secret }),
+            Command::Collect { secret } => {
+                if let Some(leg) = self.legs.get_mut(&place) {
+                    leg.secret = secret;
+                }
+                self.order(place, MediaOrder::Collect { secret });
+            }
             // The media threads connect no legs with each other: the conversation
             // takes its caller back.
             Command::Join { with: _ } => return Some(LegEvent::JoinFailed),
@@ -509,9 +543,17 @@ fn key_of(event: &SipEvent) -> Option<CallKey> {
         | SipEvent::Failed { key, .. }
         | SipEvent::Reinvite { key, .. }
         | SipEvent::ReinviteCancelled { key }
+        | SipEvent::EarlyAnswer { key, .. }
+        | SipEvent::Changed { key, .. }
+        | SipEvent::Unchanged { key, .. }
+        | SipEvent::Info { key, .. }
+        | SipEvent::TransferProgress { key, .. }
+        | SipEvent::TransferEnded { key, .. }
+        | SipEvent::TransferAsked { key, .. }
         | SipEvent::ReinviteConfirmed { key, .. }
         | SipEvent::Ended { key, .. }
         | SipEvent::Released { key } => Some(*key),
+        SipEvent::Trunk { .. } => None,
         SipEvent::Message { key, .. } => *key,
     }
 }

@@ -82,19 +82,49 @@ pub fn key(ascii: u8) -> Option<Digit> {
     matches!(ascii, b'0'..=b'9' | b'*' | b'#' | b'A'..=b'D').then(|| Digit::Key(char::from(ascii)))
 }
 
-/// Why an outgoing call failed (RFC 3261 §21, RFC 3398 §8.2.6.1).
+/// The key in an INFO: `Signal=5` (application/dtmf-relay) or the bare key
+/// (application/dtmf).
+pub fn info_key(kind: &str, body: &[u8]) -> Option<Digit> {
+    let text = std::str::from_utf8(body).ok()?;
+    let signal = match kind {
+        "application/dtmf-relay" => text.lines().find_map(|line| {
+            let (name, value) = line.split_once('=')?;
+            name.trim().eq_ignore_ascii_case("Signal").then_some(value)
+        })?,
+        "application/dtmf" => text,
+        _ => return None,
+    };
+    match signal.trim().as_bytes() {
+        b"10" => key(b'*'),
+        b"11" => key(b'#'),
+        [one] => key(one.to_ascii_uppercase()),
+        _ => None,
+    }
+}
+
+/// Why an outgoing call failed: what its `Reason` header says, else its status.
 pub fn failure(failure: &Failure) -> Cause {
-    match failure.status.code() {
-        _ if failure.local => Cause::TrunkDown,
-        486 | 600 => Cause::Busy,
-        408 | 480 | 487 => Cause::NoAnswer,
-        603 | 607 | 608 => Cause::Declined,
-        404 | 410 | 484 | 485 | 604 => Cause::Unallocated,
-        401 | 403 | 407 => Cause::Forbidden,
-        488 | 415 | 606 => Cause::NoCommonCodec,
-        503 | 500 | 502 | 504 => Cause::Congestion,
-        300..=399 => Cause::Unallocated,
-        _ => Cause::TrunkDown,
+    use offhook_sip::Cause as Told;
+    if failure.local {
+        return Cause::TrunkDown;
+    }
+    match failure.cause() {
+        Told::Busy => Cause::Busy,
+        Told::NoAnswer | Told::NotReachable | Told::NormalClearing => Cause::NoAnswer,
+        // 408: somebody on the way waited in vain for the called party.
+        Told::Timeout if failure.status == StatusCode::REQUEST_TIMEOUT => Cause::NoAnswer,
+        Told::Declined => Cause::Declined,
+        Told::Unallocated
+        | Told::NumberChanged
+        | Told::InvalidNumber
+        | Told::NoRoute
+        | Told::Moved => Cause::Unallocated,
+        Told::Forbidden => Cause::Forbidden,
+        Told::IncompatibleMedia => Cause::NoCommonCodec,
+        Told::Congestion | Told::TemporaryFailure | Told::OutOfOrder | Told::Timeout => {
+            Cause::Congestion
+        }
+        Told::NotImplemented | Told::Protocol | Told::Loop | Told::Unspecified => Cause::TrunkDown,
     }
 }
 
@@ -104,7 +134,9 @@ pub fn ending(cause: &EndCause) -> Cause {
         EndCause::RemoteBye { .. } => Cause::FarHangup,
         EndCause::LocalBye => Cause::NearHangup,
         EndCause::LocalCancel => Cause::NoAnswer,
-        EndCause::AckTimeout => Cause::TrunkDown,
+        EndCause::AckTimeout | EndCause::PrackTimeout | EndCause::SessionExpired => {
+            Cause::TrunkDown
+        }
     }
 }
 

@@ -4,9 +4,13 @@ use core::fmt;
 use core::time::Duration;
 
 use crate::dialog::Dialog;
+use crate::message::StatusCode;
+use crate::session::{Asked, Session};
 use crate::timers::Alarms;
 use crate::transaction::TransactionId;
 use crate::transport::Flow;
+use crate::trunk::TrunkKey;
+use crate::write::ExtraHeader;
 
 /// Names a call for the application, on both roles; never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -40,6 +44,8 @@ pub(crate) struct Calling {
     pub(crate) invite: TransactionId,
     /// Its branch, which CANCEL shares.
     pub(crate) branch: Box<str>,
+    /// Its number, which the ACK shares.
+    pub(crate) cseq: u32,
     /// A 1xx has come: from now on CANCEL is allowed (RFC 3261 §9.1).
     pub(crate) heard: bool,
     pub(crate) cancel: Cancel,
@@ -75,12 +81,82 @@ pub(crate) struct Reinvite {
     pub(crate) invite: TransactionId,
     pub(crate) cseq: u32,
     pub(crate) late_offer: bool,
+    /// It came as UPDATE: its answer has no ACK.
+    pub(crate) update: bool,
+}
+
+/// A 1xx that waits for its PRACK.
+#[derive(Debug)]
+pub(crate) struct Reliable {
+    pub(crate) number: u32,
+    /// It carries SDP: the answer, or our offer.
+    pub(crate) has_sdp: bool,
+    pub(crate) gap: Duration,
+    /// What the application wants to say next.
+    pub(crate) next: Option<Next>,
+}
+
+/// What waits for a PRACK.
+#[derive(Debug)]
+pub(crate) enum Next {
+    Ring(StatusCode, Option<Vec<u8>>, Vec<ExtraHeader>),
+    Accept(Vec<u8>, Vec<ExtraHeader>),
+}
+
+/// A change of the session that we asked for.
+#[derive(Debug)]
+pub(crate) struct Change {
+    pub(crate) request: TransactionId,
+    pub(crate) cseq: u32,
+    /// INVITE, otherwise UPDATE.
+    pub(crate) invite: bool,
+    /// Nobody but the session timer wants it.
+    pub(crate) refresh: bool,
+}
+
+/// A transfer that we asked for.
+#[derive(Debug)]
+pub(crate) struct Transferring {
+    pub(crate) request: TransactionId,
+    pub(crate) cseq: u32,
+    /// The peer said that it will try.
+    pub(crate) accepted: bool,
+}
+
+/// A transfer that the peer asked for.
+#[derive(Debug)]
+pub(crate) struct Referred {
+    pub(crate) request: TransactionId,
+    pub(crate) cseq: u32,
+    pub(crate) accepted: bool,
+}
+
+/// What the peer can.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Abilities {
+    pub(crate) update: bool,
+    pub(crate) timer: bool,
+    pub(crate) reliable: bool,
+    /// It wants every 1xx reliable.
+    pub(crate) reliable_only: bool,
+}
+
+/// A branch of a forked call.
+#[derive(Debug)]
+pub(crate) struct Fork {
+    pub(crate) tag: Box<str>,
+    /// Number of its last reliable 1xx.
+    pub(crate) number: Option<u32>,
+    /// Number of our last request to it.
+    pub(crate) cseq: u32,
 }
 
 /// One call.
 #[derive(Debug)]
 pub(crate) struct Call {
     pub(crate) flow: Flow,
+    /// The trunk it goes by, if it is one that we keep up with.
+    pub(crate) trunk: Option<TrunkKey>,
     pub(crate) dialog: Dialog,
     pub(crate) phase: Phase,
     pub(crate) alarms: Alarms,
@@ -90,19 +166,39 @@ pub(crate) struct Call {
     pub(crate) confirmed: bool,
     pub(crate) unconfirmed: Option<Unconfirmed>,
     pub(crate) reinvite: Option<Reinvite>,
+    /// We called.
+    pub(crate) outgoing: bool,
+    pub(crate) abilities: Abilities,
+    /// Callee: the 1xx that waits for its PRACK, and the number of the last.
+    pub(crate) reliable: Option<Box<Reliable>>,
+    pub(crate) last_reliable: u32,
+    /// Offer and answer were exchanged in a reliable 1xx.
+    pub(crate) agreed_early: bool,
+    /// What the INVITE asked for, then what runs (RFC 4028).
+    pub(crate) asked_session: Option<Asked>,
+    pub(crate) session: Option<Session>,
+    /// Our last SDP, for refreshes.
+    pub(crate) local_sdp: Box<[u8]>,
+    pub(crate) change: Option<Change>,
+    /// SDP of a change that had to wait.
+    pub(crate) wanted: Option<Vec<u8>>,
+    pub(crate) transferring: Option<Transferring>,
+    pub(crate) referred: Option<Referred>,
+    /// Number of the INVITE that `ack` belongs to.
+    pub(crate) ack_cseq: u32,
     /// Hang up as soon as the ACK allows it; with this `Reason` value.
     pub(crate) hangup: Option<Option<Box<str>>>,
     /// Caller: our ACK, for repeated 2xx.
     pub(crate) ack: Option<Box<[u8]>>,
     /// Caller: To tags heard, in order of appearance.
-    pub(crate) forks: Vec<Box<str>>,
+    pub(crate) forks: Vec<Fork>,
     /// Caller: further 2xx branches that were acknowledged and hung up.
     pub(crate) refused_forks: Vec<Box<str>>,
     /// Client transactions before whose end the call is not released.
     pub(crate) clients: u32,
-    /// Our INVITE was answered and may be answered again, by a fork or because
-    /// our ACK was lost.
-    pub(crate) lingers: bool,
+    /// INVITEs of ours that were answered and may be answered again, by a fork
+    /// or because our ACK was lost.
+    pub(crate) lingers: u32,
     /// The application was told.
     pub(crate) released: bool,
 }
@@ -111,6 +207,7 @@ impl Call {
     pub(crate) fn new(flow: Flow, dialog: Dialog, phase: Phase) -> Self {
         Self {
             flow,
+            trunk: None,
             dialog,
             phase,
             alarms: Alarms::default(),
@@ -118,12 +215,25 @@ impl Call {
             confirmed: false,
             unconfirmed: None,
             reinvite: None,
+            outgoing: false,
+            abilities: Abilities::default(),
+            reliable: None,
+            last_reliable: 0,
+            agreed_early: false,
+            asked_session: None,
+            session: None,
+            local_sdp: Box::default(),
+            change: None,
+            wanted: None,
+            transferring: None,
+            referred: None,
+            ack_cseq: 0,
             hangup: None,
             ack: None,
             forks: Vec::new(),
             refused_forks: Vec::new(),
             clients: 0,
-            lingers: false,
+            lingers: 0,
             released: false,
         }
     }
@@ -143,6 +253,6 @@ impl Call {
 
     /// Whether nothing can ask for the call any more.
     pub(crate) fn is_forgettable(&self) -> bool {
-        self.released && self.clients == 0 && !self.lingers
+        self.released && self.clients == 0 && self.lingers == 0
     }
 }

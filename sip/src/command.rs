@@ -9,6 +9,7 @@ use crate::event::Party;
 use crate::message::StatusCode;
 use crate::stored::StoredDialog;
 use crate::transport::Flow;
+use crate::trunk::{Trunk, TrunkKey};
 use crate::uri::Uri;
 use crate::write::ExtraHeader;
 
@@ -19,6 +20,8 @@ pub struct Invite {
     pub key: CallKey,
     /// Where the INVITE goes; names are resolved by the caller.
     pub flow: Flow,
+    /// By which trunk: its password and its service route are used.
+    pub trunk: Option<TrunkKey>,
     /// Request-URI and To.
     pub target: Uri,
     /// Display name in To.
@@ -31,6 +34,18 @@ pub struct Invite {
     pub offer: Vec<u8>,
     /// Further header lines.
     pub headers: Vec<ExtraHeader>,
+}
+
+/// A transfer.
+#[derive(Clone, Debug)]
+pub struct TransferOrder {
+    /// The call whose peer is to call somebody else.
+    pub key: CallKey,
+    /// Whom.
+    pub to: Uri,
+    /// A call of ours that the new one takes over (attended transfer,
+    /// RFC 3891); `to` is then that call's peer as it named itself.
+    pub replaces: Option<CallKey>,
 }
 
 /// Why we hang up, as `Reason` header (RFC 3326).
@@ -119,6 +134,39 @@ pub enum Command {
         /// How.
         answer: ReinviteAnswer,
     },
+    /// Change the session by a re-INVITE with this offer (hold, resume, another
+    /// address). Ends with `Changed` or `Unchanged`; glare is sorted out here.
+    Reinvite {
+        /// The call.
+        key: CallKey,
+        /// The offer.
+        sdp: Vec<u8>,
+    },
+    /// Send INFO in an answered call (RFC 6086).
+    Info {
+        /// The call.
+        key: CallKey,
+        /// Content-Type.
+        kind: String,
+        /// Body.
+        body: Vec<u8>,
+    },
+    /// Ask the peer to call somebody else. Ends with `TransferEnded`.
+    Transfer(Box<TransferOrder>),
+    /// Answer `TransferAsked`.
+    AnswerTransfer {
+        /// The call.
+        key: CallKey,
+        /// 202, otherwise 603.
+        accept: bool,
+    },
+    /// Tell who asked for a transfer how it goes; a final status ends it.
+    ReportTransfer {
+        /// The call.
+        key: CallKey,
+        /// What our own call to the target has met.
+        status: StatusCode,
+    },
     /// Send BYE in a dialog that a crash left behind. Ends with
     /// `Ended(LocalBye)` and `Released`.
     AbandonedBye {
@@ -127,4 +175,10 @@ pub enum Command {
         /// What was stored at the answer.
         dialog: Box<StoredDialog>,
     },
+    /// Keep up with a trunk from now on: register, and ask whether it is
+    /// there, as its settings say. A second one with the same key replaces the
+    /// first.
+    KeepTrunk(Box<Trunk>),
+    /// Leave a trunk: what is registered is taken back, nothing more is told.
+    DropTrunk(TrunkKey),
 }

@@ -9,8 +9,10 @@
 use core::fmt;
 
 use crate::call::CallKey;
+use crate::identity::{Diversion, HistoryEntry, SignedIdentity};
 use crate::message::{Method, StatusCode};
 use crate::transport::Flow;
+use crate::trunk::{Standing, TrunkKey};
 use crate::uri::Uri;
 
 /// One side of a call as the message names it.
@@ -37,10 +39,16 @@ pub struct Incoming {
     pub contact: Option<Uri>,
     /// `User-Agent` text.
     pub user_agent: Option<String>,
-    /// `P-Asserted-Identity` texts.
-    pub asserted_identity: Vec<String>,
-    /// `Diversion` texts, latest diversion first.
-    pub diversion: Vec<String>,
+    /// Who the trunk says is calling.
+    pub asserted_identity: Vec<Party>,
+    /// The caller wants not to be shown.
+    pub private: bool,
+    /// Diversions, the latest first.
+    pub diversion: Vec<Diversion>,
+    /// Stations of the call, the first one first.
+    pub history: Vec<HistoryEntry>,
+    /// Signed identity, unverified.
+    pub identity: Option<SignedIdentity>,
     /// SDP offer; `None` is a late offer: `Accept` then carries ours and
     /// `Confirmed` the answer.
     pub offer: Option<Vec<u8>>,
@@ -77,6 +85,26 @@ pub enum EndCause {
     LocalCancel,
     /// Our 2xx was never acknowledged; BYE was sent.
     AckTimeout,
+    /// Our reliable 1xx was never acknowledged; 504 was sent (RFC 3262 §3).
+    PrackTimeout,
+    /// The session was not refreshed in time, or the refresh found no session;
+    /// BYE was sent (RFC 4028 §10).
+    SessionExpired,
+}
+
+/// How a transfer that we asked for ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TransferOutcome {
+    /// The peer talks to the target; our call with it can be hung up.
+    Completed,
+    /// The peer does not do it (its answer to REFER).
+    Refused(StatusCode),
+    /// The peer tried, and this is what the target said.
+    Failed(StatusCode),
+    /// The peer said that it would try, and nothing more.
+    Unreported,
+    /// The peer hung up while it tried: whether it reached the target is unknown.
+    HungUp,
 }
 
 /// What a message was, for a call's timeline.
@@ -157,6 +185,61 @@ pub enum Event {
         /// How.
         failure: Box<Failure>,
     },
+    /// The caller acknowledged the offer in our reliable 1xx, with its answer.
+    EarlyAnswer {
+        /// The call.
+        key: CallKey,
+        /// The SDP answer.
+        sdp: Vec<u8>,
+    },
+    /// Our re-INVITE was accepted, or a refresh of ours answered.
+    Changed {
+        /// The call.
+        key: CallKey,
+        /// The SDP answer.
+        sdp: Option<Vec<u8>>,
+    },
+    /// Our re-INVITE was refused; the session stays as it was.
+    Unchanged {
+        /// The call.
+        key: CallKey,
+        /// The refusal.
+        status: StatusCode,
+    },
+    /// The peer sent INFO (RFC 6086); it has been answered.
+    Info {
+        /// The call.
+        key: CallKey,
+        /// Content-Type, in lower case and without parameters.
+        kind: String,
+        /// Body, at most 1 kB.
+        body: Vec<u8>,
+    },
+    /// The peer tells how a transfer goes that we asked for.
+    TransferProgress {
+        /// The call.
+        key: CallKey,
+        /// What the target said so far.
+        status: StatusCode,
+    },
+    /// A transfer that we asked for is over; comes once.
+    TransferEnded {
+        /// The call.
+        key: CallKey,
+        /// How.
+        outcome: TransferOutcome,
+    },
+    /// The peer asks us to call somebody else; answer with `AnswerTransfer`.
+    TransferAsked {
+        /// The call.
+        key: CallKey,
+        /// Whom.
+        to: Uri,
+        /// Text of `Replaces`: the call that the new one is to take over.
+        replaces: Option<String>,
+        /// Text of `Referred-By`.
+        referred_by: Option<String>,
+    },
     /// The peer wants to change the session; answer with `AnswerReinvite`.
     Reinvite {
         /// The call.
@@ -182,6 +265,13 @@ pub enum Event {
         key: CallKey,
         /// Why.
         cause: EndCause,
+    },
+    /// A trunk came up or went down, or is down for another reason.
+    Trunk {
+        /// Which.
+        key: TrunkKey,
+        /// How it stands from now on.
+        standing: Standing,
     },
     /// The call is over for the application; always the last event of a key.
     /// (What may still arrive for it, the endpoint deals with alone.)

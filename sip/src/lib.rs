@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod call;
+mod cause;
 mod command;
 mod dialog;
 pub mod digest;
@@ -14,27 +15,32 @@ mod endpoint;
 mod event;
 pub mod framing;
 pub mod headers;
+pub mod identity;
 pub mod message;
 pub mod parse;
 mod random;
 pub mod rtp;
 pub mod sdp;
+mod session;
 mod stored;
 mod text;
 mod timers;
 mod transaction;
 mod transport;
+mod trunk;
 pub mod uri;
 mod write;
 
 pub use call::CallKey;
-pub use command::{Command, HangupReason, Invite, ReinviteAnswer};
+pub use cause::Cause;
+pub use command::{Command, HangupReason, Invite, ReinviteAnswer, TransferOrder};
 pub use endpoint::{Advertise, Counters, Endpoint, EndpointConfig, Input, Output};
-pub use event::{EndCause, Event, Failure, Incoming, Party, Summary};
+pub use event::{EndCause, Event, Failure, Incoming, Party, Summary, TransferOutcome};
 pub use message::{Method, StatusCode};
 pub use parse::parse;
 pub use stored::{BadStoredDialog, StoredDialog};
 pub use timers::{Timer, TimerValues};
 pub use transport::{Flow, Transport};
+pub use trunk::{Outage, Probing, Registration, Standing, Trunk, TrunkKey};
 pub use uri::Uri;
 pub use write::ExtraHeader;

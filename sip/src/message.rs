@@ -127,6 +127,8 @@ impl StatusCode {
     pub const SESSION_PROGRESS: Self = Self(183);
     /// 200
     pub const OK: Self = Self(200);
+    /// 202
+    pub const ACCEPTED: Self = Self(202);
     /// 302
     pub const MOVED_TEMPORARILY: Self = Self(302);
     /// 400
@@ -145,6 +147,8 @@ impl StatusCode {
     pub const PROXY_AUTHENTICATION_REQUIRED: Self = Self(407);
     /// 408
     pub const REQUEST_TIMEOUT: Self = Self(408);
+    /// 410
+    pub const GONE: Self = Self(410);
     /// 415
     pub const UNSUPPORTED_MEDIA_TYPE: Self = Self(415);
     /// 416
@@ -161,20 +165,28 @@ impl StatusCode {
     pub const CALL_DOES_NOT_EXIST: Self = Self(481);
     /// 482
     pub const LOOP_DETECTED: Self = Self(482);
+    /// 484
+    pub const ADDRESS_INCOMPLETE: Self = Self(484);
     /// 486
     pub const BUSY_HERE: Self = Self(486);
     /// 487
     pub const REQUEST_TERMINATED: Self = Self(487);
     /// 488
     pub const NOT_ACCEPTABLE_HERE: Self = Self(488);
+    /// 489
+    pub const BAD_EVENT: Self = Self(489);
     /// 491
     pub const REQUEST_PENDING: Self = Self(491);
     /// 500
     pub const SERVER_INTERNAL_ERROR: Self = Self(500);
     /// 501
     pub const NOT_IMPLEMENTED: Self = Self(501);
+    /// 502
+    pub const BAD_GATEWAY: Self = Self(502);
     /// 503
     pub const SERVICE_UNAVAILABLE: Self = Self(503);
+    /// 504
+    pub const SERVER_TIMEOUT: Self = Self(504);
     /// 505
     pub const VERSION_NOT_SUPPORTED: Self = Self(505);
     /// 513
@@ -252,6 +264,7 @@ impl StatusCode {
             486 => "Busy Here",
             487 => "Request Terminated",
             488 => "Not Acceptable Here",
+            489 => "Bad Event",
             491 => "Request Pending",
             493 => "Undecipherable",
             500 => "Server Internal Error",
@@ -345,6 +358,17 @@ impl<'v> Core<'v> {
     pub fn contact(&self) -> Option<NameAddr<'v>> {
         let first = text::elements(self.view.first(HeaderName::Contact)?).next()?;
         NameAddr::parse(first.ok()?)
+    }
+
+    /// Whether a list header names this word.
+    pub(crate) fn lists(&self, name: HeaderName, word: &str) -> bool {
+        let mut elements = self.view.values(name).flat_map(text::elements).flatten();
+        elements.any(|element| element.eq_ignore_ascii_case(word.as_bytes()))
+    }
+
+    /// Whether the sender says that it takes a method.
+    pub(crate) fn allows(&self, method: &str) -> bool {
+        self.lists(HeaderName::Allow, method)
     }
 
     /// Text of a header that the endpoint only passes on.
@@ -462,6 +486,15 @@ impl<'v> Request<'v> {
         refused
     }
 
+    /// Whether the sender can do, or insists on, an extension.
+    pub(crate) fn supports(&self, option: &str) -> bool {
+        self.core.lists(HeaderName::Supported, option) || self.requires(option)
+    }
+
+    pub(crate) fn requires(&self, option: &str) -> bool {
+        self.core.lists(HeaderName::Require, option)
+    }
+
     /// Whether an SDP answer can be understood by the sender: no Accept, or one
     /// that covers `application/sdp`.
     pub fn accepts_sdp(&self) -> bool {
@@ -540,6 +573,13 @@ impl<'v> Response<'v> {
             reason: text::decode(text::trim(reason)),
             core: Core::check(view)?,
         })
+    }
+
+    /// Number of a reliable 1xx (RFC 3262 §4).
+    pub(crate) fn reliable_number(&self) -> Option<u32> {
+        let wanted = self.core.lists(HeaderName::Require, "100rel");
+        let value = self.core.view.first(HeaderName::RSeq).filter(|_| wanted)?;
+        u32::try_from(text::decimal(value)?).ok()
     }
 
     /// Seconds of Retry-After.

@@ -1,7 +1,7 @@
 //! Every wakeup has a name: the timers of RFC 3261 and those of a call.
 //!
-//! [`Alarms`] is what one owner has armed (at most one repetition and one
-//! limit), [`TimerQueue`] the heap over all owners. Disarming leaves the heap
+//! [`Alarms`] is what one owner has armed (at most one timer per [`Slot`]),
+//! [`TimerQueue`] the heap over all owners. Disarming leaves the heap
 //! entry behind; the queue is swept when stale entries outnumber live ones.
 
 use core::cmp::Reverse;
@@ -81,13 +81,51 @@ pub enum Timer {
     AnswerUnconfirmed,
     /// CANCEL brought no final answer in 64*T1 (RFC 3261 §9.1).
     CancelUnanswered,
+    /// A reliable 1xx is repeated until its PRACK (RFC 3262 §3).
+    ReliableRepeat,
+    /// It has none after 64*T1: the call is refused.
+    ReliableUnanswered,
+    /// The session is refreshed by us (RFC 4028 §10).
+    SessionRefresh,
+    /// The peer did not refresh it in time: BYE.
+    SessionExpired,
+    /// Our re-INVITE is tried again after glare (RFC 3261 §14.1).
+    Glare,
+    /// Our re-INVITE or UPDATE has no answer.
+    ChangeUnanswered,
+    /// A transfer is not reported on any more.
+    TransferSilent,
+    /// A trunk's registration is due, for the first time or again.
+    RegisterDue,
+    /// The registrar has forgotten us by now.
+    BindingLapsed,
+    /// A trunk is asked whether it is there.
+    ProbeDue,
+    /// It does not say so.
+    ProbeUnanswered,
 }
 
-/// Which of an owner's two alarms a timer uses.
+/// Which of an owner's alarms a timer uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Slot {
     Repeat,
     Limit,
+    /// Of calls: the session's end. Of trunks: the binding's.
+    Session,
+    /// Of calls: a change of ours. Of trunks: the answer to a probe.
+    Again,
+    /// Of calls: a transfer.
+    Transfer,
+}
+
+impl Slot {
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Repeat,
+        Self::Limit,
+        Self::Session,
+        Self::Again,
+        Self::Transfer,
+    ];
 }
 
 impl Timer {
@@ -98,7 +136,9 @@ impl Timer {
             | Self::G
             | Self::Trying
             | Self::ProvisionalRefresh
-            | Self::AnswerRepeat => Slot::Repeat,
+            | Self::AnswerRepeat
+            | Self::ReliableRepeat
+            | Self::RegisterDue => Slot::Repeat,
             Self::B
             | Self::C
             | Self::D
@@ -110,37 +150,39 @@ impl Timer {
             | Self::L
             | Self::M
             | Self::AnswerUnconfirmed
-            | Self::CancelUnanswered => Slot::Limit,
+            | Self::CancelUnanswered
+            | Self::ReliableUnanswered
+            | Self::ProbeDue => Slot::Limit,
+            Self::SessionRefresh | Self::SessionExpired | Self::BindingLapsed => Slot::Session,
+            Self::Glare | Self::ChangeUnanswered | Self::ProbeUnanswered => Slot::Again,
+            Self::TransferSilent => Slot::Transfer,
         }
     }
 }
 
 /// What one owner has armed.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Alarms {
-    repeat: Option<(Timer, Duration)>,
-    limit: Option<(Timer, Duration)>,
-}
+pub(crate) struct Alarms([Option<(Timer, Duration)>; Slot::ALL.len()]);
 
 impl Alarms {
     fn slot_mut(&mut self, slot: Slot) -> &mut Option<(Timer, Duration)> {
+        let [repeat, limit, session, again, transfer] = &mut self.0;
         match slot {
-            Slot::Repeat => &mut self.repeat,
-            Slot::Limit => &mut self.limit,
+            Slot::Repeat => repeat,
+            Slot::Limit => limit,
+            Slot::Session => session,
+            Slot::Again => again,
+            Slot::Transfer => transfer,
         }
     }
 
     /// How many are armed.
     pub(crate) fn count(&self) -> usize {
-        usize::from(self.repeat.is_some()) + usize::from(self.limit.is_some())
+        self.0.iter().flatten().count()
     }
 
     fn is_armed(&self, timer: Timer, at: Duration) -> bool {
-        let armed = match timer.slot() {
-            Slot::Repeat => self.repeat,
-            Slot::Limit => self.limit,
-        };
-        armed == Some((timer, at))
+        self.0.contains(&Some((timer, at)))
     }
 }
 

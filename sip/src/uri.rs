@@ -254,7 +254,7 @@ pub(crate) fn literal_address(host: &[u8]) -> Option<IpAddr> {
     core::str::from_utf8(bare).ok()?.parse().ok()
 }
 
-fn unescape(bytes: &[u8]) -> Cow<'_, str> {
+pub(crate) fn unescape(bytes: &[u8]) -> Cow<'_, str> {
     if !bytes.contains(&b'%') {
         return text::decode(bytes);
     }

@@ -94,17 +94,20 @@ impl Writer {
     }
 
     /// Ends the message with SDP, if there is any.
-    pub(crate) fn finish_sdp(mut self, sdp: Option<&[u8]>) -> Vec<u8> {
+    pub(crate) fn finish_sdp(self, sdp: Option<&[u8]>) -> Vec<u8> {
         match sdp {
             None => self.finish(),
-            Some(body) => {
-                self.field("Content-Type", "application/sdp");
-                self.field("Content-Length", body.len());
-                self.raw(b"\r\n");
-                self.raw(body);
-                self.bytes
-            }
+            Some(body) => self.finish_body("application/sdp", body),
         }
+    }
+
+    /// Ends the message with a body.
+    pub(crate) fn finish_body(mut self, kind: &str, body: &[u8]) -> Vec<u8> {
+        self.field("Content-Type", kind);
+        self.field("Content-Length", body.len());
+        self.raw(b"\r\n");
+        self.raw(body);
+        self.bytes
     }
 }
 
@@ -293,6 +296,50 @@ pub(crate) fn cancel_of(invite: &[u8], reason: Option<&str>) -> Option<Vec<u8>> 
         writer.field("Reason", reason);
     }
     Some(writer.finish())
+}
+
+/// What differs when a request of ours is sent once more as a new one.
+#[derive(Debug)]
+pub(crate) struct Reissue<'a> {
+    /// Via with its new branch.
+    pub(crate) via: &'a str,
+    pub(crate) cseq: u32,
+    /// Lines of these names are replaced.
+    pub(crate) without: &'a [HeaderName],
+    pub(crate) lines: &'a [(&'static str, String)],
+}
+
+/// The same request with a new branch and number and with other lines, since a
+/// challenge (RFC 3261 §22.2) or a limit of the peer's asks for them.
+pub(crate) fn reissue(request: &[u8], change: &Reissue<'_>) -> Option<Vec<u8>> {
+    let view = View::read(request).ok()?;
+    let StartLine::Request { method, uri, .. } = view.start else {
+        return None;
+    };
+    let method = Method::read(method)?;
+    let mut writer = Writer::request(&method, &text::decode(uri));
+    writer.field("Via", change.via);
+    for header in &view.headers {
+        match header.name {
+            HeaderName::Via | HeaderName::ContentLength => {}
+            HeaderName::CSeq => writer.field("CSeq", format_args!("{} {method}", change.cseq)),
+            name if change.without.contains(&name) => {}
+            _ => {
+                writer.raw(header.raw_name);
+                writer.raw(b": ");
+                writer.raw(&header.value);
+                writer.raw(b"\r\n");
+            }
+        }
+    }
+    for (name, value) in change.lines {
+        writer.field(name, value);
+    }
+    let body = view.body().ok()?;
+    writer.field("Content-Length", body.len());
+    writer.raw(b"\r\n");
+    writer.raw(body);
+    Some(writer.bytes)
 }
 
 fn follow_up(invite: &[u8], method: &Method, to: Option<&[u8]>) -> Option<Vec<u8>> {

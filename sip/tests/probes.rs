@@ -261,7 +261,7 @@ fn methods_that_are_not_served_are_answered_405_or_501_with_allow() {
     let table = [
         ("FOO", "SIP/2.0 501 Not Implemented"),
         ("REGISTER", "SIP/2.0 405 Method Not Allowed"),
-        ("SUBSCRIBE", "SIP/2.0 405 Method Not Allowed"),
+        ("PUBLISH", "SIP/2.0 405 Method Not Allowed"),
     ];
     for (method, line) in table {
         let mut driven = Driven::new();
@@ -270,7 +270,7 @@ fn methods_that_are_not_served_are_answered_405_or_501_with_allow() {
         assert_eq!(first_line(&answer), line);
         assert_eq!(
             header(&answer, "Allow"),
-            "INVITE, ACK, BYE, CANCEL, OPTIONS"
+            "INVITE, ACK, BYE, CANCEL, OPTIONS, PRACK, UPDATE, INFO, MESSAGE, REFER, NOTIFY"
         );
         assert_eq!(driven.endpoint.transaction_count(), 0);
     }
@@ -284,7 +284,7 @@ fn options_are_answered_with_what_we_can() {
     let sent = driven.take_sent();
     assert_eq!(first_line(&sent[0]), "SIP/2.0 200 OK");
     assert_eq!(header(&sent[0], "Accept"), "application/sdp");
-    assert_eq!(header(&sent[0], "Supported"), "");
+    assert_eq!(header(&sent[0], "Supported"), "100rel, timer");
     assert_eq!(sent[0], sent[1]);
     let (_, ours) = talking(&mut driven);
     driven.packet(&request("OPTIONS", 2, "3", &ours, "", b""));

@@ -3,7 +3,7 @@
 use super::ask::asking;
 use super::text::{length, table};
 use super::{Common, NO, OK, print, print_json};
-use crate::control::Status;
+use crate::control::{Status, TrunkStatus};
 
 pub(super) fn run(common: &Common) -> u8 {
     asking(common, async |client| {
@@ -56,9 +56,28 @@ fn text(status: &Status) -> String {
     if let Some(reason) = &status.not_recording {
         rows.push(row("recording", format!("STOPPED: {reason}")));
     }
+    rows.extend(status.trunks.iter().map(|it| row("trunk", trunk(it))));
     let counters = status.counters.iter().filter(|(_, count)| **count > 0);
     rows.extend(counters.map(|(name, count)| row(name, count.to_string())));
     table(&rows, &[])
+}
+
+fn trunk(trunk: &TrunkStatus) -> String {
+    let TrunkStatus { name, state, .. } = trunk;
+    let mut text = match state.as_str() {
+        "down" => format!("{name} DOWN"),
+        _ => format!("{name} {state}"),
+    };
+    if let Some(ms) = trunk.for_ms {
+        text.push_str(&format!(" for {}", length(ms)));
+    }
+    if let Some(reason) = &trunk.reason {
+        text.push_str(&format!(": {reason}"));
+    }
+    if let Some(address) = &trunk.address {
+        text.push_str(&format!(", {address}"));
+    }
+    text
 }
 
 fn store(status: &Status) -> String {
@@ -107,9 +126,20 @@ mod tests {
         status.store.failing = Some("disk full".into());
         status.outbox.dead = 2;
         status.not_recording = Some("4 MB free".into());
+        status.trunks.push(TrunkStatus {
+            name: "carrier".into(),
+            state: "down".into(),
+            for_ms: Some(61_000),
+            reason: Some("does not answer OPTIONS".into()),
+            address: None,
+        });
         let loud = text(&status);
         assert!(loud.contains("FAILING: disk full"), "{loud}");
         assert!(loud.contains("DEAD 2"), "{loud}");
         assert!(loud.contains("STOPPED: 4 MB free"), "{loud}");
+        assert!(
+            loud.contains("carrier DOWN for 1 min 01 s: does not answer OPTIONS"),
+            "{loud}"
+        );
     }
 }

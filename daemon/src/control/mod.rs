@@ -23,7 +23,7 @@ pub use words::{
     ApprovalRow, CallCounts, CallDetail, CallRow, CallState, Decision, Decree, Decreed, Direction,
     Explanation, Failure, Lane, LiveCall, MediaCounts, Order, OutboxStatus, OverrideOrder, Placed,
     PolicyNow, PolicyText, Rule, SipListener, StandingNow, Status, StoreStatus, TapeInfo,
-    TimelineEntry, Told, Verdict,
+    TimelineEntry, Told, TrunkStatus, Verdict,
 };
 
 /// What is asked of the decision thread. A reply that nobody waits for any
@@ -74,6 +74,8 @@ pub trait Desk: Send + Sync + 'static {
     fn events(&self) -> broadcast::Receiver<std::sync::Arc<Told>>;
     /// The SIP sockets with their real ports.
     fn listeners(&self) -> Vec<SipListener>;
+    /// The trunks, in the order of the file.
+    fn trunks(&self) -> Vec<TrunkStatus>;
     /// How the store does.
     fn store(&self) -> StoreStatus;
     /// The store's file, for reading.

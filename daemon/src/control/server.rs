@@ -203,6 +203,7 @@ async fn status(State(desk): Shared) -> Answer<Status> {
         pid: std::process::id(),
         uptime_ms: u64::try_from(clock::now().as_millis()).unwrap_or(u64::MAX),
         sip: desk.listeners(),
+        trunks: desk.trunks(),
         calls: CallCounts {
             active: count(live.calls.len()),
             ringing: count(live.calls.len() - talking),
@@ -515,6 +516,9 @@ mod tests {
         }
         fn events(&self) -> broadcast::Receiver<Arc<Told>> {
             self.told.subscribe()
+        }
+        fn trunks(&self) -> Vec<crate::control::TrunkStatus> {
+            Vec::new()
         }
         fn listeners(&self) -> Vec<SipListener> {
             vec![SipListener {

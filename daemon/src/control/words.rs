@@ -21,6 +21,9 @@ pub struct Status {
     pub uptime_ms: u64,
     /// Signalling.
     pub sip: Vec<SipListener>,
+    /// Trunks, in the order of the config file.
+    #[serde(default)]
+    pub trunks: Vec<TrunkStatus>,
     /// Calls.
     pub calls: CallCounts,
     /// Slots of the media threads.
@@ -47,6 +50,21 @@ pub struct SipListener {
     pub port: u16,
     /// As in the config file: `udp:127.0.0.1:5060`.
     pub listen: String,
+}
+
+/// How a trunk stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrunkStatus {
+    /// Its name in the config file.
+    pub name: String,
+    /// `up`, `down`, or `unknown` when nobody asks it.
+    pub state: String,
+    /// For how long it has been so; `None` when nothing was ever heard.
+    pub for_ms: Option<u64>,
+    /// Why it is down.
+    pub reason: Option<String>,
+    /// Where its calls go.
+    pub address: Option<String>,
 }
 
 /// How many calls there are.

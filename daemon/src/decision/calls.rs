@@ -25,7 +25,7 @@ use crate::timeline::Line;
 impl Decision {
     /// A call came in: of a trunk of ours, to somewhere, while there is room.
     pub(super) fn incoming(&mut self, now: Duration, key: CallKey, flow: Flow, invite: Incoming) {
-        let Some(trunk) = self.house.settings.trunk_of(flow.remote.ip()) else {
+        let Some(trunk) = self.house.trunks.of_flow(&flow, &self.house.settings) else {
             tracing::warn!(message = "call_refused", reason = "unknown source", peer = %flow.remote);
             return self.board.turn_away(key, Cause::Forbidden);
         };

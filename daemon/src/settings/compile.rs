@@ -19,9 +19,9 @@ use super::raw::{
     RawVoice,
 };
 use super::{
-    Cidr, Destination, INSTALLED, INSTALLED_SOCKET, INSTALLED_STATE, Level, Listen, Log, Media,
-    Outbound, Pattern, Recording, Route, Secret, SecretSource, Settings, Sip, Test, Trunk,
-    Upstream, VOICES, Voice,
+    Account, Cidr, Destination, INSTALLED, INSTALLED_SOCKET, INSTALLED_STATE, Level, Listen, Log,
+    Media, Outbound, Pattern, Proxy, Recording, Route, Secret, SecretSource, Settings, Sip, Test,
+    Tls, Trunk, Upstream, VOICES, Voice, tls, trunk,
 };
 
 /// RTP and RTCP.
@@ -37,6 +37,11 @@ const RESERVE_MB_MAX: u32 = 1 << 20;
 const MAX_THREADS: u32 = 64;
 const PORTS_DEFAULT: RangeInclusive<u16> = 20_000..=29_999;
 const TIMEOUT_MS: RangeInclusive<u64> = 100..=120_000;
+/// Gap between two OPTIONS to a trunk.
+const OPTIONS_S: RangeInclusive<u32> = 5..=3600;
+/// What a registration asks for.
+const EXPIRES_S: RangeInclusive<u32> = 60..=86_400;
+const EXPIRES_S_DEFAULT: u32 = 600;
 const TIMEOUT_MS_DEFAULT: u64 = 10_000;
 /// `sun_path` holds 108 bytes with its end (unix(7)).
 const SOCKET_PATH_MAX: usize = 107;
@@ -145,10 +150,12 @@ impl<'c> Compiler<'c> {
     fn settings(&mut self, raw: &Raw, books: Books) -> Settings {
         self.state = self.state(raw);
         let sip = self.sip(&raw.sip);
+        let tls = self.tls(raw);
         let trunks = self.trunks(&raw.trunk);
         let tests = raw.test.enabled.unwrap_or(false);
         Settings {
             file: self.file.to_owned(),
+            tls,
             media: self.media(&raw.media, &sip),
             sip,
             socket: self.socket(raw.control.socket.as_ref()),
@@ -247,6 +254,37 @@ impl<'c> Compiler<'c> {
         }
         let advertise = raw.advertise.as_ref().and_then(|at| self.reachable(at));
         Sip { listen, advertise }
+    }
+
+    /// Certificates, which a TLS listener cannot be without.
+    fn tls(&mut self, raw: &Raw) -> Option<Tls> {
+        let Some(at) = &raw.tls else {
+            let entries = raw.sip.listen.iter().flat_map(|list| list.get_ref());
+            let bare: Vec<_> = entries
+                .filter(|entry| entry.get_ref().starts_with("tls:"))
+                .collect();
+            for entry in bare {
+                let reason = "has no certificate: write [tls] with certificate = \"FILE\" and key = \"FILE\"";
+                self.fault(entry, reason);
+            }
+            return None;
+        };
+        let raw = at.get_ref();
+        let tls = Tls {
+            certificate: self.read(&raw.certificate),
+            key: self.read(&raw.key),
+            authorities: raw.authorities.as_ref().map(|at| self.read(at)),
+            require_client_certificate: raw.require_client_certificate,
+        };
+        let place = |fault: &tls::TlsFault| match fault {
+            tls::TlsFault::Certificate(_) => &raw.certificate,
+            tls::TlsFault::Key(_) => &raw.key,
+            tls::TlsFault::Authorities(_) => raw.authorities.as_ref().unwrap_or(&raw.certificate),
+        };
+        if let Err(fault) = tls.server() {
+            self.fault(place(&fault), fault.to_string());
+        }
+        Some(tls)
     }
 
     fn media(&mut self, raw: &RawMedia, sip: &Sip) -> Media {
@@ -485,6 +523,7 @@ impl<'c> Compiler<'c> {
             let trunk = self.trunk(at, &trunks);
             trunks.push(trunk);
         }
+        self.chains(raw, &trunks);
         trunks
     }
 
@@ -510,18 +549,124 @@ impl<'c> Compiler<'c> {
             }
             sources.push(network);
         }
-        if raw.source.is_empty() && raw.proxy.is_none() && self.whole {
+        if raw.source.is_empty() && raw.identity.is_empty() && raw.proxy.is_none() && self.whole {
             self.fault(at, "neither calls nor is called: write source = [\"CIDR\", …], proxy = \"udp:HOST:PORT\", or both");
         }
         let (numbering, wrong) = numbering(raw);
         for (span, reason) in wrong {
             self.faults.push(self.source.fault(span, reason));
         }
+        let mut identities = Vec::new();
+        for entry in &raw.identity {
+            let identity = entry.get_ref().clone();
+            if let Err(reason) = trunk::check_identity(&identity, earlier) {
+                self.fault(entry, reason);
+            }
+            identities.push(identity);
+        }
+        let proxy: Option<Proxy> = raw.proxy.as_ref().and_then(|proxy| self.parsed(proxy));
+        let account = self.account(at, proxy.as_ref());
+        if let Some(at) = &raw.options_s
+            && *at.get_ref() != 0
+        {
+            self.in_range(at, &OPTIONS_S, " s, or 0 for never");
+        }
+        let options = raw.options_s.as_ref().map(|at| *at.get_ref());
+        let options = options.filter(|seconds| *seconds != 0);
         Trunk {
             name,
             sources,
-            proxy: raw.proxy.as_ref().and_then(|proxy| self.parsed(proxy)),
             numbering,
+            identities,
+            proxy,
+            account,
+            options: options.map(|seconds| Duration::from_secs(u64::from(seconds))),
+            next: raw.next.as_ref().map(|at| at.get_ref().clone()),
+        }
+    }
+
+    /// Who we are there, from the keys that belong together.
+    fn account(&mut self, at: &At<RawTrunk>, proxy: Option<&Proxy>) -> Option<Account> {
+        let raw = at.get_ref();
+        if let Some(at) = &raw.expires_s {
+            self.in_range(at, &EXPIRES_S, " s");
+        }
+        let Some(user) = &raw.user else {
+            let orphans = [&raw.password, &raw.password_file, &raw.domain];
+            for at in orphans.into_iter().flatten() {
+                self.fault(at, "belongs to a user: write user = \"NAME\" as well");
+            }
+            if raw.register {
+                self.fault(
+                    at,
+                    "registers nobody: write user = \"NAME\" and password = \"…\"",
+                );
+            }
+            return None;
+        };
+        if proxy.is_none() && raw.proxy.is_none() && self.whole {
+            self.fault(user, "is known nowhere: write proxy = \"udp:HOST:PORT\"");
+        }
+        let word = |c: char| c.is_ascii_graphic() && !matches!(c, '<' | '>' | '"' | '@');
+        if user.get_ref().is_empty() || !user.get_ref().chars().all(word) {
+            let reason = format!("`{}` is no user name", user.get_ref());
+            self.fault(user, reason);
+        }
+        let domain = raw.domain.as_ref().map(|at| at.get_ref().clone());
+        let domain = domain.or_else(|| proxy.map(Proxy::domain));
+        Some(Account {
+            user: user.get_ref().clone(),
+            password: self.password(at),
+            domain: domain.unwrap_or_default(),
+            register: raw.register.then(|| {
+                raw.expires_s
+                    .as_ref()
+                    .map_or(EXPIRES_S_DEFAULT, |at| *at.get_ref())
+            }),
+        })
+    }
+
+    fn password(&mut self, at: &At<RawTrunk>) -> String {
+        let raw = at.get_ref();
+        match (&raw.password, &raw.password_file) {
+            (Some(password), None) => password.get_ref().clone(),
+            (None, Some(file)) => {
+                let path = self.read(file);
+                std::fs::read_to_string(&path).map_or_else(
+                    |error| {
+                        let reason = format!("`{}` cannot be read: {error}", path.display());
+                        self.fault(file, reason);
+                        String::new()
+                    },
+                    |text| text.trim_end().to_owned(),
+                )
+            }
+            (Some(_), Some(file)) => {
+                self.fault(
+                    file,
+                    "is the second password: keep one of password, password_file",
+                );
+                String::new()
+            }
+            (None, None) => {
+                if self.whole {
+                    self.fault(at, "has a user and no password: write password_file = \"FILE\" or password = \"…\"");
+                }
+                String::new()
+            }
+        }
+    }
+
+    /// Each trunk that another one names is there, can be called, and the
+    /// chain of them ends.
+    fn chains(&mut self, raw: &[At<RawTrunk>], trunks: &[Trunk]) {
+        for at in raw.iter().filter(|_| self.whole).collect::<Vec<_>>() {
+            let Some(next) = &at.get_ref().next else {
+                continue;
+            };
+            if let Err(reason) = trunk::check_chain(next.get_ref(), trunks) {
+                self.fault(next, reason);
+            }
         }
     }
 

@@ -7,38 +7,24 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
-/// How SIP travels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Transport {
-    /// Datagrams.
-    Udp,
-}
+use offhook_sip::Transport;
 
-impl Transport {
-    /// The word in config files and URIs.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Udp => "udp",
-        }
-    }
-}
-
-/// Takes `udp:` off the front, or says what to write.
+/// Takes `udp:`, `tcp:` or `tls:` off the front, or says what to write.
 fn transport(text: &str) -> Result<(Transport, &str), String> {
-    if let Some(rest) = text.strip_prefix("udp:") {
-        return Ok((Transport::Udp, rest));
-    }
-    match text.split_once(':') {
-        Some((word @ ("tcp" | "tls" | "ws" | "wss"), rest)) => Err(format!(
-            "`{word}` is not served by this version: write \"udp:{rest}\""
+    let (word, rest) = text.split_once(':').unwrap_or((text, ""));
+    let known = [Transport::Udp, Transport::Tcp, Transport::Tls];
+    match known.into_iter().find(|it| it.parameter() == word) {
+        Some(transport) => Ok((transport, rest)),
+        None if matches!(word, "ws" | "wss") => Err(format!(
+            "`{word}` is not served by this version: write \"tls:{rest}\""
         )),
-        _ => Err(format!(
+        None => Err(format!(
             "`{text}` names no transport: write it like \"udp:127.0.0.1:5060\""
         )),
     }
 }
 
-/// A socket to listen on: `udp:127.0.0.1:5060`, `udp:[::1]:0`.
+/// A socket to listen on: `udp:127.0.0.1:5060`, `tls:[::1]:0`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Listen {
     /// How SIP travels there.
@@ -63,7 +49,7 @@ impl FromStr for Listen {
 
 impl fmt::Display for Listen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.transport.name(), self.address)
+        write!(f, "{}:{}", self.transport.parameter(), self.address)
     }
 }
 
@@ -76,6 +62,18 @@ pub struct Proxy {
     pub host: String,
     /// Its port.
     pub port: u16,
+}
+
+impl Proxy {
+    /// What the domain is called where the config does not say: the host, as
+    /// in a URI.
+    pub fn domain(&self) -> String {
+        if self.host.contains(':') {
+            format!("[{}]", self.host)
+        } else {
+            self.host.clone()
+        }
+    }
 }
 
 impl FromStr for Proxy {
@@ -226,7 +224,7 @@ mod tests {
         refused::<Cidr>("10.1.2.3/16", "write \"10.1.0.0/16\"");
         refused::<Cidr>("10.1.0.0/33", "from 0 to 32");
         refused::<Cidr>("10.1.0/16", "not an IP address");
-        refused::<Listen>("tcp:127.0.0.1:5060", "write \"udp:127.0.0.1:5060\"");
+        refused::<Listen>("ws:127.0.0.1:5060", "write \"tls:127.0.0.1:5060\"");
         refused::<Listen>("127.0.0.1:5060", "names no transport");
         refused::<Listen>("udp:127.0.0.1", "and a port");
         refused::<Listen>("udp:localhost:5060", "not an IP address");
@@ -240,7 +238,7 @@ mod tests {
 
     #[test]
     fn what_is_written_reads_back() {
-        for text in ["udp:127.0.0.1:5060", "udp:[::1]:0"] {
+        for text in ["udp:127.0.0.1:5060", "tls:[::1]:0", "tcp:0.0.0.0:5060"] {
             assert_eq!(text.parse::<Listen>().unwrap().to_string(), text);
         }
         let proxy: Proxy = "udp:[2001:db8::1]:5062".parse().unwrap();

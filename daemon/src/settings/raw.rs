@@ -15,6 +15,7 @@ pub(super) struct Raw {
     pub(super) actions: Option<At<String>>,
     pub(super) paths: RawPaths,
     pub(super) sip: RawSip,
+    pub(super) tls: Option<At<RawTls>>,
     pub(super) media: RawMedia,
     pub(super) control: RawControl,
     pub(super) store: RawStore,
@@ -39,6 +40,16 @@ pub(super) struct RawPaths {
 pub(super) struct RawSip {
     pub(super) listen: Option<At<Vec<At<String>>>>,
     pub(super) advertise: Option<At<String>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawTls {
+    pub(super) certificate: At<String>,
+    pub(super) key: At<String>,
+    pub(super) authorities: Option<At<String>>,
+    #[serde(default)]
+    pub(super) require_client_certificate: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -117,6 +128,8 @@ pub(super) struct RawTrunk {
     pub(super) name: At<String>,
     #[serde(default)]
     pub(super) source: Vec<At<String>>,
+    #[serde(default)]
+    pub(super) identity: Vec<At<String>>,
     pub(super) proxy: Option<At<String>>,
     pub(super) country: Option<At<String>>,
     #[serde(default)]
@@ -125,6 +138,15 @@ pub(super) struct RawTrunk {
     pub(super) outbound: Vec<At<String>>,
     #[serde(default)]
     pub(super) case: Vec<At<RawNumberCase>>,
+    pub(super) user: Option<At<String>>,
+    pub(super) password: Option<At<String>>,
+    pub(super) password_file: Option<At<String>>,
+    #[serde(default)]
+    pub(super) register: bool,
+    pub(super) domain: Option<At<String>>,
+    pub(super) expires_s: Option<At<u32>>,
+    pub(super) options_s: Option<At<u32>>,
+    pub(super) next: Option<At<String>>,
 }
 
 #[derive(Debug, Deserialize)]

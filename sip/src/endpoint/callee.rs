@@ -1,21 +1,19 @@
 //! Calls that come in: INVITE, our answers, CANCEL and ACK.
 
 use super::Endpoint;
-use super::send::{ALLOW, SUPPORTED};
-use crate::call::{Call, CallKey, Phase, Unconfirmed};
+use super::send::{ALLOW, SUPPORTED, SUPPORTED_VALUE};
+use crate::call::{Abilities, Call, CallKey, Next, Phase, Unconfirmed};
 use crate::dialog::Dialog;
-use crate::event::{Event, Incoming, Party, Summary};
-use crate::headers::{HeaderName, NameAddr};
+use crate::event::{Event, Incoming, Summary};
+use crate::headers::HeaderName;
+use crate::identity;
 use crate::message::{Method, Request, StatusCode};
-use crate::text;
+use crate::session::{Asked, MIN_SE};
 use crate::timers::{PROVISIONAL_REFRESH, Slot, Timer};
 use crate::transaction::{Machine, TransactionId, merge_key, server_key};
 use crate::transport::Flow;
 use crate::uri::Scheme;
 use crate::write::{ExtraHeader, Writer};
-
-/// Most P-Asserted-Identity or Diversion values passed on.
-const TEXTS_MAX: usize = 8;
 
 /// A refusal that needs no application: status and one header field.
 struct Objection {
@@ -70,6 +68,13 @@ impl Endpoint {
         );
         let invite = incoming(request);
         call.late_offer = invite.offer.is_none();
+        call.asked_session = Some(Asked::read(request));
+        call.abilities = Abilities {
+            update: request.core.allows("UPDATE"),
+            timer: request.supports("timer"),
+            reliable: request.supports("100rel"),
+            reliable_only: request.requires("100rel"),
+        };
         self.dialogs.insert(tag.into(), key);
         self.insert_call(key, call);
         if let Some(transaction) = self.transactions.get_mut(id) {
@@ -105,6 +110,7 @@ impl Endpoint {
         reply.write_routes(&mut writer);
         writer.field("Contact", self.contact(&call.flow));
         writer.field("Allow", ALLOW);
+        writer.field("Supported", SUPPORTED_VALUE);
         writer.field("Server", &self.config.product);
         Some(writer)
     }
@@ -118,6 +124,13 @@ impl Endpoint {
     ) -> Option<()> {
         let valid = status.is_provisional() && status != StatusCode::TRYING;
         let invite = self.offered(key).filter(|_| valid)?;
+        let call = self.calls.get_mut(&key)?;
+        if let Some(sdp) = sdp {
+            call.local_sdp = sdp.into();
+        }
+        if call.reliable.is_some() || call.must_be_reliable(sdp.is_some()) {
+            return self.ring_reliably(key, status, sdp, headers);
+        }
         let mut writer = self.dialog_answer(key, invite, status)?;
         writer.extra(headers);
         self.answer(invite, status, writer.finish_sdp(sdp));
@@ -139,15 +152,29 @@ impl Endpoint {
         headers: &[ExtraHeader],
     ) -> Option<()> {
         let invite = self.offered(key)?;
+        let call = self.calls.get_mut(&key)?;
+        if let Some(reliable) = &mut call.reliable {
+            // No 2xx while an answer in a 1xx may be lost (RFC 3262 §3).
+            reliable.next = Some(Next::Accept(sdp.to_vec(), headers.to_vec()));
+            return Some(());
+        }
+        let sdp = Some(sdp).filter(|_| !call.agreed_early);
+        if let Some(sdp) = sdp {
+            call.local_sdp = sdp.into();
+        }
+        let asked = call.asked_session.take();
         let mut writer = self.dialog_answer(key, invite, StatusCode::OK)?;
+        if let Some(asked) = asked {
+            self.grant_session(key, asked, &mut writer);
+        }
         writer.extra(headers);
-        let bytes = writer.finish_sdp(Some(sdp));
+        let bytes = writer.finish_sdp(sdp);
         let call = self.calls.get_mut(&key)?;
         let Phase::Offered { cseq, .. } = call.phase else {
             return None;
         };
         call.phase = Phase::Established;
-        let late_offer = call.late_offer;
+        let late_offer = call.late_offer && !call.agreed_early;
         self.accept_invite(key, invite, bytes, cseq, late_offer)
     }
 
@@ -308,6 +335,14 @@ fn objection(request: &Request<'_>) -> Option<Objection> {
             list,
         ));
     }
+    let asked = Asked::read(request);
+    if asked.is_too_short() {
+        return Some(Objection::with(
+            StatusCode::SESSION_INTERVAL_TOO_SMALL,
+            "Min-SE",
+            MIN_SE.to_string(),
+        ));
+    }
     if let Some(objection) = body_objection(request) {
         return Some(objection);
     }
@@ -337,28 +372,18 @@ fn body_objection(request: &Request<'_>) -> Option<Objection> {
 
 fn incoming(request: &Request<'_>) -> Incoming {
     let core = &request.core;
-    let texts = |name| {
-        let values = core.view.values(name).take(TEXTS_MAX);
-        values
-            .map(|value| text::decode(value).into_owned())
-            .collect()
-    };
     Incoming {
         request_uri: request.uri.to_uri(),
-        from: party(&core.from),
-        to: party(&core.to),
+        from: identity::party(&core.from),
+        to: identity::party(&core.to),
         call_id: core.call_id.to_owned(),
         contact: core.contact().map(|contact| contact.uri.to_uri()),
         user_agent: core.text(HeaderName::UserAgent),
-        asserted_identity: texts(HeaderName::PAssertedIdentity),
-        diversion: texts(HeaderName::Diversion),
+        asserted_identity: identity::asserted(core),
+        private: identity::is_private(core),
+        diversion: identity::diversions(core),
+        history: identity::history(core),
+        identity: identity::signed(core),
         offer: core.sdp().map(<[u8]>::to_vec),
-    }
-}
-
-fn party(address: &NameAddr<'_>) -> Party {
-    Party {
-        display: address.display().map(std::borrow::Cow::into_owned),
-        uri: address.uri.to_uri(),
     }
 }

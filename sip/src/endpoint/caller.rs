@@ -1,7 +1,7 @@
 //! Calls that we place: INVITE, its responses over all branches, CANCEL.
 
 use super::Endpoint;
-use super::send::ALLOW;
+use super::send::{ALLOW, SUPPORTED_VALUE};
 use crate::call::{Call, CallKey, Calling, Cancel, FORKS_MAX, Phase};
 use crate::command::Invite;
 use crate::dialog::Dialog;
@@ -10,6 +10,8 @@ use crate::headers::HeaderName;
 use crate::message::{Method, Response, StatusCode};
 use crate::timers::Timer;
 use crate::transaction::{Hold, TransactionId};
+use crate::transport::Flow;
+use crate::trunk::TrunkKey;
 use crate::write::{Writer, cancel_of};
 
 impl Endpoint {
@@ -29,10 +31,14 @@ impl Endpoint {
         let dialog = self.new_dialog(&invite);
         let branch = self.random.branch();
         let bytes = self.write_invite(&invite, &dialog, &branch);
+        let cseq = dialog.local_cseq;
         self.dialogs.insert(dialog.local_tag.clone(), key);
         // The phase needs the transaction and the transaction the call; nothing
         // looks at the phase in between.
-        let call = Call::new(invite.flow, dialog, Phase::Established);
+        let mut call = Call::new(invite.flow, dialog, Phase::Established);
+        call.trunk = invite.trunk;
+        call.outgoing = true;
+        call.local_sdp = invite.offer.as_slice().into();
         self.insert_call(key, call);
         let method = Method::Invite;
         let id = self.start_client(
@@ -46,6 +52,7 @@ impl Endpoint {
         self.calls.get_mut(&key)?.phase = Phase::Calling(Calling {
             invite: id,
             branch: branch.into(),
+            cseq,
             heard: false,
             cancel: Cancel::No,
             gave_up: false,
@@ -66,16 +73,24 @@ impl Endpoint {
             local_uri: invite.from.uri.as_str().into(),
             remote_uri: invite.target.as_str().into(),
             target: invite.target.as_str().into(),
-            routes: Vec::new(),
+            routes: self.trunk_routes(invite.trunk),
             local_cseq: 1 + self.random.below(1 << 16),
             remote_cseq: None,
         }
+    }
+
+    fn trunk_routes(&self, trunk: Option<TrunkKey>) -> Vec<Box<str>> {
+        let kept = trunk.and_then(|key| self.trunks.get(&key));
+        kept.map_or_else(Vec::new, |kept| kept.routes())
     }
 
     fn write_invite(&self, invite: &Invite, dialog: &Dialog, branch: &str) -> Vec<u8> {
         let mut writer = Writer::request(&Method::Invite, invite.target.as_str());
         writer.field("Via", self.via(&invite.flow, branch));
         writer.raw(b"Max-Forwards: 70\r\n");
+        for route in &dialog.routes {
+            writer.field("Route", route);
+        }
         let from = quoted(invite.from.display.as_deref());
         let tag = &dialog.local_tag;
         writer.field(
@@ -88,9 +103,17 @@ impl Endpoint {
         writer.field("CSeq", format_args!("{} INVITE", dialog.local_cseq));
         writer.field("Contact", self.contact(&invite.flow));
         writer.field("Allow", ALLOW);
+        writer.field("Supported", SUPPORTED_VALUE);
+        self.ask_session(&mut writer);
         writer.field("User-Agent", &self.config.product);
         writer.extra(&invite.headers);
         writer.finish_sdp(Some(&invite.offer))
+    }
+
+    /// Whether an outgoing call is being taken back.
+    pub(super) fn is_unwanted(&self, key: CallKey) -> bool {
+        let phase = self.calls.get(&key).map(|call| &call.phase);
+        matches!(phase, Some(Phase::Calling(calling)) if calling.cancel != Cancel::No)
     }
 
     fn calling_mut(&mut self, key: CallKey) -> Option<&mut Calling> {
@@ -134,6 +157,9 @@ impl Endpoint {
             self.arm_call(key, Timer::C, limit);
         }
         if !trying {
+            if !self.on_reliable(key, response) {
+                return;
+            }
             let fork = self.fork_index(key, response.core.to_tag());
             self.tell(Event::Progress {
                 key,
@@ -146,16 +172,12 @@ impl Endpoint {
 
     /// Number of a branch by its To tag; those beyond the limit share the last.
     fn fork_index(&mut self, key: CallKey, tag: &str) -> usize {
-        let Some(call) = self.calls.get_mut(&key) else {
+        self.fork_mut(key, tag);
+        let Some(call) = self.calls.get(&key) else {
             return 0;
         };
-        let known = call.forks.iter().position(|fork| **fork == *tag);
-        known.unwrap_or_else(|| {
-            if call.forks.len() < FORKS_MAX && !tag.is_empty() {
-                call.forks.push(tag.into());
-            }
-            call.forks.len().saturating_sub(1)
-        })
+        let known = call.forks.iter().position(|fork| *fork.tag == *tag);
+        known.unwrap_or(call.forks.len().saturating_sub(1))
     }
 
     fn on_answer(&mut self, key: CallKey, id: TransactionId, response: &Response<'_>) {
@@ -167,13 +189,21 @@ impl Endpoint {
         };
         let unwanted = calling.cancel != Cancel::No;
         let gave_up = calling.gave_up;
-        let dialog = call.dialog.branch(response);
+        let cseq = calling.cseq;
+        let mut dialog = call.dialog.branch(response);
+        let tag = response.core.to_tag();
+        let fork = call.forks.iter().find(|fork| *fork.tag == *tag);
+        dialog.local_cseq = fork.map_or(cseq, |fork| fork.cseq.max(cseq));
         call.dialog = dialog;
         call.phase = Phase::Established;
         call.confirmed = true;
         self.linger(id, key);
         self.disarm_call(key);
-        self.acknowledge(key);
+        self.acknowledge(key, cseq);
+        self.learn(key, response);
+        if !unwanted {
+            self.agree_session(key, response);
+        }
         if unwanted {
             self.send_bye(key, None);
             let event = cancelled(key, gave_up);
@@ -184,26 +214,10 @@ impl Endpoint {
         }
     }
 
-    /// Builds the ACK of our answered INVITE, keeps it and sends it.
-    fn acknowledge(&mut self, key: CallKey) {
-        let Some(call) = self.calls.get(&key) else {
-            return;
-        };
-        let dialog = call.dialog.clone();
-        let flow = call.flow;
-        let ack = self.write_ack(&dialog, &flow);
-        if let Some(call) = self.calls.get_mut(&key) {
-            call.ack = Some(ack.as_slice().into());
-        }
-        let summary = Summary::Request(Method::Ack);
-        self.transmit(dialog.next_flow(&flow), ack, Some(key), &summary, false);
-    }
-
-    fn write_ack(&mut self, dialog: &Dialog, flow: &crate::transport::Flow) -> Vec<u8> {
+    pub(super) fn write_ack(&mut self, dialog: &Dialog, flow: &Flow, cseq: u32) -> Vec<u8> {
         let branch = self.random.branch();
         let via = self.via(flow, &branch);
-        let writer = dialog.request(&Method::Ack, dialog.local_cseq, &via);
-        writer.finish()
+        dialog.request(&Method::Ack, cseq, &via).finish()
     }
 
     /// A 2xx after the first: the same branch repeats it, so the ACK is sent
@@ -217,9 +231,13 @@ impl Endpoint {
         let summary = Summary::Request(Method::Ack);
         if *call.dialog.remote_tag == *tag {
             let next = call.dialog.next_flow(&flow);
-            if let Some(ack) = call.ack.as_deref().map(<[u8]>::to_vec) {
-                self.transmit(next, ack, Some(key), &summary, true);
-            }
+            let (dialog, number) = (call.dialog.clone(), response.core.cseq.number);
+            let kept = call.ack.as_deref().filter(|_| call.ack_cseq == number);
+            let ack = match kept.map(<[u8]>::to_vec) {
+                Some(ack) => ack,
+                None => self.write_ack(&dialog, &flow, number),
+            };
+            self.transmit(next, ack, Some(key), &summary, true);
             return;
         }
         let known = call.refused_forks.iter().any(|fork| **fork == *tag);
@@ -229,7 +247,7 @@ impl Endpoint {
         let mut dialog = call.dialog.branch(response);
         dialog.local_cseq = response.core.cseq.number;
         let next = dialog.next_flow(&flow);
-        let ack = self.write_ack(&dialog, &flow);
+        let ack = self.write_ack(&dialog, &flow, dialog.local_cseq);
         self.transmit(next, ack, Some(key), &summary, known);
         if !known && let Some(call) = self.calls.get_mut(&key) {
             call.refused_forks.push(tag.into());
@@ -253,14 +271,55 @@ impl Endpoint {
         self.close(key, Some(event));
     }
 
-    /// Timer B.
-    pub(super) fn on_invite_unanswered(&mut self, key: CallKey) {
+    /// Timer B, or no connection.
+    pub(super) fn on_invite_unanswered(&mut self, key: CallKey, status: StatusCode) {
         let Some(calling) = self.calling_mut(key) else {
             return;
         };
-        let unwanted = calling.cancel != Cancel::No;
-        let event = cancelled(key, !unwanted);
+        let event = if calling.cancel == Cancel::No {
+            let failure = local_failure(status);
+            Event::Failed { key, failure }
+        } else {
+            cancelled(key, false)
+        };
         self.close(key, Some(event));
+    }
+
+    /// A request of ours goes on under another transaction.
+    pub(super) fn succeed(
+        &mut self,
+        old: TransactionId,
+        new: TransactionId,
+        branch: &str,
+        cseq: u32,
+    ) {
+        let Some(transaction) = self.transactions.get(new) else {
+            return;
+        };
+        let (call, trunk) = (transaction.call, transaction.trunk);
+        if let Some(calling) = call.and_then(|key| self.calling_mut(key))
+            && calling.invite == old
+        {
+            calling.invite = new;
+            calling.branch = branch.into();
+            calling.cseq = cseq;
+            calling.heard = false;
+        }
+        if let Some(call) = call.and_then(|key| self.calls.get_mut(&key)) {
+            if let Some(change) = call.change.as_mut().filter(|it| it.request == old) {
+                (change.request, change.cseq) = (new, cseq);
+            }
+            if let Some(refer) = call.transferring.as_mut().filter(|it| it.request == old) {
+                (refer.request, refer.cseq) = (new, cseq);
+            }
+        }
+        if let Some(kept) = trunk.and_then(|key| self.trunks.get_mut(&key)) {
+            for under_way in [&mut kept.registering.under_way, &mut kept.health.under_way] {
+                if *under_way == Some(old) {
+                    *under_way = Some(new);
+                }
+            }
+        }
     }
 
     /// The application no longer wants an unanswered outgoing call.

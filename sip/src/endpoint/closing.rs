@@ -4,10 +4,10 @@ use super::{Endpoint, Output};
 use crate::call::{Call, CallKey, Phase};
 use crate::command::HangupReason;
 use crate::dialog::Dialog;
-use crate::event::{EndCause, Event};
+use crate::event::{EndCause, Event, TransferOutcome};
 use crate::message::{Method, StatusCode};
 use crate::stored::StoredDialog;
-use crate::transaction::Hold;
+use crate::transaction::{Hold, Machine, TransactionId};
 use crate::transport::Flow;
 
 /// After a crash the BYE skips numbers that may have been used since the
@@ -100,13 +100,24 @@ impl Endpoint {
         call.phase = Phase::Ended;
         call.unconfirmed = None;
         call.hangup = None;
+        call.reliable = None;
+        call.wanted = None;
         let reinvite = call.reinvite.take();
+        let change = call.change.take();
+        let referred = call.referred.take();
         self.disarm_call(key);
+        if let Some(referred) = referred.filter(|referred| !referred.accepted) {
+            self.refuse(referred.request, StatusCode::DECLINE, &[]);
+        }
+        self.end_transfer(key, TransferOutcome::HungUp);
         if let Some(reinvite) = reinvite {
             self.refuse(reinvite.invite, StatusCode::REQUEST_TERMINATED, &[]);
         }
         if let Some(event) = event {
             self.tell(event);
+        }
+        if let Some(change) = change {
+            self.abandon(change.request);
         }
         self.release_if_done(key);
     }
@@ -129,6 +140,21 @@ impl Endpoint {
             self.dialogs.remove(&call.dialog.local_tag);
             self.timers.abandon(call.alarms.count());
         }
+    }
+
+    /// The call is over before a request of ours in it was answered.
+    fn abandon(&mut self, id: TransactionId) {
+        let Some(transaction) = self.transactions.get_mut(id) else {
+            return;
+        };
+        let steps = match &mut transaction.machine {
+            Machine::ClientInvite(machine) => machine.abandon(),
+            Machine::Client(_) | Machine::Server(_) | Machine::ServerInvite(_) => {
+                Default::default()
+            }
+        };
+        self.carry_out(id, &steps, None);
+        self.detach(id);
     }
 
     pub(super) fn insert_call(&mut self, key: CallKey, call: Call) {

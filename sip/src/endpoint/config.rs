@@ -26,6 +26,12 @@ pub struct EndpointConfig {
     pub max_calls: usize,
     /// `Retry-After` of these 503, in seconds.
     pub retry_after: u32,
+    /// Session interval that we ask for and grant at most, in seconds
+    /// (RFC 4028); 0 switches session timers off, but for peers that ask.
+    pub session_expires: u32,
+    /// Whether a peer may ask us to call somebody else (REFER); the
+    /// application is asked then. Otherwise it is refused with 603.
+    pub accept_transfers: bool,
     /// Whether each message is told as an [`crate::Event::Message`].
     pub trace: bool,
 }
@@ -50,6 +56,8 @@ impl Default for EndpointConfig {
             max_transactions: 262_144,
             max_calls: 65_536,
             retry_after: 5,
+            session_expires: 1800,
+            accept_transfers: false,
             trace: false,
         }
     }
@@ -68,6 +76,9 @@ impl EndpointConfig {
         timers.t1 = timers.t1.max(least);
         timers.t2 = timers.t2.max(timers.t1);
         timers.t4 = timers.t4.max(least);
+        if self.session_expires != 0 {
+            self.session_expires = self.session_expires.max(crate::session::MIN_SE);
+        }
         self.ring_limit = self.ring_limit.max(least);
         self.product.retain(|letter| !letter.is_control());
         self.contact_user.retain(|letter| letter.is_ascii_graphic());
@@ -119,8 +130,16 @@ pub struct Counters {
     pub stray_acks: u64,
     /// Transactions that nobody answered.
     pub timeouts: u64,
+    /// Connections that could not be opened or were lost with requests under way.
+    pub unreachable: u64,
+    /// Requests of ours sent again because the peer asked for a password.
+    pub challenged: u64,
     /// Commands for calls that were gone or had moved on.
     pub stale_commands: u64,
+    /// Our re-INVITEs that crossed one of the peer's (491).
+    pub glare: u64,
+    /// Transfers that peers asked for and did not get.
+    pub refused_transfers: u64,
     /// Answers of further branches that were hung up.
     pub refused_forks: u64,
 }

@@ -9,8 +9,12 @@ use crate::dialog::Sequence;
 use crate::event::{EndCause, Event};
 use crate::headers::HeaderName;
 use crate::message::{Core, Request, StatusCode};
+use crate::session::{Asked, MIN_SE};
 use crate::transaction::TransactionId;
 use crate::transport::Flow;
+
+/// Longest INFO body that the application is told of.
+const INFO_MAX: usize = 1024;
 
 /// A re-INVITE that comes too early is told to wait up to this many seconds
 /// (RFC 3261 §14.2).
@@ -43,7 +47,7 @@ impl Endpoint {
         let call = self.calls.get(&key)?;
         let calling = matches!(call.phase, Phase::Calling(_));
         let tag = core.from_tag();
-        let only_branch = call.forks.iter().all(|fork| **fork == *tag);
+        let only_branch = call.forks.iter().all(|fork| *fork.tag == *tag);
         let ours = calling && only_branch && *call.dialog.call_id == *core.call_id;
         ours.then_some(key)
     }
@@ -72,7 +76,7 @@ impl Endpoint {
 
     /// Opens the transaction of an in-dialog request; one whose CSeq is not
     /// above the last is answered with 500 instead.
-    fn open_in_order(
+    pub(super) fn open_in_order(
         &mut self,
         flow: &Flow,
         request: &Request<'_>,
@@ -122,17 +126,139 @@ impl Endpoint {
             Phase::Offered { .. } => return self.refuse_for_now(id),
             Phase::Established => {}
         }
+        if call.change.is_some() {
+            self.counters.glare += 1;
+            return self.refuse(id, StatusCode::REQUEST_PENDING, &[]);
+        }
         if call.reinvite.is_some() || call.unconfirmed.is_some() {
             return self.refuse_for_now(id);
         }
+        let asked = Asked::read(request);
+        if asked.is_too_short() {
+            let least = MIN_SE.to_string();
+            let status = StatusCode::SESSION_INTERVAL_TOO_SMALL;
+            return self.refuse(id, status, &[("Min-SE", &least)]);
+        }
+        call.asked_session = Some(asked);
         call.dialog.refresh_target(&request.core);
         let offer = request.core.sdp().map(<[u8]>::to_vec);
         call.reinvite = Some(Reinvite {
             invite: id,
             cseq: request.core.cseq.number,
             late_offer: offer.is_none(),
+            update: false,
         });
         self.tell(Event::Reinvite { key, offer });
+    }
+
+    /// UPDATE (RFC 3311): without SDP it refreshes session and target, with SDP
+    /// it is a change that needs no ACK and may come before the answer.
+    pub(super) fn on_update(&mut self, flow: &Flow, request: &Request<'_>, key: Option<CallKey>) {
+        let Some(key) = key else {
+            return self.answer_unknown_dialog(flow, request);
+        };
+        let Some(id) = self.open_in_order(flow, request, key) else {
+            return;
+        };
+        let unsupported = request.unsupported(SUPPORTED);
+        if !unsupported.is_empty() {
+            let list = unsupported.join(", ");
+            let field = ("Unsupported", list.as_str());
+            return self.refuse(id, StatusCode::BAD_EXTENSION, &[field]);
+        }
+        if let Some(field) = body_refusal(request) {
+            return self.refuse(id, StatusCode::UNSUPPORTED_MEDIA_TYPE, &[field]);
+        }
+        let asked = Asked::read(request);
+        if asked.is_too_short() {
+            let least = MIN_SE.to_string();
+            let status = StatusCode::SESSION_INTERVAL_TOO_SMALL;
+            return self.refuse(id, status, &[("Min-SE", &least)]);
+        }
+        let Some(call) = self.calls.get_mut(&key) else {
+            return;
+        };
+        let offer = request.core.sdp().map(<[u8]>::to_vec);
+        let has_offer = offer.is_some();
+        match call.phase {
+            Phase::Ended => return self.refuse(id, StatusCode::CALL_DOES_NOT_EXIST, &[]),
+            // Our own offer is not answered yet (RFC 3311 §5.2).
+            Phase::Calling(_) if has_offer => {
+                return self.refuse(id, StatusCode::REQUEST_PENDING, &[]);
+            }
+            Phase::Offered { .. } if has_offer && !call.agreed_early => {
+                return self.refuse_for_now(id);
+            }
+            Phase::Calling(_) | Phase::Offered { .. } | Phase::Established => {}
+        }
+        if has_offer && call.change.is_some() {
+            self.counters.glare += 1;
+            return self.refuse(id, StatusCode::REQUEST_PENDING, &[]);
+        }
+        if has_offer && (call.reinvite.is_some() || call.unconfirmed.is_some()) {
+            return self.refuse_for_now(id);
+        }
+        call.dialog.refresh_target(&request.core);
+        if !has_offer {
+            return self.answer_refresh(key, id, asked);
+        }
+        call.asked_session = Some(asked);
+        call.reinvite = Some(Reinvite {
+            invite: id,
+            cseq: request.core.cseq.number,
+            late_offer: false,
+            update: true,
+        });
+        self.tell(Event::Reinvite { key, offer });
+    }
+
+    fn answer_refresh(&mut self, key: CallKey, id: TransactionId, asked: Asked) {
+        let established = self
+            .calls
+            .get(&key)
+            .is_some_and(|call| call.is_established());
+        let Some(mut writer) = self.dialog_answer(key, id, StatusCode::OK) else {
+            return;
+        };
+        if established {
+            self.grant_session(key, asked, &mut writer);
+        }
+        self.answer(id, StatusCode::OK, writer.finish());
+    }
+
+    /// INFO is answered whatever it holds; the application may know it.
+    pub(super) fn on_info(&mut self, flow: &Flow, request: &Request<'_>, key: Option<CallKey>) {
+        let Some(key) = key else {
+            return self.answer_unknown_dialog(flow, request);
+        };
+        let Some(id) = self.open_in_order(flow, request, key) else {
+            return;
+        };
+        let live = self.calls.get(&key).is_some_and(|call| !call.is_ended());
+        if !live {
+            return self.refuse(id, StatusCode::CALL_DOES_NOT_EXIST, &[]);
+        }
+        self.refuse(id, StatusCode::OK, &[]);
+        let core = &request.core;
+        let kind = core.text(HeaderName::ContentType).unwrap_or_default();
+        let kind = kind.split(';').next().unwrap_or_default().trim();
+        if !core.body.is_empty() && core.body.len() <= INFO_MAX {
+            self.tell(Event::Info {
+                key,
+                kind: kind.to_ascii_lowercase(),
+                body: core.body.to_vec(),
+            });
+        }
+    }
+
+    /// MESSAGE inside a call: taken, and read by nobody.
+    pub(super) fn on_message(&mut self, flow: &Flow, request: &Request<'_>, key: Option<CallKey>) {
+        let Some(key) = key else {
+            return self.answer_unknown_dialog(flow, request);
+        };
+        if let Some(id) = self.open_in_order(flow, request, key) {
+            self.refuse(id, StatusCode::OK, &[]);
+        }
     }
 
     /// Another INVITE of the peer is still being dealt with.
@@ -143,10 +269,7 @@ impl Endpoint {
     }
 
     pub(super) fn answer_reinvite(&mut self, key: CallKey, answer: &ReinviteAnswer) -> Option<()> {
-        let call = self
-            .calls
-            .get_mut(&key)
-            .filter(|call| call.is_established())?;
+        let call = self.calls.get_mut(&key).filter(|call| !call.is_ended())?;
         if let ReinviteAnswer::Refuse(status) = answer
             && (status.is_provisional() || status.is_success())
         {
@@ -159,13 +282,25 @@ impl Endpoint {
                 Some(())
             }
             ReinviteAnswer::Accept(sdp) => {
-                let writer = self.dialog_answer(key, reinvite.invite, StatusCode::OK)?;
+                call.local_sdp = sdp.as_slice().into();
+                let asked = call.asked_session.take();
+                let established = call.is_established();
+                let mut writer = self.dialog_answer(key, reinvite.invite, StatusCode::OK)?;
+                if let Some(asked) = asked.filter(|_| established) {
+                    self.grant_session(key, asked, &mut writer);
+                }
                 let bytes = writer.finish_sdp(Some(sdp));
                 let Reinvite {
                     invite,
                     cseq,
                     late_offer,
+                    update,
                 } = reinvite;
+                if update {
+                    self.answer(invite, StatusCode::OK, bytes);
+                    self.tell(Event::ReinviteConfirmed { key, sdp: None });
+                    return Some(());
+                }
                 self.accept_invite(key, invite, bytes, cseq, late_offer)
             }
         }

@@ -7,13 +7,20 @@
 
 mod callee;
 mod caller;
+mod change;
 mod closing;
 mod config;
 mod in_dialog;
+mod lines;
+mod reliable;
 mod requests;
 mod responses;
 mod send;
+mod session;
+mod transfer;
+mod trunks;
 
+use core::net::SocketAddr;
 use core::time::Duration;
 use std::collections::{HashMap, VecDeque};
 
@@ -28,6 +35,7 @@ use crate::stored::StoredDialog;
 use crate::timers::{Alarms, Slot, Timer, TimerQueue};
 use crate::transaction::{Table, TransactionId};
 use crate::transport::Flow;
+use crate::trunk::{Kept, TrunkKey};
 
 /// Something for the endpoint.
 #[derive(Debug)]
@@ -49,6 +57,13 @@ pub enum Input<'a> {
         /// Its bytes.
         bytes: &'a [u8],
     },
+    /// No connection to there could be opened, or the one there was is lost:
+    /// requests that wait for an answer from there fail at once
+    /// (RFC 3261 §8.1.3.1).
+    Unreachable {
+        /// The path that does not exist.
+        flow: Flow,
+    },
     /// The application wants something.
     Command(Command),
     /// Time has passed.
@@ -62,6 +77,9 @@ pub enum Output {
     Transmit {
         /// From where to where.
         flow: Flow,
+        /// On a stream: a connection with this remote address serves as well,
+        /// since the dialog came over it (what RFC 5923 calls an alias).
+        reuse: Option<SocketAddr>,
         /// One message.
         bytes: Vec<u8>,
     },
@@ -83,6 +101,7 @@ enum Sender {
 enum Owner {
     Transaction(TransactionId),
     Call(CallKey),
+    Trunk(TrunkKey),
 }
 
 /// A SIP user agent, server and client.
@@ -103,7 +122,7 @@ enum Owner {
 /// endpoint.handle(Duration::ZERO, Input::Packet { flow, bytes });
 /// loop {
 ///     match endpoint.poll() {
-///         Output::Transmit { flow, bytes } => {
+///         Output::Transmit { flow, bytes, .. } => {
 ///             assert_eq!(flow.remote.port(), 5060);
 ///             assert!(bytes.starts_with(b"SIP/2.0 200 OK"));
 ///         }
@@ -122,6 +141,7 @@ pub struct Endpoint {
     calls: HashMap<CallKey, Box<Call>>,
     /// Calls by our tag, which is unpredictable and unique.
     dialogs: HashMap<Box<str>, CallKey>,
+    trunks: HashMap<TrunkKey, Box<Kept>>,
     timers: TimerQueue<Owner>,
     outbox: VecDeque<Output>,
     counters: Counters,
@@ -145,6 +165,7 @@ impl Endpoint {
             transactions: Table::default(),
             calls: HashMap::new(),
             dialogs: HashMap::new(),
+            trunks: HashMap::new(),
             timers: TimerQueue::new(),
             outbox: VecDeque::new(),
             counters: Counters::default(),
@@ -170,11 +191,13 @@ impl Endpoint {
         match input {
             Input::Packet { flow, bytes } => self.on_packet(&flow, bytes, Sender::Known),
             Input::Stranger { flow, bytes } => self.on_packet(&flow, bytes, Sender::Stranger),
+            Input::Unreachable { flow } => self.on_unreachable(&flow),
             Input::Command(command) => self.on_command(command),
             Input::Wake => {}
         }
-        let (transactions, calls) = (&self.transactions, &self.calls);
-        self.timers.sweep(|owner| armed(transactions, calls, owner));
+        let (transactions, calls, trunks) = (&self.transactions, &self.calls, &self.trunks);
+        self.timers
+            .sweep(|owner| armed(transactions, calls, trunks, owner));
     }
 
     /// The next thing for the outside, ending with [`Output::Wait`].
@@ -182,10 +205,10 @@ impl Endpoint {
         if let Some(output) = self.outbox.pop_front() {
             return output;
         }
-        let (transactions, calls) = (&self.transactions, &self.calls);
+        let (transactions, calls, trunks) = (&self.transactions, &self.calls, &self.trunks);
         let next = self
             .timers
-            .next_at(|owner| armed(transactions, calls, owner));
+            .next_at(|owner| armed(transactions, calls, trunks, owner));
         Output::Wait(next)
     }
 
@@ -244,7 +267,14 @@ impl Endpoint {
             } => self.reject(key, status, phrase.as_deref(), retry_after, &headers),
             Command::Hangup { key, reason } => self.hang_up(key, reason.as_ref()),
             Command::AnswerReinvite { key, answer } => self.answer_reinvite(key, &answer),
+            Command::Reinvite { key, sdp } => self.reinvite(key, sdp),
+            Command::Info { key, kind, body } => self.info(key, &kind, &body),
+            Command::Transfer(order) => self.transfer(*order),
+            Command::AnswerTransfer { key, accept } => self.answer_transfer(key, accept),
+            Command::ReportTransfer { key, status } => self.report_transfer(key, status),
             Command::AbandonedBye { key, dialog } => self.abandoned_bye(key, &dialog),
+            Command::KeepTrunk(trunk) => self.keep_trunk(*trunk),
+            Command::DropTrunk(key) => self.drop_trunk(key),
         };
         if done.is_none() {
             self.counters.stale_commands += 1;
@@ -258,6 +288,7 @@ impl Endpoint {
                     self.transactions.get_mut(id).map(|found| &mut found.alarms)
                 }
                 Owner::Call(key) => self.calls.get_mut(&key).map(|call| &mut call.alarms),
+                Owner::Trunk(key) => self.trunks.get_mut(&key).map(|trunk| &mut trunk.alarms),
             };
             if !self.timers.claim(alarms, &wakeup) {
                 continue;
@@ -265,6 +296,7 @@ impl Endpoint {
             match wakeup.owner {
                 Owner::Transaction(id) => self.on_transaction_timer(id, wakeup.timer),
                 Owner::Call(key) => self.on_call_timer(key, wakeup.timer),
+                Owner::Trunk(key) => self.on_trunk_timer(key, wakeup.timer),
             }
         }
     }
@@ -283,6 +315,13 @@ impl Endpoint {
             Timer::ProvisionalRefresh => self.refresh_provisional(key),
             Timer::C => self.give_up_ringing(key),
             Timer::CancelUnanswered => self.give_up_on_cancel(key),
+            Timer::ReliableRepeat => self.repeat_reliable(key),
+            Timer::ReliableUnanswered => self.give_up_on_prack(key),
+            Timer::SessionRefresh => self.refresh_session(key),
+            Timer::SessionExpired => self.expire_session(key),
+            Timer::Glare => self.change_again(key),
+            Timer::ChangeUnanswered => self.give_up_on_change(key),
+            Timer::TransferSilent => self.give_up_on_transfer(key),
             Timer::A
             | Timer::B
             | Timer::D
@@ -295,7 +334,11 @@ impl Endpoint {
             | Timer::K
             | Timer::L
             | Timer::M
-            | Timer::Trying => {}
+            | Timer::Trying
+            | Timer::RegisterDue
+            | Timer::BindingLapsed
+            | Timer::ProbeDue
+            | Timer::ProbeUnanswered => {}
         }
     }
 
@@ -309,8 +352,9 @@ impl Endpoint {
 
     fn disarm_call(&mut self, key: CallKey) {
         if let Some(call) = self.calls.get_mut(&key) {
-            self.timers.disarm(&mut call.alarms, Slot::Repeat);
-            self.timers.disarm(&mut call.alarms, Slot::Limit);
+            for slot in Slot::ALL {
+                self.timers.disarm(&mut call.alarms, slot);
+            }
         }
     }
 
@@ -322,10 +366,12 @@ impl Endpoint {
 fn armed(
     transactions: &Table,
     calls: &HashMap<CallKey, Box<Call>>,
+    trunks: &HashMap<TrunkKey, Box<Kept>>,
     owner: Owner,
 ) -> Option<Alarms> {
     match owner {
         Owner::Transaction(id) => transactions.get(id).map(|found| found.alarms),
         Owner::Call(key) => calls.get(&key).map(|call| call.alarms),
+        Owner::Trunk(key) => trunks.get(&key).map(|trunk| trunk.alarms),
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::send::{ALLOW, SUPPORTED};
 use super::{Endpoint, Sender};
-use crate::call::CallKey;
+use crate::call::{CallKey, Phase};
 use crate::event::Summary;
 use crate::headers::{HeaderName, Via};
 use crate::message::{Core, Method, Request, StatusCode};
@@ -84,6 +84,19 @@ impl Endpoint {
             Method::Invite => self.on_reinvite(flow, request, key),
             Method::Bye => self.on_bye(flow, request, key),
             Method::Options => self.on_options(flow, request, key),
+            Method::Prack => self.on_prack(flow, request, key),
+            Method::Update => self.on_update(flow, request, key),
+            Method::Notify => self.on_notify(flow, request, key),
+            Method::Info => self.on_info(flow, request, key),
+            Method::Refer if !request.core.to_tag().is_empty() => self.on_refer(flow, request, key),
+            Method::Message if !request.core.to_tag().is_empty() => {
+                self.on_message(flow, request, key);
+            }
+            Method::Subscribe => {
+                self.counters.refused_methods += 1;
+                let field = [("Allow-Events", "refer")];
+                self.answer_plainly(flow, request, StatusCode::BAD_EVENT, &field);
+            }
             method => {
                 self.counters.refused_methods += 1;
                 let status = match method {
@@ -202,7 +215,10 @@ impl Endpoint {
     pub(super) fn find_call(&self, core: &Core<'_>) -> Option<CallKey> {
         let key = *self.dialogs.get(core.to_tag())?;
         let call = self.calls.get(&key)?;
-        call.dialog.matches(core).then_some(key)
+        let early = matches!(call.phase, Phase::Calling(_))
+            && *call.dialog.call_id == *core.call_id
+            && call.forks.iter().any(|fork| *fork.tag == *core.from_tag());
+        (early || call.dialog.matches(core)).then_some(key)
     }
 
     /// A final answer with the given fields and a fresh tag if one is needed.

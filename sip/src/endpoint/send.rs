@@ -1,6 +1,7 @@
 //! The endpoint's hands: carries out transaction steps, starts client
 //! transactions, sends answers and stateless messages.
 
+use core::net::SocketAddr;
 use core::time::Duration;
 
 use super::{Endpoint, Output, Owner};
@@ -15,10 +16,14 @@ use crate::transport::Flow;
 use crate::write::{ReplyHead, ack_for_refusal};
 
 /// Methods that are served.
-pub(super) const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS";
+pub(super) const ALLOW: &str =
+    "INVITE, ACK, BYE, CANCEL, OPTIONS, PRACK, UPDATE, INFO, MESSAGE, REFER, NOTIFY";
 
 /// Option tags that are supported.
-pub(super) const SUPPORTED: &[&str] = &[];
+pub(super) const SUPPORTED: &[&str] = &["100rel", "timer"];
+
+/// The same as a header value.
+pub(super) const SUPPORTED_VALUE: &str = "100rel, timer";
 
 impl Endpoint {
     /// Sends one message.
@@ -32,7 +37,15 @@ impl Endpoint {
     ) {
         self.counters.sent += 1;
         self.counters.retransmitted += u64::from(repeated);
-        self.outbox.push_back(Output::Transmit { flow, bytes });
+        let came_over = call
+            .and_then(|key| self.calls.get(&key))
+            .map(|call| call.flow.remote);
+        let other = |remote: &SocketAddr| flow.transport.is_reliable() && *remote != flow.remote;
+        self.outbox.push_back(Output::Transmit {
+            flow,
+            reuse: came_over.filter(other),
+            bytes,
+        });
         self.trace(call, true, summary, repeated);
     }
 
@@ -127,6 +140,7 @@ impl Endpoint {
             return;
         };
         let ack = ack_for_refusal(&transaction.message, to).unwrap_or_default();
+        transaction.refused = core::mem::take(&mut transaction.message);
         transaction.store(ack, Summary::Request(Method::Ack));
         self.transmit_stored(id);
     }
@@ -152,7 +166,7 @@ impl Endpoint {
             match hold {
                 Hold::None => return,
                 Hold::Release => call.clients = call.clients.saturating_sub(1),
-                Hold::Memory => call.lingers = false,
+                Hold::Memory => call.lingers = call.lingers.saturating_sub(1),
             }
             self.release_if_done(key);
         }
@@ -164,7 +178,7 @@ impl Endpoint {
         if let Some((transaction, call)) = transaction.zip(self.calls.get_mut(&key)) {
             transaction.hold = Hold::Memory;
             call.clients = call.clients.saturating_sub(1);
-            call.lingers = true;
+            call.lingers += 1;
         }
     }
 
@@ -265,7 +279,10 @@ impl Endpoint {
 
     /// Our Contact on a flow.
     pub(super) fn contact(&self, flow: &Flow) -> String {
-        let user = &self.config.contact_user;
+        self.contact_of(&self.config.contact_user, flow)
+    }
+
+    pub(super) fn contact_of(&self, user: &str, flow: &Flow) -> String {
         let host_port = self.config.host_port(flow.local);
         if flow.transport.is_reliable() {
             let transport = flow.transport.parameter();

@@ -107,6 +107,14 @@ impl Direction {
         Self::new(self.receives(), self.sends())
     }
 
+    /// What both allow.
+    pub const fn within(self, other: Self) -> Self {
+        Self::new(
+            self.sends() && other.sends(),
+            self.receives() && other.receives(),
+        )
+    }
+
     /// The attribute.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -276,7 +284,7 @@ fn check_lines(bytes: &[u8]) -> Result<(), SdpFault> {
 
 /// Our offer.
 pub fn offer(local: &LocalMedia) -> Vec<u8> {
-    write::offer(local)
+    write::offer(local, Direction::SendRecv)
 }
 
 /// Our answer to an offer, and what it means.
@@ -354,23 +362,32 @@ fn negotiate(audio: &AudioLine, local: &LocalMedia) -> Negotiated {
 pub struct SdpSession {
     /// What we send; change it before an offer or answer that should differ.
     pub local: LocalMedia,
+    /// What we want of the stream: `SendRecv` as a rule, `SendOnly` or
+    /// `Inactive` while we hold the peer (RFC 3264 §8.4). Offers say it, and no
+    /// answer goes beyond it.
+    pub direction: Direction,
     last: Option<Vec<u8>>,
 }
 
 impl SdpSession {
     /// A call that has sent nothing yet.
     pub fn new(local: LocalMedia) -> Self {
-        Self { local, last: None }
+        Self {
+            local,
+            direction: Direction::SendRecv,
+            last: None,
+        }
     }
 
     /// As [`offer`].
     pub fn offer(&mut self) -> Vec<u8> {
-        let local = self.local.clone();
+        let (local, direction) = (self.local.clone(), self.direction);
         self.settle(|version| {
-            offer(&LocalMedia {
+            let local = LocalMedia {
                 version,
                 ..local.clone()
-            })
+            };
+            write::offer(&local, direction)
         })
     }
 
@@ -382,7 +399,8 @@ impl SdpSession {
         let session = parse(offer)?;
         let local = self.local.clone();
         let (index, audio) = find_audio(&session, &local)?;
-        let negotiated = negotiate(&audio, &local);
+        let mut negotiated = negotiate(&audio, &local);
+        negotiated.direction = negotiated.direction.within(self.direction);
         let bytes = self.settle(|version| {
             let local = LocalMedia {
                 version,
@@ -398,7 +416,9 @@ impl SdpSession {
     /// # Errors
     /// As [`accept_answer`].
     pub fn accept_answer(&self, answer: &[u8]) -> Result<Negotiated, SdpFault> {
-        accept_answer(answer, &self.local)
+        let mut negotiated = accept_answer(answer, &self.local)?;
+        negotiated.direction = negotiated.direction.within(self.direction);
+        Ok(negotiated)
     }
 
     /// Writes with the current version and, if that differs from the last

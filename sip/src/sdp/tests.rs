@@ -240,3 +240,52 @@ fn a_description_cut_inside_its_last_line_end_is_answered_cleanly() {
     offer.splice(20..20, *b"\r");
     assert!(matches!(answer(&offer, &local()), Err(SdpFault::Syntax(_))));
 }
+
+#[test]
+fn a_hold_of_ours_is_offered_answered_and_never_widened_by_the_peer() {
+    use Direction::{Inactive, RecvOnly, SendOnly, SendRecv};
+    // Our wish, the peer's direction, what our answer says, what we then do.
+    let table = [
+        (SendRecv, "sendrecv", SendRecv),
+        (SendRecv, "sendonly", RecvOnly),
+        (SendRecv, "recvonly", SendOnly),
+        (SendRecv, "inactive", Inactive),
+        (SendOnly, "sendrecv", SendOnly),
+        (SendOnly, "recvonly", SendOnly),
+        (SendOnly, "sendonly", Inactive),
+        (SendOnly, "inactive", Inactive),
+        (Inactive, "sendrecv", Inactive),
+    ];
+    for (wish, theirs, ours) in table {
+        let mut session = SdpSession::new(local());
+        session.direction = wish;
+        let line = format!("m=audio 4000 RTP/AVP 0|a={theirs}");
+        let offer = offer_of("198.51.100.1", &line);
+        let (answer, agreed) = session.answer(&offer).expect("a common codec");
+        assert_eq!(agreed.direction, ours, "{wish:?} {theirs}");
+        let text = String::from_utf8(answer).expect("ascii");
+        assert!(text.contains(&format!("a={}\r\n", ours.as_str())), "{text}");
+        let agreed = session.accept_answer(&offer).expect("an answer as well");
+        assert_eq!(agreed.direction, ours);
+    }
+}
+
+#[test]
+fn hold_and_resume_are_offers_with_a_new_version_each() {
+    let mut session = SdpSession::new(local());
+    let mut said = Vec::new();
+    for direction in [
+        Direction::SendRecv,
+        Direction::SendOnly,
+        Direction::SendRecv,
+    ] {
+        session.direction = direction;
+        let text = String::from_utf8(session.offer()).expect("ascii");
+        let version = text.lines().find_map(|line| line.strip_prefix("o=- "));
+        let version = version
+            .and_then(|rest| rest.split(' ').nth(1))
+            .unwrap_or_default();
+        said.push(format!("{version} {}", text.contains("a=sendonly")));
+    }
+    assert_eq!(said, ["1 false", "2 true", "3 false"]);
+}

@@ -11,10 +11,9 @@ use super::{
 /// Digits, `*`, `#` and A–D (RFC 4733 §3.2).
 const DTMF_EVENTS: &str = "0-15";
 
-pub(super) fn offer(local: &LocalMedia) -> Vec<u8> {
+pub(super) fn offer(local: &LocalMedia, direction: Direction) -> Vec<u8> {
     let event = local.telephone_event.then_some(TELEPHONE_EVENT);
     let payloads = own_payloads(local);
-    let direction = Direction::SendRecv;
     let stream = Stream {
         proto: "RTP/AVP",
         payloads: &payloads,

@@ -41,6 +41,11 @@ impl Client {
         (machine, first)
     }
 
+    /// Whether the final answer is still to come.
+    pub(crate) fn is_unanswered(&self) -> bool {
+        !matches!(self.state, State::Completed)
+    }
+
     /// A response with this status.
     pub(crate) fn on_response(&mut self, status: StatusCode) -> Steps {
         match self.state {

@@ -23,6 +23,8 @@ enum State {
 pub(crate) struct ClientInvite {
     state: State,
     reliable: bool,
+    /// Nobody waits for the answer any more; it is only acknowledged.
+    abandoned: bool,
     timers: TimerValues,
 }
 
@@ -32,6 +34,7 @@ impl ClientInvite {
         let machine = Self {
             state: State::Calling { gap },
             reliable,
+            abandoned: false,
             timers,
         };
         let limit = Step::Arm(Timer::B, timers.patience());
@@ -41,6 +44,21 @@ impl ClientInvite {
             steps([Step::Transmit, Step::Arm(Timer::A, gap), limit])
         };
         (machine, first)
+    }
+
+    /// Whether the final answer is still to come.
+    pub(crate) fn is_unanswered(&self) -> bool {
+        matches!(self.state, State::Calling { .. } | State::Proceeding)
+    }
+
+    /// Nobody waits for the answer any more: it is acknowledged if it comes,
+    /// and awaited for 64*T1.
+    pub(crate) fn abandon(&mut self) -> Steps {
+        if !self.is_unanswered() {
+            return Steps::new();
+        }
+        self.abandoned = true;
+        steps([Step::Arm(Timer::M, self.timers.patience())])
     }
 
     /// A response with this status.
@@ -59,6 +77,9 @@ impl ClientInvite {
         if status.is_provisional() {
             let was_calling = matches!(self.state, State::Calling { .. });
             self.state = State::Proceeding;
+            if self.abandoned {
+                return steps([Step::Disarm(Slot::Repeat)]);
+            }
             return if was_calling {
                 steps([
                     Step::Disarm(Slot::Repeat),
@@ -95,7 +116,10 @@ impl ClientInvite {
                 steps([Step::Transmit, Step::Arm(Timer::A, gap)])
             }
             (Timer::B, State::Calling { .. }) => steps([Step::TimedOut, Step::Finish]),
-            (Timer::D, State::Completed) | (Timer::M, State::Accepted) => steps([Step::Finish]),
+            (Timer::D, State::Completed)
+            | (Timer::M, State::Accepted | State::Calling { .. } | State::Proceeding) => {
+                steps([Step::Finish])
+            }
             _ => Steps::new(),
         }
     }

@@ -1,14 +1,17 @@
 //! All live transactions: found by wire key or by id, bounded by the endpoint.
 
+use core::net::SocketAddr;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::Machine;
 use crate::call::CallKey;
+use crate::digest::Taken;
 use crate::event::Summary;
 use crate::message::{Core, Method};
 use crate::timers::Alarms;
-use crate::transport::Flow;
+use crate::transport::{Flow, Transport};
+use crate::trunk::TrunkKey;
 use crate::write::ReplyHead;
 
 /// Names one transaction; never reused.
@@ -35,6 +38,14 @@ pub(crate) struct Transaction {
     pub(crate) flow: Flow,
     /// The call it works for.
     pub(crate) call: Option<CallKey>,
+    /// The trunk whose registration or health it asks for.
+    pub(crate) trunk: Option<TrunkKey>,
+    /// An INVITE of ours that was refused, until its call has heard of it.
+    pub(crate) refused: Box<[u8]>,
+    /// It was sent again already, since a later request had overtaken it.
+    pub(crate) sent_again: bool,
+    /// What its request was asked to prove so far.
+    pub(crate) taken: Taken,
     /// The message that is repeated: our request, or our last answer.
     pub(crate) message: Box<[u8]>,
     /// What that message is (of a server before its first answer: what it is to answer).
@@ -57,6 +68,10 @@ impl Transaction {
             machine,
             flow,
             call: None,
+            trunk: None,
+            refused: Box::default(),
+            sent_again: false,
+            taken: Taken::default(),
             message: Box::default(),
             summary,
             was_sent: false,
@@ -117,6 +132,22 @@ impl Table {
 
     pub(crate) fn get_mut(&mut self, id: TransactionId) -> Option<&mut Transaction> {
         self.by_id.get_mut(&id).map(Box::as_mut)
+    }
+
+    /// Client transactions that wait for an answer from there.
+    pub(crate) fn awaiting(&self, transport: Transport, remote: SocketAddr) -> Vec<TransactionId> {
+        let waits = |found: &Transaction| {
+            let path = found.flow.transport == transport && found.flow.remote == remote;
+            path && matches!(found.machine, Machine::ClientInvite(_) | Machine::Client(_))
+        };
+        let mut ids: Vec<_> = self
+            .by_id
+            .iter()
+            .filter(|(_, found)| waits(found))
+            .map(|(id, _)| *id)
+            .collect();
+        ids.sort_unstable();
+        ids
     }
 
     pub(crate) fn remove(&mut self, id: TransactionId) -> Option<Box<Transaction>> {

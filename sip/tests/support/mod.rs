@@ -62,7 +62,7 @@ impl Driven {
     fn drain(&mut self) {
         loop {
             match self.endpoint.poll() {
-                Output::Transmit { flow, bytes } => {
+                Output::Transmit { flow, bytes, .. } => {
                     let text = String::from_utf8_lossy(&bytes).into_owned();
                     self.sent.push((self.now, flow, text));
                 }
@@ -73,6 +73,11 @@ impl Driven {
                 }
             }
         }
+    }
+
+    pub fn input(&mut self, input: Input<'_>) {
+        self.endpoint.handle(self.now, input);
+        self.drain();
     }
 
     pub fn packet_on(&mut self, flow: Flow, bytes: &[u8]) {
@@ -148,6 +153,7 @@ impl Driven {
         self.command(Command::Invite(Box::new(Invite {
             key,
             flow: peer_flow(),
+            trunk: None,
             target: uri("sip:bob@198.51.100.7"),
             to_display: None,
             from: Party {

@@ -192,6 +192,7 @@ impl Agent {
         let invite = Invite {
             key,
             flow,
+            trunk: None,
             target,
             to_display: None,
             from: Party {
@@ -288,7 +289,7 @@ impl Agent {
     fn drain_endpoint(&mut self) {
         loop {
             match self.endpoint.poll() {
-                Output::Transmit { flow, bytes } => self.wire.send(&flow, &bytes),
+                Output::Transmit { flow, bytes, .. } => self.wire.send(&flow, &bytes),
                 Output::Event(event) => self.on_event(event),
                 Output::Wait(_) => return,
             }
@@ -313,7 +314,16 @@ impl Agent {
             Event::ReinviteConfirmed { sdp, .. } => self.connect_to_answer(sdp.as_deref()),
             Event::Ended { cause, .. } => self.on_ended(&cause),
             Event::Released { .. } => self.released = true,
-            Event::ReinviteCancelled { .. } | Event::Message { .. } => {}
+            Event::EarlyAnswer { sdp, .. } => self.on_confirmed(Some(&sdp)),
+            Event::Changed { .. }
+            | Event::Unchanged { .. }
+            | Event::Info { .. }
+            | Event::TransferProgress { .. }
+            | Event::TransferEnded { .. }
+            | Event::TransferAsked { .. }
+            | Event::ReinviteCancelled { .. }
+            | Event::Trunk { .. }
+            | Event::Message { .. } => {}
         }
     }
 

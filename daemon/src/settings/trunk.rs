@@ -1,0 +1,99 @@
+//! One peer as the config file describes it: who calls from there, where calls
+//! go, and who we are to it.
+
+use std::time::Duration;
+
+use offhook_core::number::Numbering;
+use offhook_sip::digest::Credentials;
+
+use super::{Cidr, Proxy};
+
+/// A peer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trunk {
+    /// Its name in logs, events and on the command line.
+    pub name: String,
+    /// Where its calls come from; empty: it does not call, or is known by its
+    /// certificate alone.
+    pub sources: Vec<Cidr>,
+    /// Names in its certificate. Where there are some, only a TLS connection
+    /// that proves one of them is this trunk's.
+    pub identities: Vec<String>,
+    /// Where its outbound calls go; `None`: it is not called.
+    pub proxy: Option<Proxy>,
+    /// How it writes telephone numbers.
+    pub numbering: Numbering,
+    /// Who we are there.
+    pub account: Option<Account>,
+    /// Gap between two OPTIONS that ask whether it is there; `None`: nobody asks.
+    pub options: Option<Duration>,
+    /// The trunk that takes its calls while it is down.
+    pub next: Option<String>,
+}
+
+/// Who we are to a trunk.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Account {
+    /// User name.
+    pub user: String,
+    /// Password; never shown.
+    pub password: String,
+    /// Domain of the account.
+    pub domain: String,
+    /// Register, for so many seconds; `None`: only prove who we are when asked.
+    pub register: Option<u32>,
+}
+
+impl std::fmt::Debug for Account {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Account({}@{})", self.user, self.domain)
+    }
+}
+
+impl Account {
+    /// What a challenge is answered with.
+    pub fn credentials(&self) -> Credentials {
+        Credentials {
+            user: self.user.clone(),
+            password: self.password.clone(),
+        }
+    }
+}
+
+/// A name that a certificate can hold, and that no other trunk claims.
+pub(super) fn check_identity(identity: &str, earlier: &[Trunk]) -> Result<(), String> {
+    let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    if identity.is_empty() || !identity.chars().all(good) {
+        return Err(format!(
+            "`{identity}` is no name of a certificate: write it like \"sbc.example.net\""
+        ));
+    }
+    let other = earlier
+        .iter()
+        .find(|trunk| trunk.identities.iter().any(|name| name == identity));
+    other.map_or(Ok(()), |other| {
+        Err(format!("already belongs to trunk `{}`", other.name))
+    })
+}
+
+/// The trunks from `next` on: each is there and can be called, and they end.
+pub(super) fn check_chain(next: &str, trunks: &[Trunk]) -> Result<(), String> {
+    let mut name = next;
+    for _ in 0..=trunks.len() {
+        let Some(trunk) = trunks.iter().find(|trunk| trunk.name == name) else {
+            return Err(format!("there is no trunk `{name}`"));
+        };
+        if trunk.proxy.is_none() {
+            return Err(format!(
+                "trunk `{name}` has no proxy, so nobody is called by it"
+            ));
+        }
+        match &trunk.next {
+            Some(next) => name = next,
+            None => return Ok(()),
+        }
+    }
+    Err(format!(
+        "the trunks after `{next}` go round in a circle: leave `next` out of the last"
+    ))
+}

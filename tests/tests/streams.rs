@@ -1,0 +1,344 @@
+//! Other ways than UDP over IPv4: TCP and TLS with foreign peers, IPv6, peers
+//! that misuse a stream, and trunks that are registered with or asked for.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use offhook_tests::baresip::Baresip;
+use offhook_tests::daemon::Daemon;
+use offhook_tests::patience::{ms, seconds, wait_for};
+use offhook_tests::peer::Peer;
+use offhook_tests::place::{Place, free_port};
+use offhook_tests::process::run;
+use offhook_tests::scene::Scene;
+use offhook_tests::sipp::Sipp;
+use offhook_tests::speech::{person, silence, write_mu_law};
+use serde_json::Value;
+
+const UDP: &str = "\"udp:127.0.0.1:0\"";
+
+/// The shared configuration with these listeners, and lines that follow.
+fn scene(listeners: &str, more: &str) -> String {
+    let text = Scene::default().text();
+    let text = text.replace(
+        &format!("listen = [{UDP}]"),
+        &format!("listen = [{UDP}, {listeners}]"),
+    );
+    format!("{text}{more}")
+}
+
+/// Where a daemon listens by this transport and family.
+fn listener(daemon: &Daemon, transport: &str, six: bool) -> SocketAddr {
+    let status = daemon.json(&["status"]);
+    let list = status["sip"].as_array().expect("listeners");
+    let address = |it: &Value| it["address"].as_str()?.parse::<SocketAddr>().ok();
+    let mut found = list
+        .iter()
+        .filter(|it| it["transport"] == transport)
+        .filter_map(address);
+    let found = found.find(|address| address.is_ipv6() == six);
+    found.unwrap_or_else(|| panic!("no {transport} in {status}"))
+}
+
+fn options(transport: &str, number: usize) -> String {
+    format!(
+        "OPTIONS sip:ping@test SIP/2.0\r\nVia: SIP/2.0/{transport} test;branch=z9hG4bKt{number};rport\r\n\
+         From: <sip:t@test>;tag=1\r\nTo: <sip:ping@test>\r\nCall-ID: {transport}{number}\r\n\
+         CSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n"
+    )
+}
+
+/// Asks over a stream of its own and gives the first line of the answer.
+fn ask(to: SocketAddr) -> String {
+    let mut stream = TcpStream::connect(to).expect("it listens");
+    stream
+        .set_read_timeout(Some(seconds(5)))
+        .expect("a timeout can be set");
+    stream
+        .write_all(options("TCP", 1).as_bytes())
+        .expect("it reads");
+    let mut answer = [0; 1024];
+    let length = stream.read(&mut answer).expect("it answers");
+    let text = String::from_utf8_lossy(&answer[..length]).into_owned();
+    text.lines().next().unwrap_or_default().to_owned()
+}
+
+fn counter(daemon: &Daemon, name: &str) -> u64 {
+    let status = daemon.json(&["status"]);
+    status["counters"][name].as_u64().unwrap_or(0)
+}
+
+/// A certificate for `localhost` that vouches for itself, and its key.
+fn certificate(place: &Place) -> (PathBuf, PathBuf) {
+    let (certificate, key) = (place.file("tls.pem"), place.file("tls.key"));
+    let made = run(
+        "openssl",
+        [
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+            "-days",
+            "2",
+            "-subj",
+            "/CN=localhost",
+            "-addext",
+            "subjectAltName=DNS:localhost,IP:127.0.0.1",
+            "-addext",
+            "basicConstraints=critical,CA:FALSE",
+            "-keyout",
+            &key.display().to_string(),
+            "-out",
+            &certificate.display().to_string(),
+        ],
+    );
+    assert_eq!(made.code, 0, "{}{}", made.out, made.err);
+    (certificate, key)
+}
+
+fn tls_daemon(more: &str) -> Daemon {
+    let place = Place::new();
+    certificate(&place);
+    let tls = "[tls]\ncertificate = \"tls.pem\"\nkey = \"tls.key\"\nauthorities = \"tls.pem\"\n";
+    let text = scene("\"tls:127.0.0.1:0\"", &format!("{tls}{more}"));
+    Daemon::start_in(place, &text)
+}
+
+#[test]
+fn sipp_calls_over_tcp_with_speech_and_hangs_up() {
+    let daemon = Daemon::start(&scene("\"tcp:127.0.0.1:0\"", ""));
+    write_mu_law(
+        &person("demo-congrats")[..8000],
+        &daemon.place().file("speech.ul"),
+    );
+    let to = listener(&daemon, "tcp", false);
+    let scenario = Sipp::scenario("speech", to, daemon.place());
+    let mut sipp = scenario
+        .calls("echo")
+        .with(&["-t", "t1", "-d", "1500", "-m", "3", "-l", "3"])
+        .start(&daemon.place().file("sipp.log"));
+    assert!(sipp.finish(seconds(30)).success(), "{}", sipp.said());
+}
+
+#[test]
+fn a_call_over_tcp_is_hung_up_by_us_over_the_connection_it_came_by() {
+    let mut daemon = Daemon::start(&scene("\"tcp:127.0.0.1:0\"", ""));
+    write_mu_law(&silence(1000), &daemon.place().file("speech.ul"));
+    let to = listener(&daemon, "tcp", false);
+    let scenario = Sipp::scenario("listen", to, daemon.place());
+    let mut sipp = scenario
+        .calls("tone")
+        .with(&["-t", "t1"])
+        .start(&daemon.place().file("sipp.log"));
+    daemon.wait_status("the call", seconds(10), |status| {
+        (status["calls"]["talking"] == 1).then_some(())
+    });
+    daemon.stop();
+    assert!(sipp.finish(seconds(10)).success(), "{}", sipp.said());
+}
+
+#[test]
+fn baresip_calls_over_tcp_and_over_tls() {
+    for transport in ["tcp", "tls"] {
+        let daemon = if transport == "tls" {
+            tls_daemon("")
+        } else {
+            Daemon::start(&scene("\"tcp:127.0.0.1:0\"", ""))
+        };
+        let speech = daemon.place().file("silence.wav");
+        offhook_tests::sound::Sound::mono(silence(8000)).write(&speech);
+        let baresip = Baresip::start(daemon.place(), &speech, "pcmu/8000/1");
+        let to = listener(&daemon, transport, false);
+        baresip.order("dial", &format!("sip:echo@{to};transport={transport}"));
+        let talking = offhook_tests::patience::watch(seconds(15), || {
+            (daemon.json(&["status"])["calls"]["talking"] == 1).then_some(())
+        });
+        assert!(
+            talking.is_some(),
+            "{transport}: {}\n{}",
+            baresip.said(),
+            daemon.said()
+        );
+        baresip.order("hangup", "");
+        daemon.wait_status("the end of the call", seconds(10), |status| {
+            (status["calls"]["active"] == 0).then_some(())
+        });
+    }
+}
+
+#[test]
+fn openssl_gets_its_answer_over_tls_and_plain_text_gets_none() {
+    let daemon = tls_daemon("");
+    let to = listener(&daemon, "tls", false);
+    let mut client = Command::new("openssl")
+        .args(["s_client", "-quiet", "-verify_return_error", "-CAfile"])
+        .arg(daemon.place().file("tls.pem"))
+        .args(["-verify_hostname", "localhost", "-connect", &to.to_string()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("openssl runs");
+    let mut input = client.stdin.take().expect("piped");
+    input
+        .write_all(options("TLS", 1).as_bytes())
+        .expect("openssl reads");
+    let mut answer = [0; 1024];
+    let mut output = client.stdout.take().expect("piped");
+    let length = output.read(&mut answer).expect("openssl writes");
+    let text = String::from_utf8_lossy(&answer[..length]);
+    assert!(text.starts_with("SIP/2.0 200 OK"), "{text}");
+    // It was ours; its end is of no interest.
+    let _ = client.kill();
+    let _ = client.wait();
+    let mut plain = TcpStream::connect(to).expect("it listens");
+    plain.write_all(options("TCP", 1).as_bytes()).expect("sent");
+    let length = plain.read(&mut [0; 1024]).unwrap_or(0);
+    assert!(length < 100, "an alert at most");
+    wait_for("the failure to be counted", seconds(5), || {
+        (counter(&daemon, "sip_tls_failed") > 0).then_some(())
+    });
+}
+
+#[test]
+fn options_are_answered_over_ipv6_by_udp_and_tcp() {
+    if TcpStream::connect("[::1]:9")
+        .is_err_and(|error| error.raw_os_error() == Some(libc::EADDRNOTAVAIL))
+    {
+        return offhook_tests::skip::skip("no IPv6 on loopback");
+    }
+    let text = scene("\"udp:[::1]:0\", \"tcp:[::1]:0\"", "");
+    let text = text.replace(
+        "source = [\"127.0.0.0/8\"]",
+        "source = [\"127.0.0.0/8\", \"::1\"]",
+    );
+    let daemon = Daemon::start(&text);
+    assert_eq!(ask(listener(&daemon, "tcp", true)), "SIP/2.0 200 OK");
+    let socket = std::net::UdpSocket::bind("[::1]:0").expect("IPv6 on loopback");
+    socket
+        .set_read_timeout(Some(seconds(5)))
+        .expect("a timeout can be set");
+    let udp = listener(&daemon, "udp", true);
+    socket
+        .send_to(options("UDP", 1).as_bytes(), udp)
+        .expect("sent");
+    let mut answer = [0; 1024];
+    let length = socket.recv(&mut answer).expect("an answer");
+    let text = String::from_utf8_lossy(&answer[..length]);
+    assert!(text.contains("received=::1"), "{text}");
+}
+
+#[test]
+fn who_misuses_a_stream_harms_only_itself() {
+    let daemon = Daemon::start(&scene("\"tcp:127.0.0.1:0\"", ""));
+    let to = listener(&daemon, "tcp", false);
+    let connect = || TcpStream::connect(to).expect("it listens");
+    // Many that open and say nothing, one that sends a byte now and then, one
+    // that is no SIP.
+    let silent: Vec<_> = (0..200).map(|_| connect()).collect();
+    let mut slow = connect();
+    slow.write_all(b"OPTIONS sip:x@y SIP/2.0\r\nVia: S")
+        .expect("sent");
+    let mut web = connect();
+    web.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        .expect("sent");
+    // One that asks and asks and never reads the answers.
+    let mut deaf = connect();
+    deaf.set_write_timeout(Some(ms(200)))
+        .expect("a timeout can be set");
+    let flood: String = (0..2000).map(|number| options("TCP", number)).collect();
+    let mut refused = false;
+    for _ in 0..40 {
+        assert_eq!(ask(to), "SIP/2.0 200 OK");
+        assert_eq!(
+            Peer::new().ask("OPTIONS", "ping", daemon.sip()).status(),
+            200
+        );
+        refused |= deaf.write_all(flood.as_bytes()).is_err();
+    }
+    assert!(refused, "the deaf one was never held back");
+    let ended = |name: &'static str| {
+        wait_for(name, seconds(30), || {
+            (counter(&daemon, name) > 0).then_some(())
+        });
+    };
+    ended("sip_streams_unreadable");
+    ended("sip_streams_stalled");
+    ended("sip_streams_slow");
+    assert_eq!(ask(to), "SIP/2.0 200 OK");
+    drop(silent);
+}
+
+fn trunk(daemon: &Daemon, name: &str) -> Value {
+    let status = daemon.json(&["status"]);
+    let trunks = status["trunks"].as_array().cloned().unwrap_or_default();
+    let found = trunks.into_iter().find(|trunk| trunk["name"] == name);
+    found.unwrap_or_else(|| panic!("no trunk {name} in {status}"))
+}
+
+fn wait_trunk(daemon: &Daemon, name: &str, state: &str) -> Value {
+    wait_for("the trunk's state", seconds(30), || {
+        Some(trunk(daemon, name)).filter(|trunk| trunk["state"] == state)
+    })
+}
+
+fn with_account(port: u16, password: &str) -> String {
+    format!(
+        "[[trunk]]\nname = \"carrier\"\nproxy = \"udp:127.0.0.1:{port}\"\nuser = \"box\"\n\
+         password = \"{password}\"\ndomain = \"tests.example\"\nregister = true\n"
+    )
+}
+
+#[test]
+fn a_registrar_that_asks_for_the_password_gets_it_and_a_wrong_one_is_named() {
+    for (password, state) in [("s3cret", "up"), ("guess", "down")] {
+        let place = Place::new();
+        let port = free_port();
+        // Where it calls to does not matter: it only answers.
+        let registrar = Sipp::scenario("registrar", ([127, 0, 0, 1], 9).into(), &place);
+        let _registrar = registrar
+            .with(&["-p", &port.to_string(), "-aa"])
+            .start(&place.file("registrar.log"));
+        let daemon = Daemon::start(&scene("\"tcp:127.0.0.1:0\"", &with_account(port, password)));
+        let found = wait_trunk(&daemon, "carrier", state);
+        if state == "down" {
+            let reason = found["reason"].as_str().unwrap_or_default();
+            assert_eq!(reason, "refuses REGISTER: 403 Wrong Password");
+            let text = daemon.offhook(&["status"]).out;
+            assert!(text.contains("carrier DOWN for "), "{text}");
+        }
+    }
+}
+
+#[test]
+fn a_trunk_that_is_not_there_is_down_with_its_reason_and_calls_take_the_next_one() {
+    let (dead, alive) = (free_port(), Peer::new());
+    let more = format!(
+        "[[trunk]]\nname = \"dead\"\nproxy = \"tcp:127.0.0.1:{dead}\"\noptions_s = 5\nnext = \"alive\"\n\
+         [[trunk]]\nname = \"alive\"\nproxy = \"udp:{}\"\n",
+        alive.address()
+    );
+    let daemon = Daemon::start(&scene("\"tcp:127.0.0.1:0\"", &more));
+    let found = wait_trunk(&daemon, "dead", "down");
+    assert_eq!(found["reason"], "no connection");
+    assert_eq!(trunk(&daemon, "alive")["state"], "unknown");
+    let order = [
+        "originate",
+        "200",
+        "--trunk",
+        "dead",
+        "--playbook",
+        "outreach",
+        "--consent",
+        "test",
+    ];
+    let placed = daemon.offhook(&order);
+    assert_eq!(placed.code, 0, "{}{}", placed.out, placed.err);
+    let (invite, _) = alive.receive(seconds(10)).expect("the call comes here");
+    assert!(invite.first.starts_with("INVITE sip:200@"), "{invite:?}");
+}

@@ -31,6 +31,7 @@ use crate::timeline::Line;
 use crate::tray::Inbound;
 use crate::vigil::{Fate, Vigil};
 use crate::watchdog::Pulse;
+use crate::zones::Zones;
 
 mod calls;
 mod decrees;
@@ -68,6 +69,8 @@ pub struct Decision {
     dirty: BTreeSet<ConversationId>,
     /// What people and the box have decreed.
     standing: Standing,
+    /// Where numbers are.
+    zones: Zones,
     /// How actions fared.
     vigil: Vigil,
     /// Overrides so far; they are named by it.
@@ -107,6 +110,7 @@ impl Decision {
             at_once: VecDeque::new(),
             dirty: BTreeSet::new(),
             standing: Standing::default(),
+            zones: Zones::load(),
             vigil: Vigil::default(),
             decreed: 0,
             overload: false,
@@ -312,7 +316,13 @@ impl Decision {
             return;
         }
         self.facts_at = now + FACTS_EVERY;
-        self.tell_all(now, &facts::wall_clock());
+        let wall = clock::wall();
+        let live = self.calls.iter();
+        let live: Vec<_> = live.map(|(id, call)| (*id, call.lead.clone())).collect();
+        for (id, party) in live {
+            let facts = self.zones.facts(&party, wall);
+            self.feed(id, now, Event::Facts(facts));
+        }
     }
 
     /// The gate hears at once when the store stops or starts to work.

@@ -1,30 +1,21 @@
-//! Facts that the daemon knows and the core does not: the clock on the wall.
+//! Facts that the daemon knows and the core does not.
 
 use offhook_core::input::Fact;
 
-use crate::clock;
-
-/// Minutes of the local day (0 to 1439) and day of the week (1 Monday to 7 Sunday), in
-/// the zone of the box (`TZ` or `/etc/localtime`).
-pub fn wall_clock() -> Vec<Fact> {
-    let seconds = libc::time_t::try_from(clock::wall().as_secs()).unwrap_or_default();
-    // SAFETY: a zeroed `tm` is a valid value of this plain C struct.
-    let mut local: libc::tm = unsafe { std::mem::zeroed() };
-    // SAFETY: both pointers are valid for the call; localtime_r keeps neither.
-    unsafe { libc::localtime_r(&raw const seconds, &raw mut local) };
-    // tm_wday counts from Sunday = 0.
-    let weekday = if local.tm_wday == 0 {
-        7
-    } else {
-        i64::from(local.tm_wday)
-    };
-    vec![
-        fact(
-            "local_minute",
-            i64::from(local.tm_hour) * 60 + i64::from(local.tm_min),
-        ),
-        fact("weekday", weekday),
-    ]
+/// How strong the basis is on which a lead agreed to be called, by its words:
+/// 3 in writing, 2 said, 1 anything else, 0 nothing.
+pub fn consent_level(basis: Option<&str>) -> i64 {
+    let Some(basis) = basis else { return 0 };
+    let word = basis.trim_start().to_ascii_lowercase();
+    let begins = |words: &[&str]| words.iter().any(|it| word.starts_with(it));
+    match (
+        begins(&["written", "in writing", "signed"]),
+        begins(&["said", "spoken", "by phone"]),
+    ) {
+        (true, _) => 3,
+        (false, true) => 2,
+        (false, false) => 1,
+    }
 }
 
 /// A fact with a value.
@@ -32,5 +23,23 @@ pub fn fact(name: &str, value: i64) -> Fact {
     Fact {
         name: name.to_owned(),
         value: Some(value),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn consent_is_as_strong_as_its_first_word() {
+        for (basis, level) in [
+            (None, 0),
+            (Some("customer since 2019"), 1),
+            (Some("said on 3 May"), 2),
+            (Some("Written: web form of 3 May"), 3),
+            (Some("signed letter"), 3),
+        ] {
+            assert_eq!(consent_level(basis), level, "{basis:?}");
+        }
     }
 }

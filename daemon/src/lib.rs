@@ -35,3 +35,4 @@ pub mod vigil;
 pub mod voice;
 pub mod watchdog;
 pub mod wav;
+pub mod zones;

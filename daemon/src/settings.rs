@@ -9,6 +9,7 @@
 //! cache, control socket) is relative to `[paths] state`, which is itself
 //! relative to the current directory.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
@@ -152,6 +153,8 @@ pub struct Outbound {
     pub playbook: Option<String>,
     /// Trunk; the only one with a proxy when the file does not say.
     pub trunk: Option<String>,
+    /// Numbers that must not be called, in E.164.
+    pub do_not_call: BTreeSet<String>,
 }
 
 /// Logging.

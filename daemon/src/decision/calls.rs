@@ -75,7 +75,7 @@ impl Decision {
         &mut self,
         originate: Originate,
         number: Option<&Number>,
-        consented: bool,
+        consent: Option<&str>,
         book: &Arc<Book>,
     ) -> ConversationId {
         let (id, now) = (self.new_id(), clock::now());
@@ -92,8 +92,13 @@ impl Decision {
         let on_file = self
             .person_of(id)
             .is_some_and(|it| self.leads.has_consented(it));
-        let consent = facts::fact("consent_recorded", (consented || on_file).into());
-        self.feed(id, now, Event::Facts(vec![consent]));
+        // What is on file was said to us, or we were told that it was.
+        let level = facts::consent_level(consent).max(if on_file { 2 } else { 0 });
+        let facts = vec![
+            facts::fact("consent_recorded", (level > 0).into()),
+            facts::fact("consent_basis", level),
+        ];
+        self.feed(id, now, Event::Facts(facts));
         self.feed(id, now, Event::Originate(originate));
         self.keep_birth(id);
         id
@@ -141,7 +146,15 @@ impl Decision {
     }
 
     pub(super) fn facts(&self, number: &str) -> Vec<Fact> {
-        let mut facts = facts::wall_clock();
+        let mut facts = self.zones.facts(number, clock::wall());
+        let media = self.board.media_counts();
+        let free = media.slots.saturating_sub(media.used);
+        facts.push(facts::fact(
+            "media_free",
+            free.try_into().unwrap_or(i64::MAX),
+        ));
+        let recorded = self.house.settings.recording.is_some();
+        facts.push(facts::fact("recording", recorded.into()));
         let healthy = self.keeper.store().health().failing.is_none();
         facts.push(facts::fact("store_ok", healthy.into()));
         facts.push(facts::fact(
@@ -157,6 +170,9 @@ impl Decision {
             None
         };
         facts.extend(self.leads.facts(number, lead, clock::wall()));
+        if self.house.settings.outbound.do_not_call.contains(number) {
+            facts.push(facts::fact("do_not_call", 1));
+        }
         facts
     }
 

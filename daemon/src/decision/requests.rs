@@ -67,13 +67,12 @@ impl Decision {
             Some(basis) => format!("operator; consent: {basis}"),
             None => "operator".to_owned(),
         };
-        let consented = order.consent.is_some();
         let originate = Originate {
             to: order.to,
             trunk,
             by,
         };
-        Ok(self.originate(originate, number.as_ref(), consented, &book))
+        Ok(self.originate(originate, number.as_ref(), order.consent.as_deref(), &book))
     }
 
     pub(super) fn live(&self) -> Live {

@@ -1,6 +1,7 @@
 //! From what is written to what is meant: every rule that `offhook.toml` must
 //! keep, each with what to write instead.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -762,6 +763,34 @@ impl<'c> Compiler<'c> {
         Some(name.clone())
     }
 
+    /// One number in E.164 a line; what follows a `#` is a remark.
+    fn do_not_call(&mut self, at: &At<String>) -> BTreeSet<String> {
+        let path = self.read(at);
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) => {
+                self.fault(at, format!("`{}` cannot be read: {error}", path.display()));
+                return BTreeSet::new();
+            }
+        };
+        let mut numbers = BTreeSet::new();
+        for (line, text) in text.lines().enumerate() {
+            let written = text.split('#').next().unwrap_or_default().trim();
+            if written.is_empty() {
+                continue;
+            }
+            match offhook_core::Number::parse(written) {
+                Some(number) => drop(numbers.insert(number.as_str().to_owned())),
+                None => {
+                    let place = format!("{}:{}", path.display(), line + 1);
+                    let reason = format!("{place}: no number in E.164: write it like +15550100");
+                    self.fault(at, reason);
+                }
+            }
+        }
+        numbers
+    }
+
     fn outbound(&mut self, raw: &RawOutbound, trunks: &[Trunk]) -> Outbound {
         let callable: Vec<&str> = trunks
             .iter()
@@ -784,6 +813,10 @@ impl<'c> Compiler<'c> {
         Outbound {
             playbook: raw.playbook.as_ref().and_then(|at| self.playbook(at)),
             trunk,
+            do_not_call: raw
+                .do_not_call
+                .as_ref()
+                .map_or_else(BTreeSet::new, |at| self.do_not_call(at)),
         }
     }
 

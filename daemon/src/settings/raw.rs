@@ -106,6 +106,7 @@ pub(super) struct RawUpstream {
 pub(super) struct RawOutbound {
     pub(super) playbook: Option<At<String>>,
     pub(super) trunk: Option<At<String>>,
+    pub(super) do_not_call: Option<At<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

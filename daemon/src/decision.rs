@@ -12,13 +12,14 @@ use std::time::Duration;
 
 use offhook_core::input::{Fact, UpstreamAnswer};
 use offhook_core::output::Approval;
-use offhook_core::{ActionId, ConversationId, Event, Input, LegId, Output, Standing};
+use offhook_core::{ActionId, ConversationId, Event, Input, LegEvent, LegId, Output, Standing};
 use offhook_sip::Event as SipEvent;
 
 use crate::bell::Bell;
 use crate::call::Call;
 use crate::clock;
 use crate::control::Told as Seen;
+use crate::engine::Recognised;
 use crate::facts;
 use crate::house::House;
 use crate::keeper::Keeper;
@@ -187,11 +188,23 @@ impl Decision {
                     let event = Event::Upstream { action, answer };
                     self.feed(action.conversation, clock::now(), event);
                 }
+                Inbound::Words(recognised) => self.hear(recognised),
                 Inbound::Request(request) => self.serve(request),
                 Inbound::Stop => self.stop(),
             }
         }
         BATCH
+    }
+
+    /// Words, at the time of the call at which they were said.
+    fn hear(&mut self, recognised: Recognised) {
+        let Some(call) = self.calls.get(&recognised.conversation) else {
+            return;
+        };
+        let said = recognised.to_ms.map(Duration::from_millis);
+        let at = said.map_or_else(clock::now, |said| call.born.saturating_add(said));
+        let event = Event::Leg(recognised.leg, LegEvent::Words(recognised.words));
+        self.feed(recognised.conversation, at, event);
     }
 
     fn take_reports(&mut self) -> usize {

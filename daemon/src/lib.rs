@@ -8,6 +8,7 @@ pub mod clock;
 pub mod control;
 pub mod decision;
 pub mod desk;
+pub mod engine;
 pub mod facts;
 pub mod house;
 pub mod identity;

@@ -58,6 +58,8 @@ pub struct Settings {
     pub media: Media,
     /// Unix socket of the command line.
     pub socket: PathBuf,
+    /// Unix socket of the engine that recognises words; `None`: there is none.
+    pub engine: Option<PathBuf>,
     /// The database file.
     pub store: PathBuf,
     /// How calls are recorded; `None`: they are not.

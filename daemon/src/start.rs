@@ -27,6 +27,7 @@ use crate::clock;
 use crate::control::{self, Request};
 use crate::decision::Decision;
 use crate::desk::Desk;
+use crate::engine;
 use crate::house::{Governing, House};
 use crate::leads::Leads;
 use crate::media::{self, Media};
@@ -80,6 +81,8 @@ pub fn run(settings: Settings) -> Result<(), StartError> {
     let sockets = runtime.block_on(bind(&settings))?;
     let listeners = sockets.locals();
     let control = control::bind(&settings.socket).map_err(failed("control socket"))?;
+    let engines = settings.engine.as_deref().map(engine::bind);
+    let engines = engines.transpose().map_err(failed("engine socket"))?;
 
     let bell = Bell::new().map_err(failed("eventfd"))?;
     let (sender, inbox) = sync_channel(INBOX);
@@ -125,6 +128,10 @@ pub fn run(settings: Settings) -> Result<(), StartError> {
         ),
     );
 
+    if let Some(engines) = engines {
+        runtime.spawn(engine::serve(engines, Arc::clone(&house), tray.clone()));
+    }
+
     let pulse = pulses[0].1.clone();
     let mut decision = Decision::new(
         Arc::clone(&house),
@@ -164,6 +171,9 @@ pub fn run(settings: Settings) -> Result<(), StartError> {
     store.close();
     // Already gone is as good.
     let _ = std::fs::remove_file(&house.settings.socket);
+    if let Some(engine) = &house.settings.engine {
+        let _ = std::fs::remove_file(engine);
+    }
     if decision.is_finished() && decision.join().is_err() {
         return Err(StartError("the decision thread panicked".to_owned()));
     }

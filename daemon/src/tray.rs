@@ -7,6 +7,7 @@ use offhook_core::input::UpstreamAnswer;
 
 use crate::bell::Bell;
 use crate::control::Request;
+use crate::engine::Recognised;
 use crate::signalling::{self, Notice};
 use crate::store;
 
@@ -18,6 +19,8 @@ pub enum Inbound {
     Stored(store::Answer),
     /// From the forwarder: what the upstream says to a delivered action.
     Upstream(ActionId, UpstreamAnswer),
+    /// From an engine: what somebody said.
+    Words(Recognised),
     /// From the command line.
     Request(Request),
     /// Take no more calls, end those that there are, and stop.

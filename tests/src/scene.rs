@@ -57,6 +57,9 @@ impl Scene {
     /// The text of the configuration.
     pub fn text(&self) -> String {
         let (first, last) = ports();
+        // Prompts are rendered once for all tests.
+        let voices = std::env::temp_dir().join("offhook-tests-voice");
+        let voices = voices.display();
         let Self {
             source,
             max_calls,
@@ -84,11 +87,14 @@ impl Scene {
              [control]\nsocket = \"control.sock\"\n\
              [store]\npath = \"{store}\"\n\
              [recording]\nenabled = {recording}\ndirectory = \"recordings\"\n\
+             [voice]\ncache = \"{voices}\"\n\
+             [engine]\nsocket = \"engine.sock\"\n\
              [test]\nenabled = true\n\
              [log]\nlevel = \"info\"\njournal = false\n\
              {outbound}{}\
              [[trunk]]\nname = \"loopback\"\nsource = [\"{source}\"]\n{proxy}\
-             [[route]]\ncalled = \"booking\"\nplaybook = \"booking\"\n",
+             [[route]]\ncalled = \"booking\"\nplaybook = \"booking\"\n\
+             [[route]]\ncalled = \"sales\"\nplaybook = \"sales\"\n",
             upstream.unwrap_or_default(),
         )
     }

@@ -258,11 +258,19 @@ impl Dialogue {
         }
         self.release(desk, self.is_over);
         if !self.is_over && self.hearing.is_open() && !self.so_far {
-            while let Some(refused) = self.mouth.begin(desk) {
+            while let Some(refused) = self.begin_next(desk) {
                 self.spoken(desk, refused);
             }
         }
         self.watch_silence(desk);
+    }
+
+    fn begin_next(&mut self, desk: &mut Desk) -> Option<Spoken> {
+        if !self.mouth.may_begin() {
+            return None;
+        }
+        let scene = self.scene();
+        self.mouth.begin(desk, &scene)
     }
 
     /// The caller has the word, or has begun to say something that is not yet whole.
@@ -370,7 +378,6 @@ impl Dialogue {
             prompts: keys,
             interruptible,
             say_as: say_as.to_owned(),
-            scene: self.scene(),
             purpose,
             notice: None,
             tries: 0,

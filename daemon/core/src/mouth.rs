@@ -35,7 +35,6 @@ pub(crate) struct Utterance {
     pub(crate) prompts: Vec<String>,
     pub(crate) interruptible: bool,
     pub(crate) say_as: String,
-    pub(crate) scene: Scene,
     pub(crate) purpose: Purpose,
     /// Which notice of the playbook it is, where it is one.
     pub(crate) notice: Option<usize>,
@@ -144,15 +143,20 @@ impl Mouth {
         self.heard.iter()
     }
 
-    /// Begins the next utterance if none is under way; gives back one that the
-    /// gate refused.
-    pub(crate) fn begin(&mut self, desk: &mut Desk) -> Option<Spoken> {
-        if self.playing.is_some() || self.cut.is_some() {
+    /// Something waits to be said, and nothing stands in its way.
+    pub(crate) fn may_begin(&self) -> bool {
+        self.playing.is_none() && self.cut.is_none() && !self.queue.is_empty()
+    }
+
+    /// Begins the next utterance if none is under way, as who we are now; gives
+    /// back one that the gate refused.
+    pub(crate) fn begin(&mut self, desk: &mut Desk, scene: &Scene) -> Option<Spoken> {
+        if !self.may_begin() {
             return None;
         }
         let utterance = self.queue.pop_front()?;
         let object = utterance.prompts.join("+");
-        if !desk.allows(&utterance.scene, &utterance.say_as, object) {
+        if !desk.allows(scene, &utterance.say_as, object) {
             return Some(utterance.over(false));
         }
         if let Some(notice) = utterance.notice {
@@ -208,10 +212,10 @@ impl Mouth {
     }
 
     /// The caller did not mean it: go on from the last word boundary.
-    pub(crate) fn resume(&mut self, desk: &mut Desk) {
+    pub(crate) fn resume(&mut self, desk: &mut Desk, scene: &Scene) {
         let Some(cut) = self.cut.take() else { return };
         let object = cut.utterance.prompts.join("+");
-        if !desk.allows(&cut.utterance.scene, &cut.utterance.say_as, object) {
+        if !desk.allows(scene, &cut.utterance.say_as, object) {
             return;
         }
         let play = desk.next_play();

@@ -181,6 +181,8 @@ say = ['bye']
 end = true
 ";
 
+const SILENCE: &str = "[[stage.on]]\nwhen = ['silence']\ngo = 'bye'\n";
+
 const PROPOSE: &str = "propose = { action = 'schedule', fields = { slot = '{letter}' }, say_on_durable = ['told'], say_on_refused = ['told'], say_on_failed = ['told'], go_on_durable = 'bye' }";
 
 #[test]
@@ -202,7 +204,91 @@ fn every_fault_of_a_playbook_is_named_with_its_remedy() {
         assert!(PROPOSE.contains(old), "{old}");
         spoilt("go = 'bye'", &PROPOSE.replacen(old, new, 1))
     };
+    let instead_of_silence =
+        |new: &str| spoilt("[[stage.on]]\nwhen = ['silence']\ngo = 'bye'\n", new);
+    let before_silence = |new: &str| instead_of_silence(&format!("{new}{SILENCE}"));
     let rows: &[(String, &[&str])] = &[
+        // A signal that nothing emits.
+        (
+            before_silence("[[stage.on]]\nwhen = ['elapsed']\nsay = ['told']\n"),
+            &["'elapsed' | stage.ask.on.when | no time is set here; write `elapsed_ms`"],
+        ),
+        (
+            before_silence("[[stage.on]]\nwhen = ['ready']\nsay = ['told']\n"),
+            &["nothing is evidence of intent; write `[evidence]` or an `intent`"],
+        ),
+        (
+            before_silence("[[stage.on]]\nwhen = ['transfer_failed']\nsay = ['told']\n"),
+            &["nobody is called here; write `[stage.transfer]`"],
+        ),
+        // A guard on what is never set.
+        (
+            before_silence(
+                "[[stage.on]]\nwhen = ['speech']\nif = ['price_acknowledged == 1']\nsay = ['told']\n",
+            ),
+            &["`price_acknowledged` is never set; write `acknowledges_price = true`"],
+        ),
+        // A handler that is never taken.
+        (
+            before_silence("[[stage.on]]\nwhen = ['1']\nsay = ['told']\n"),
+            &["'1' | stage.ask.on.when | never taken: an `on` before it takes this"],
+        ),
+        // Stages that talk in circles.
+        (
+            before_silence("[[stage.on]]\nwhen = ['said']\ngo = 'ask'\n"),
+            &["'ask' | stage.ask | it talks in a circle and listens to nobody"],
+        ),
+        // A person who may or may not take the call.
+        (
+            spoilt(
+                "say = ['ask']\n",
+                "say = ['ask']\ntransfer = { to = 'closer' }\n",
+            ),
+            &["a person may take the call or not; write an `on` for `transferred`"],
+        ),
+        (
+            spoilt(
+                "role = 'booking'\nsay = ['bye']",
+                "role = 'booking'\npace = 'slow'\nsay = ['bye']",
+            ),
+            &["'slow' | stage.bye.pace | unknown `slow`; expected one of `question`"],
+        ),
+        (
+            spoilt("[prompts]", "[[role]]\nname = 'bokking'\n[prompts]"),
+            &[
+                "no role `booking`; did you mean `bokking`?",
+                "no role `booking`",
+            ],
+        ),
+        (
+            spoilt("[prompts]", "[evidence]\nconfrm = 100\n[prompts]"),
+            &["100 | evidence.confrm | unknown evidence `confrm`; did you mean `confirm`?"],
+        ),
+        (
+            spoilt(
+                "[prompts]",
+                "[objection.prise]\nanswers = [['told']]\nexhausted = 'bye'\n[prompts]",
+            ),
+            &["unknown objection `prise`; did you mean `price`?"],
+        ),
+        (
+            spoilt(
+                "[prompts]",
+                "[[notice]]\nprompt = 'tolt'\nfacts = ['intent']\n[prompts]",
+            ),
+            &[
+                "no prompt `tolt`; did you mean `told`?",
+                "no notice makes `intent` true",
+            ],
+        ),
+        (
+            spoilt("any = ['yes']", "any = ['(yes']"),
+            &["'(yes' | phrases.confirm.any | `(yes`: `(` is not closed by `)`"],
+        ),
+        (
+            spoilt("any = ['yes']", "any = ['yes']\nmeans = 'agree'"),
+            &["'agree' | phrases.confirm.means | unknown `agree`; expected one of `confirm`"],
+        ),
         (
             spoilt("start = 'ask'", "start = 'aks'"),
             &["'aks' | start | no stage `aks`; did you mean `ask`?"],

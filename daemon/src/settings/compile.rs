@@ -160,6 +160,7 @@ impl<'c> Compiler<'c> {
             media: self.media(&raw.media, &sip),
             sip,
             socket: self.socket(raw.control.socket.as_ref()),
+            engine: self.engine(raw.engine.socket.as_ref()),
             store: self.written(raw.store.path.as_ref(), "offhook.db"),
             recording: self.recording(&raw.recording),
             voice: self.voice(&raw.voice),
@@ -369,6 +370,17 @@ impl<'c> Compiler<'c> {
             None if self.is_installed() => PathBuf::from(INSTALLED_SOCKET),
             None => self.state.join("control.sock"),
         };
+        self.short_enough(at, path)
+    }
+
+    fn engine(&mut self, at: Option<&At<String>>) -> Option<PathBuf> {
+        let text = self.path_text(at?);
+        let path = self.state.join(text);
+        Some(self.short_enough(at, path))
+    }
+
+    /// The system takes no longer path of a socket.
+    fn short_enough(&mut self, at: Option<&At<String>>, path: PathBuf) -> PathBuf {
         let length = path.as_os_str().len();
         if length > SOCKET_PATH_MAX {
             let reason = format!(

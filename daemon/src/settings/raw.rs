@@ -18,6 +18,7 @@ pub(super) struct Raw {
     pub(super) tls: Option<At<RawTls>>,
     pub(super) media: RawMedia,
     pub(super) control: RawControl,
+    pub(super) engine: RawEngine,
     pub(super) store: RawStore,
     pub(super) recording: RawRecording,
     pub(super) voice: RawVoice,
@@ -66,6 +67,12 @@ pub(super) struct RawMedia {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RawControl {
+    pub(super) socket: Option<At<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawEngine {
     pub(super) socket: Option<At<String>>,
 }
 

@@ -72,7 +72,8 @@ impl Dialogue {
         desk.intent.withdraw_provisional(desk.now);
         self.barge_ins = self.barge_ins.saturating_sub(1);
         desk.facts.own("barge_ins", i64::from(self.barge_ins));
-        self.mouth.resume(desk);
+        let scene = self.scene();
+        self.mouth.resume(desk, &scene);
     }
 
     /// Words: an earlier text of an utterance suspends what cannot be taken back

@@ -67,6 +67,7 @@ fn print_idle_pool() {
         address: IpAddr::V4(Ipv4Addr::LOCALHOST),
         ports: 20_000..=39_999,
         realtime: false,
+        sensitivity: offhook_dsp::Sensitivity::DEFAULT,
         recordings: None,
         reserve: 0,
         cname: String::new(),

@@ -17,6 +17,7 @@ pub mod leads;
 pub mod logging;
 pub mod media;
 pub mod orders;
+mod phrases;
 pub mod prompts;
 pub mod recorder;
 pub mod replay;

@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use offhook_config::Located;
+use offhook_dsp::Sensitivity;
 
 mod books;
 mod compile;
@@ -112,6 +113,8 @@ pub struct Media {
     pub threads: usize,
     /// Ask for real-time scheduling of the media threads.
     pub realtime: bool,
+    /// How readily a voice that answers is called a machine.
+    pub sensitivity: Sensitivity,
 }
 
 /// Recording of calls.

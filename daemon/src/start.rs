@@ -306,6 +306,7 @@ fn media_settings(settings: &Settings) -> media::Settings {
         address: media.address,
         ports: media.ports.clone(),
         realtime: media.realtime,
+        sensitivity: media.sensitivity,
         recordings: recording.map(|recording| recording.directory.clone()),
         reserve: recording.map_or(0, |recording| recording.reserve),
         cname: format!("offhook@{}", host_name()),

@@ -258,6 +258,8 @@ const fn silence_name(cause: SilenceCause) -> &'static str {
         SilenceCause::ComfortNoise => "comfort_noise",
         SilenceCause::HoldMusic => "hold_music",
         SilenceCause::Quiet => "quiet",
+        SilenceCause::Thinking => "thinking",
+        SilenceCause::Gone => "gone",
     }
 }
 

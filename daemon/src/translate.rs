@@ -18,7 +18,9 @@ pub fn heard(kind: &dsp::EventKind) -> Option<LegEvent> {
         Heard::SpeechPause { .. } => LegEvent::SpeechPause,
         Heard::SpeechEnd { .. } => LegEvent::SpeechEnd,
         Heard::BargeInRetracted => LegEvent::BargeInRetracted,
-        Heard::Answer { class, confidence } => LegEvent::Answer {
+        Heard::Answer {
+            class, confidence, ..
+        } => LegEvent::Answer {
             class: answer_class(class),
             confidence,
             corrected: false,
@@ -33,7 +35,11 @@ pub fn heard(kind: &dsp::EventKind) -> Option<LegEvent> {
         Heard::Beep { .. } => LegEvent::Beep,
         Heard::Tone { kind, .. } => LegEvent::Tone(kind.name().to_owned()),
         Heard::Silence { cause, .. } => LegEvent::Silence(silence_cause(cause)),
-        Heard::BargeIn { .. } | Heard::Dtmf { .. } => return None,
+        Heard::BargeIn { .. }
+        | Heard::Dtmf { .. }
+        | Heard::GreetingEnd { .. }
+        | Heard::TurnEnd { .. }
+        | Heard::Manner(_) => return None,
     })
 }
 
@@ -46,9 +52,15 @@ pub fn began(event: &dsp::Event) -> u64 {
         | Heard::BargeIn { start }
         | Heard::Tone { start, .. }
         | Heard::Dtmf { start, .. } => start,
-        Heard::SpeechEnd { end } | Heard::Beep { end, .. } => end,
+        Heard::SpeechEnd { end }
+        | Heard::Beep { end, .. }
+        | Heard::GreetingEnd { end }
+        | Heard::TurnEnd { end, .. } => end,
         Heard::Silence { since, .. } => since,
-        Heard::BargeInRetracted | Heard::Answer { .. } | Heard::AnswerCorrected { .. } => event.at,
+        Heard::BargeInRetracted
+        | Heard::Answer { .. }
+        | Heard::AnswerCorrected { .. }
+        | Heard::Manner(_) => event.at,
     }
 }
 
@@ -74,6 +86,8 @@ fn silence_cause(cause: dsp::SilenceCause) -> SilenceCause {
         dsp::SilenceCause::ComfortNoise => SilenceCause::ComfortNoise,
         dsp::SilenceCause::HoldMusic => SilenceCause::HoldMusic,
         dsp::SilenceCause::Quiet => SilenceCause::Quiet,
+        dsp::SilenceCause::Thinking => SilenceCause::Thinking,
+        dsp::SilenceCause::Gone => SilenceCause::Gone,
     }
 }
 

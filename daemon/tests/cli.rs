@@ -84,6 +84,7 @@ fn every_verb_explains_itself() {
         "dial",
         "answer",
         "analyze",
+        "score",
         "sink",
     ];
     for verb in verbs {

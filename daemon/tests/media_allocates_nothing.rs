@@ -201,6 +201,7 @@ fn the_media_threads_neither_allocate_nor_free_after_start() {
         address: IpAddr::V4(Ipv4Addr::LOCALHOST),
         ports: 46_800..=46_899,
         realtime: true,
+        sensitivity: offhook_dsp::Sensitivity::DEFAULT,
         recordings: Some(directory.clone()),
         reserve: 0,
         cname: "offhook@127.0.0.1".into(),

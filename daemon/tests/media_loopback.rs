@@ -31,6 +31,7 @@ impl House {
             address: IpAddr::V4(Ipv4Addr::LOCALHOST),
             ports: first_port..=first_port + 99,
             realtime: true,
+            sensitivity: offhook_dsp::Sensitivity::DEFAULT,
             recordings: Some(
                 std::env::temp_dir().join(format!("offhook-{name}-{}", std::process::id())),
             ),

@@ -1,11 +1,13 @@
-//! Who or what answered: a rule over speech, pause, tones and beep.
+//! Who or what answered: a rule over speech, pause, tones, beep and words.
 //!
 //! Short speech and then a pause is a person who waits; long speech is a
-//! recording; tones decide by themselves. Words are not heard here, so menus
-//! and call screening pass for machines. Before the answer the same rule runs
-//! on early media, but silence and doubt say nothing. Called by the ear.
+//! recording; tones decide by themselves. Without words menus and call
+//! screening pass for machines. Before the answer the same rule runs on early
+//! media, but silence and doubt say nothing. Its limits are learnt
+//! (`answer_table`, by `dsp/train/answer.py`). Called by the ear.
 
-use crate::event::{AnswerClass, EventKind, ToneKind};
+use crate::answer_table::{Limits, SENSITIVITIES};
+use crate::event::{AnswerClass, EventKind, Evidence, Phrase, Rule, ToneKind, Words};
 use crate::report::Report;
 use crate::speech::Speech;
 
@@ -15,37 +17,86 @@ const MS: u64 = 8;
 const SILENCE: u64 = 4_500 * MS;
 /// Nothing decided this long after the answer is doubt.
 const UNSURE: u64 = 12_000 * MS;
-/// Speech that goes on for this long without a decisive pause is a recording.
-const MACHINE: u64 = 2_000 * MS;
 /// Less speech than this is none: 200 ms.
 const LEAST_SPEECH: u64 = 200 * MS;
-/// A person whose first turn goes on for this long was none.
+/// Quiet after which what comes is another turn.
+const NEW_TURN: u64 = 1_000 * MS;
+/// Pauses shorter than this are closed; they tell nothing.
+const LEAST_PAUSE: u64 = 120 * MS;
+/// A person whose turn, unanswered by us, goes on for this long was none.
 const NOT_HUMAN: u64 = 4_500 * MS;
-/// Pauses that tell a person, by the length of the speech before them.
-const HUMAN_PAUSES: [(u64, u64); 3] = [
-    (900 * MS, 400 * MS),
-    (1_800 * MS, 500 * MS),
-    (u64::MAX, 900 * MS),
-];
+/// A turn that seemed recorded, followed by this much quiet and no beep, was a person's …
+const NO_BEEP: u64 = 2_000 * MS;
+/// … unless it was longer than this.
+const LONGEST_ANSWER: u64 = 4_500 * MS;
+/// Quiet after a recording, without a beep, that ends the greeting: beeps come
+/// within 1.6 s of 19 greetings in 20.
+const GREETING_OVER: u64 = 1_800 * MS;
 /// Only so long after the verdict it may change.
 const CORRECTION: u64 = 12_000 * MS;
+/// Words of a turn that are enough to know that none of them is telling.
+const WORDS_ENOUGH: u16 = 4;
+
+/// How readily a voice is called a machine: 0 (never loses a person) to 6
+/// (never talks to a recording). Both error rates of each are in the crate's
+/// README.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sensitivity(u8);
+
+impl Sensitivity {
+    /// The middle of the curve: nearly all short answers kept, nearly all
+    /// machines caught, within 3.5 s of the answer.
+    pub const DEFAULT: Self = Self(4);
+
+    /// 0 to 6; `None` above.
+    pub const fn new(level: u8) -> Option<Self> {
+        if (level as usize) < SENSITIVITIES.len() {
+            Some(Self(level))
+        } else {
+            None
+        }
+    }
+
+    /// 0 to 6.
+    pub const fn level(self) -> u8 {
+        self.0
+    }
+
+    const fn limits(self) -> &'static Limits {
+        &SENSITIVITIES[self.0 as usize]
+    }
+}
+
+impl Default for Sensitivity {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
 
 /// Evidence and verdict of one call.
 #[derive(Clone, Debug)]
 pub(crate) struct Answer {
+    sensitivity: Sensitivity,
     answered: bool,
     /// From here on evidence counts: the start, then the answer.
     origin: u64,
     /// Speech before it, in samples.
     spoken_before: u64,
-    /// First speech since then.
-    first_speech: Option<u64>,
+    /// First speech of the turn.
+    turn: Option<u64>,
     /// When it was last voiced.
     last_voiced: u64,
+    longest_pause: u64,
     last_sound: u64,
+    words: Words,
     verdict: Option<Verdict>,
     ringing: bool,
     doubted: bool,
+    /// A prompt of ours was heard since the answer: speech may be a reply to it.
+    replied: bool,
+    /// The recording ended, or a beep came.
+    greeted: bool,
+    beeped: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -57,25 +108,36 @@ struct Verdict {
 
 /// What else the frame brought.
 #[derive(Clone, Copy)]
-pub(crate) struct Evidence {
+pub(crate) struct Heard {
     pub(crate) answered: bool,
     pub(crate) tone: Option<ToneKind>,
-    pub(crate) beep: bool,
+    /// A beep ended, Hz.
+    pub(crate) beep: Option<u16>,
     pub(crate) tonal: bool,
+    pub(crate) prompt: bool,
 }
 
 impl Answer {
-    pub(crate) const fn new() -> Self {
+    pub(crate) const fn new(sensitivity: Sensitivity) -> Self {
         Self {
+            sensitivity,
             answered: false,
             origin: 0,
             spoken_before: 0,
-            first_speech: None,
+            turn: None,
             last_voiced: 0,
+            longest_pause: 0,
             last_sound: 0,
+            words: Words {
+                count: 0,
+                phrase: None,
+            },
             verdict: None,
             ringing: false,
             doubted: false,
+            replied: false,
+            greeted: false,
+            beeped: false,
         }
     }
 
@@ -84,30 +146,41 @@ impl Answer {
         self.verdict.map(|verdict| verdict.class)
     }
 
+    /// What a recogniser understood so far; judged with the next frame.
+    pub(crate) fn understand(&mut self, words: Words) {
+        self.words = words;
+    }
+
     /// Takes the frame that ends at `at`.
-    pub(crate) fn hear(
-        &mut self,
-        at: u64,
-        evidence: Evidence,
-        speech: &Speech,
-        report: &mut Report,
-    ) {
-        if evidence.answered && !self.answered {
+    pub(crate) fn hear(&mut self, at: u64, heard: Heard, speech: &Speech, report: &mut Report) {
+        if heard.answered && !self.answered {
             self.begin(at, speech.spoken());
         }
-        self.gather(at, evidence, speech);
-        if let Some((class, confidence)) = evidence.tone.and_then(by_tone) {
-            self.decide(at, class, confidence, report);
+        self.gather(at, heard, speech);
+        if let Some((kind, (class, confidence))) = heard.tone.and_then(|k| Some((k, by_tone(k)?))) {
+            let evidence = Evidence {
+                tone: Some(kind),
+                ..self.evidence(at, Rule::Tone, speech)
+            };
+            self.decide(at, class, confidence, evidence, report);
         }
-        if evidence.beep {
-            self.decide(at, AnswerClass::Machine, 95, report);
+        if let Some(hz) = heard.beep {
+            self.greeted = true;
+            self.beeped = true;
+            let evidence = Evidence {
+                beep_hz: Some(hz),
+                ..self.evidence(at, Rule::Beep, speech)
+            };
+            self.decide(at, AnswerClass::Machine, 95, evidence, report);
         }
-        if let Some((class, confidence)) = self.by_speech(at, speech) {
-            self.decide(at, class, confidence, report);
+        if let Some((class, confidence, rule)) = self.judge(at, speech) {
+            let evidence = self.evidence(at, rule, speech);
+            self.decide(at, class, confidence, evidence, report);
         }
         if self.answered && self.verdict.is_none() {
-            self.by_silence(at, report);
+            self.by_silence(at, speech, report);
         }
+        self.end_greeting(at, speech, report);
     }
 
     /// The call is answered: what early media said about speech is forgotten.
@@ -119,114 +192,218 @@ impl Answer {
             origin: at - frame,
             spoken_before,
             last_sound: at - frame,
+            words: self.words,
             verdict,
-            ..Self::new()
+            ..Self::new(self.sensitivity)
         };
     }
 
-    fn gather(&mut self, at: u64, evidence: Evidence, speech: &Speech) {
+    fn gather(&mut self, at: u64, heard: Heard, speech: &Speech) {
+        self.replied |= heard.prompt && self.answered;
         if let Some(utterance) = speech.current() {
+            let voiced = (at - speech.pause(at)).max(self.origin);
+            let gap = utterance.start.max(self.last_voiced) - self.last_voiced;
             let start = utterance.start.max(self.origin);
-            self.first_speech.get_or_insert(start);
-            self.last_voiced = at - speech.pause(at);
+            if self.turn.is_none() || (gap >= NEW_TURN && self.verdict.is_some()) {
+                self.turn = Some(start);
+                self.longest_pause = 0;
+                self.spoken_before = speech.spoken() - voiced.saturating_sub(start);
+            } else if voiced > self.last_voiced {
+                let pause = voiced - self.last_voiced;
+                if pause >= LEAST_PAUSE {
+                    self.longest_pause = self.longest_pause.max(pause);
+                }
+            }
+            self.last_voiced = self.last_voiced.max(voiced);
         } else if self.spoken(speech) < LEAST_SPEECH {
             // A click, a cough, the end of a tone: nobody spoke yet.
-            self.first_speech = None;
+            self.turn = None;
             self.spoken_before = speech.spoken();
         }
-        if speech.is_voiced() || evidence.tonal {
+        if speech.is_voiced() || heard.tonal {
             self.last_sound = at;
         }
     }
 
-    /// Samples of speech since the origin.
+    /// Samples of speech since the turn began.
     fn spoken(&self, speech: &Speech) -> u64 {
-        speech.spoken() - self.spoken_before
+        speech.spoken().saturating_sub(self.spoken_before)
+    }
+
+    /// From the first to the last speech of the turn.
+    fn span(&self) -> u64 {
+        self.turn
+            .map_or(0, |first| self.last_voiced.saturating_sub(first))
+    }
+
+    fn evidence(&self, at: u64, rule: Rule, speech: &Speech) -> Evidence {
+        let ms = |samples: u64| u32::try_from(samples / MS).unwrap_or(u32::MAX);
+        Evidence {
+            rule,
+            span_ms: ms(self.span()),
+            spoken_ms: ms(self.turn.map_or(0, |_| self.spoken(speech))),
+            pause_ms: ms(self.turn.map_or(0, |_| at.saturating_sub(self.last_voiced))),
+            longest_pause_ms: ms(self.longest_pause),
+            quiet_ms: ms(at - self.last_sound),
+            tone: None,
+            beep_hz: None,
+            words: self.words.count,
+            phrase: self.words.phrase,
+        }
+    }
+
+    /// What speech and words say now.
+    fn judge(&self, at: u64, speech: &Speech) -> Option<(AnswerClass, u8, Rule)> {
+        if let Some((class, confidence)) = self.words.phrase.and_then(by_phrase) {
+            return Some((class, confidence, Rule::Phrase));
+        }
+        self.turn?;
+        match self.class() {
+            None | Some(AnswerClass::Silence | AnswerClass::Unsure | AnswerClass::Ringback) => {
+                self.by_turn(at, speech)
+            }
+            Some(AnswerClass::Human) => self.goes_on(speech),
+            Some(AnswerClass::Machine) => self.waits(at),
+            Some(
+                AnswerClass::Screening
+                | AnswerClass::Ivr
+                | AnswerClass::Fax
+                | AnswerClass::Sit
+                | AnswerClass::Busy
+                | AnswerClass::Reorder,
+            ) => None,
+        }
     }
 
     /// The rule over span and pause.
-    fn by_speech(&self, at: u64, speech: &Speech) -> Option<(AnswerClass, u8)> {
-        let first = self.first_speech?;
-        let span = self.last_voiced.saturating_sub(first);
-        let limit = if self.class() == Some(AnswerClass::Human) {
-            NOT_HUMAN
+    fn by_turn(&self, at: u64, speech: &Speech) -> Option<(AnswerClass, u8, Rule)> {
+        let limits = self.sensitivity.limits();
+        let span = self.span();
+        // Words that say nothing of a machine make it less likely.
+        let patience = if self.words.count >= WORDS_ENOUGH {
+            2
         } else {
-            MACHINE
+            1
         };
-        if speech.is_voiced() && span >= limit {
-            let surplus = (span - limit) / (100 * MS);
-            return Some((AnswerClass::Machine, 75 + surplus.min(20) as u8));
-        }
-        if self.verdict.is_some() && self.class() != Some(AnswerClass::Silence) {
-            return None;
+        let machine = u64::from(limits.machine_ms) * MS * patience;
+        if speech.is_voiced() && span >= machine {
+            let surplus = (span - machine) / (100 * MS);
+            let confidence = 75 + surplus.min(20) as u8;
+            return Some((AnswerClass::Machine, confidence, Rule::LongTurn));
         }
         if self.spoken(speech) < LEAST_SPEECH {
             return None;
         }
-        let pause = at - self.last_voiced;
-        let enough = HUMAN_PAUSES
-            .iter()
-            .find(|row| span < row.0)
-            .map(|row| row.1)?;
+        let enough = u64::from(limits.pause_ms(span / MS)) * MS;
         let confidence = 90 - (span / (100 * MS)).min(40) as u8;
-        (pause >= enough).then_some((AnswerClass::Human, confidence))
+        (at - self.last_voiced >= enough).then_some((
+            AnswerClass::Human,
+            confidence,
+            Rule::TurnThenPause,
+        ))
     }
 
-    fn by_silence(&mut self, at: u64, report: &mut Report) {
-        if self.first_speech.is_none() && at - self.last_sound >= SILENCE {
-            self.decide(at, AnswerClass::Silence, 80, report);
+    /// A person who talks on and on, though we have said nothing, is a recording.
+    fn goes_on(&self, speech: &Speech) -> Option<(AnswerClass, u8, Rule)> {
+        let endless = speech.is_voiced() && self.span() >= NOT_HUMAN && !self.replied;
+        endless.then_some((AnswerClass::Machine, 80, Rule::WentOn))
+    }
+
+    /// A recording ends with a beep; a person with a pause that waits for us.
+    fn waits(&self, at: u64) -> Option<(AnswerClass, u8, Rule)> {
+        let quiet = at.saturating_sub(self.last_sound.max(self.last_voiced));
+        let waits = quiet >= NO_BEEP && self.span() <= LONGEST_ANSWER;
+        (waits && !self.beeped && !self.replied).then_some((AnswerClass::Human, 60, Rule::NoBeep))
+    }
+
+    fn by_silence(&mut self, at: u64, speech: &Speech, report: &mut Report) {
+        if self.turn.is_none() && at - self.last_sound >= SILENCE {
+            let evidence = self.evidence(at, Rule::NoSound, speech);
+            self.decide(at, AnswerClass::Silence, 80, evidence, report);
         } else if at - self.origin >= UNSURE && !self.doubted {
             self.doubted = true;
             report.push(EventKind::Answer {
                 class: AnswerClass::Unsure,
                 confidence: 50,
+                evidence: self.evidence(at, Rule::Undecided, speech),
             });
         }
     }
 
-    fn decide(&mut self, at: u64, class: AnswerClass, confidence: u8, report: &mut Report) {
+    /// A greeting without a beep is over when its quiet is longer than any
+    /// before a beep.
+    fn end_greeting(&mut self, at: u64, speech: &Speech, report: &mut Report) {
+        let recorded = matches!(
+            self.class(),
+            Some(AnswerClass::Machine | AnswerClass::Screening | AnswerClass::Ivr)
+        );
+        let quiet = at.saturating_sub(self.last_sound.max(self.last_voiced));
+        if recorded && !self.greeted && self.turn.is_some() && quiet >= GREETING_OVER {
+            self.greeted = true;
+            let end = speech.last_end().unwrap_or(self.last_voiced);
+            report.push(EventKind::GreetingEnd { end });
+        }
+    }
+
+    fn decide(
+        &mut self,
+        at: u64,
+        class: AnswerClass,
+        confidence: u8,
+        evidence: Evidence,
+        report: &mut Report,
+    ) {
         if class == AnswerClass::Ringback {
             if !self.ringing && self.verdict.is_none() {
                 self.ringing = true;
-                report.push(EventKind::Answer { class, confidence });
+                report.push(EventKind::Answer {
+                    class,
+                    confidence,
+                    evidence,
+                });
             }
             return;
         }
-        match self.verdict {
+        let corrected = match self.verdict {
             None => {
-                self.verdict = Some(Verdict {
+                report.push(EventKind::Answer {
                     class,
-                    at,
-                    corrected: false,
+                    confidence,
+                    evidence,
                 });
-                report.push(EventKind::Answer { class, confidence });
+                false
             }
-            Some(was) if may_change(&was, class) && at - was.at <= CORRECTION => {
-                self.verdict = Some(Verdict {
-                    class,
-                    at,
-                    corrected: true,
-                });
+            Some(was) if may_change(&was, class, evidence.rule) && at - was.at <= CORRECTION => {
                 report.push(EventKind::AnswerCorrected {
                     class,
                     was: was.class,
                     confidence,
+                    evidence,
                 });
+                true
             }
-            Some(_) => {}
-        }
+            Some(_) => return,
+        };
+        self.verdict = Some(Verdict {
+            class,
+            at,
+            corrected,
+        });
     }
 }
 
-/// One change of mind, and only where the new evidence is stronger.
-fn may_change(was: &Verdict, class: AnswerClass) -> bool {
-    if was.corrected || was.class == class {
+/// One change of mind, and only where the new evidence is stronger: a beep or a
+/// phrase may even follow another change.
+fn may_change(was: &Verdict, class: AnswerClass, rule: Rule) -> bool {
+    let strong = matches!(rule, Rule::Beep | Rule::Phrase | Rule::Tone);
+    if was.class == class || (was.corrected && !strong) {
         return false;
     }
     match was.class {
         AnswerClass::Silence | AnswerClass::Unsure | AnswerClass::Ringback => true,
         AnswerClass::Human => true,
-        AnswerClass::Machine | AnswerClass::Screening | AnswerClass::Ivr => !is_by_speech(class),
+        AnswerClass::Machine => strong && class != AnswerClass::Human || rule == Rule::NoBeep,
+        AnswerClass::Screening | AnswerClass::Ivr => rule == Rule::Tone,
         AnswerClass::Fax | AnswerClass::Sit | AnswerClass::Busy | AnswerClass::Reorder => false,
     }
 }
@@ -242,13 +419,26 @@ fn is_by_speech(class: AnswerClass) -> bool {
     }
 }
 
+/// What recordings say decides at once; what people say, recordings say too
+/// ("hi, this is Karen"), so it only makes us wait for their pause.
+fn by_phrase(phrase: Phrase) -> Option<(AnswerClass, u8)> {
+    match phrase {
+        Phrase::Greeting => Some((AnswerClass::Machine, 95)),
+        Phrase::Menu => Some((AnswerClass::Ivr, 95)),
+        Phrase::Screening => Some((AnswerClass::Screening, 95)),
+        Phrase::Person => None,
+    }
+}
+
 fn by_tone(kind: ToneKind) -> Option<(AnswerClass, u8)> {
     match kind {
         ToneKind::Ringback | ToneKind::RingbackUk => Some((AnswerClass::Ringback, 90)),
         ToneKind::Busy => Some((AnswerClass::Busy, 95)),
         ToneKind::Reorder => Some((AnswerClass::Reorder, 95)),
-        ToneKind::Sit => Some((AnswerClass::Sit, 98)),
-        ToneKind::FaxCng | ToneKind::FaxCed => Some((AnswerClass::Fax, 95)),
+        ToneKind::Sit | ToneKind::SitNc | ToneKind::SitIc | ToneKind::SitVc | ToneKind::SitRo => {
+            Some((AnswerClass::Sit, 98))
+        }
+        ToneKind::FaxCng | ToneKind::FaxCed | ToneKind::FaxV21 => Some((AnswerClass::Fax, 95)),
         ToneKind::Dial
         | ToneKind::Dtmf
         | ToneKind::CallWaiting

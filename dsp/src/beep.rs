@@ -3,7 +3,6 @@
 //! It is reported 40 to 50 ms after its end, when a message may start. Tones
 //! that repeat, form a SIT or belong to a fax are none. Called by the ear.
 
-use crate::event::EventKind;
 use crate::signal::{Segment, Signal};
 
 /// Samples per millisecond.
@@ -25,6 +24,14 @@ const ALONE_FOR: u64 = 6_000 * MS;
 /// Tones closer than this belong together (SIT, melodies).
 const APART: u64 = 1_000 * MS;
 
+/// A beep that is over.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Found {
+    pub(crate) start: u64,
+    pub(crate) end: u64,
+    pub(crate) hz: u16,
+}
+
 /// A tone that may turn out to be a beep.
 #[derive(Clone, Debug)]
 pub(crate) struct Beep {
@@ -43,7 +50,7 @@ impl Beep {
         closed: Option<Segment>,
         signal: &Signal,
         spoken: u64,
-    ) -> Option<EventKind> {
+    ) -> Option<Found> {
         if let Some(segment) = closed {
             let fits = spoken >= SPOKEN_BEFORE && is_beep(&segment) && is_alone(&segment, signal);
             self.pending = fits.then_some(segment);
@@ -56,7 +63,7 @@ impl Beep {
             return None;
         }
         let hz = libm::roundf(segment.low) as u16;
-        Some(EventKind::Beep {
+        Some(Found {
             start: segment.start,
             end: segment.end,
             hz,

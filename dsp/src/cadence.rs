@@ -1,8 +1,8 @@
 //! Which signalling tone a row of tone stretches is.
 //!
 //! Frequencies and cadences of ITU-T E.180/Q.35 with the national values of its
-//! supplement 2 (North America, United Kingdom, continental Europe). A rule
-//! looks at finished stretches and the one that goes on; it keeps no state but
+//! supplement 2 (North America, United Kingdom, continental Europe, France,
+//! Japan, Australia: `tests/plans.rs` has them all). A rule looks at finished stretches and the one that goes on; it keeps no state but
 //! what was reported last. Called by the ear.
 
 use crate::event::ToneKind;
@@ -162,7 +162,10 @@ fn recognise(row: &Row) -> Option<(ToneKind, u64)> {
     let newest = family(&row.segments[0]);
     let start = row.start(0);
     if is_sit(row) {
-        return Some((ToneKind::Sit, row.start(2)));
+        return known_sit(row).map(|kind| (kind, row.start(2)));
+    }
+    if let Some(kind) = congestion_of_two_lengths(row) {
+        return Some((kind, row.start(2)));
     }
     if is_call_waiting(row) {
         return Some((ToneKind::CallWaiting, start));
@@ -172,7 +175,7 @@ fn recognise(row: &Row) -> Option<(ToneKind, u64)> {
         Family::Calling => calling_fax(row).then_some((ToneKind::FaxCng, start)),
         Family::Dial => (row.length(0) >= 1_200 * MS).then_some((ToneKind::Dial, start)),
         Family::Ring => (row.length(0) >= 600 * MS).then_some((ToneKind::Ringback, start)),
-        Family::Busy => interrupted(row),
+        Family::Busy => interrupted(row).or_else(|| single_busy(row)),
         Family::European => european(row).or_else(|| interrupted(row)),
         Family::SitLow | Family::SitMiddle | Family::SitHigh | Family::Other => None,
     }
@@ -188,6 +191,38 @@ fn is_sit(row: &Row) -> bool {
     let long_enough = first.length() >= 180 * MS && second.length() >= 180 * MS;
     let joined = row.gap(0) <= 100 * MS && row.gap(1) <= 100 * MS;
     rising && long_enough && joined && third.length() >= 100 * MS
+}
+
+/// Which one, by the first two tones: each is low or high (913.8 or 985.2 Hz,
+/// 1,370.6 or 1,428.5 Hz) and short or long (274 or 380 ms; Telcordia SR-2275
+/// §6.21.2). `None` until the third goes on long enough to be sure of the row.
+fn known_sit(row: &Row) -> Option<ToneKind> {
+    let (first, second) = (&row.segments[2], &row.segments[1]);
+    let high = (first.low > 950.0, second.low > 1_400.0);
+    let long = |segment: &Segment| segment.length() > 327 * MS;
+    Some(match (high, (long(first), long(second))) {
+        ((false, false), (false, false)) => ToneKind::SitIc,
+        ((true, false), (true, false)) => ToneKind::SitVc,
+        ((false, true), (false, true)) | ((true, false), (false, true)) => ToneKind::SitRo,
+        ((true, true), (true, true)) | ((false, false), (true, true)) => ToneKind::SitNc,
+        _ => ToneKind::Sit,
+    })
+}
+
+/// The British congestion tone: 0.4 s on, 0.35 off, 0.225 on, 0.525 off
+/// (ITU-T E.180 supplement 2).
+fn congestion_of_two_lengths(row: &Row) -> Option<ToneKind> {
+    if !row.alike(3) || row.sounding || family(&row.segments[0]) != Family::European {
+        return None;
+    }
+    let near = |value: u64, wanted: u64| (value / MS).abs_diff(wanted) <= 60;
+    let long = |index: usize| near(row.length(index), 400);
+    let short = |index: usize| near(row.length(index), 225);
+    let from_long =
+        long(0) && short(1) && long(2) && near(row.gap(0), 525) && near(row.gap(1), 350);
+    let from_short =
+        short(0) && long(1) && short(2) && near(row.gap(0), 350) && near(row.gap(1), 525);
+    (from_long || from_short).then_some(ToneKind::Reorder)
 }
 
 /// 2.6 to 4.0 s by T.30 §4.1; a second of it is enough unless somebody spoke
@@ -223,6 +258,12 @@ fn interrupted(row: &Row) -> Option<(ToneKind, u64)> {
         ToneKind::Busy
     };
     Some((kind, row.start(2)))
+}
+
+/// 480 + 620 Hz are used for nothing else: one burst of half a second is busy.
+fn single_busy(row: &Row) -> Option<(ToneKind, u64)> {
+    let one = (420..=600).contains(&(row.length(0) / MS));
+    (one && row.quiet() >= 300 * MS).then_some((ToneKind::Busy, row.start(0)))
 }
 
 /// Single or beating tones around 425 Hz: ringback, the double ring of the

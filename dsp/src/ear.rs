@@ -5,19 +5,22 @@
 //! files; both hear the same.
 
 use crate::FRAME;
-use crate::answer::{Answer, Evidence};
+use crate::answer::{self, Answer, Sensitivity};
 use crate::bands::{self, View};
 use crate::beep::Beep;
 use crate::cadence::Cadence;
 use crate::dtmf::Keys;
 use crate::echo::{Echo, Residual};
-use crate::event::{AnswerClass, EventKind, Events, Line, SilenceCause, Source, ToneKind};
+use crate::event::{AnswerClass, EventKind, Events, Line, SilenceCause, Source, ToneKind, Words};
+use crate::fax::Flags;
+use crate::manner::{Manners, TurnCues};
 use crate::music::Music;
 use crate::report::Report;
 use crate::signal::Signal;
 use crate::silence::{Quiet, Silence};
-use crate::spectrum::Spectrum;
+use crate::spectrum::{Spectrum, decibels};
 use crate::speech::{Prompt, Speech};
+use crate::turn::Turn;
 use crate::voice::{Heard as Sound, Voice};
 
 /// A row of keys is one tone event; after this pause it is another (3 s).
@@ -34,6 +37,8 @@ pub struct Snapshot {
     pub dropped: u32,
     /// Speech goes on (a pause shorter than 350 ms included) since this sample.
     pub speaking_since: Option<u64>,
+    /// Somebody spoke in the last frame: no pause, however short.
+    pub speaks: bool,
     /// Sample after the last finished speech.
     pub speech_end: Option<u64>,
     /// The speech that goes on was reported as a barge-in.
@@ -77,8 +82,11 @@ pub struct Ear {
     keys: Keys,
     last_key: Option<u64>,
     music: Music,
+    flags: Flags,
     beep: Beep,
     answer: Answer,
+    manners: Manners,
+    turn: Turn,
     silence: Silence,
 }
 
@@ -92,8 +100,13 @@ impl Default for Ear {
 }
 
 impl Ear {
-    /// An ear that has heard nothing yet.
+    /// An ear that has heard nothing yet, with the default sensitivity.
     pub fn new() -> Self {
+        Self::with_sensitivity(Sensitivity::DEFAULT)
+    }
+
+    /// An ear that has heard nothing yet and calls machines this readily.
+    pub fn with_sensitivity(sensitivity: Sensitivity) -> Self {
         Self {
             at: 0,
             next_seq: 0,
@@ -108,8 +121,11 @@ impl Ear {
             keys: Keys::new(),
             last_key: None,
             music: Music::new(),
+            flags: Flags::new(),
             beep: Beep::new(),
-            answer: Answer::new(),
+            answer: Answer::new(sensitivity),
+            manners: Manners::new(),
+            turn: Turn::new(),
             silence: Silence::new(),
         }
     }
@@ -158,6 +174,17 @@ impl Ear {
         self.dropped = dropped;
     }
 
+    /// Tells what a recogniser understood of the caller so far; it counts with
+    /// the next frame as evidence of who answered.
+    pub fn understand(&mut self, words: Words) {
+        self.answer.understand(words);
+    }
+
+    /// What the estimate of a turn's end rests on, as of the last frame.
+    pub fn turn_cues(&self) -> TurnCues {
+        self.manners.cues(self.at)
+    }
+
     /// How likely the last frame was speech, 0 to 1.
     pub fn speech_probability(&self) -> f32 {
         self.voice.probability()
@@ -177,6 +204,7 @@ impl Ear {
             next_seq: self.next_seq,
             dropped: self.dropped,
             speaking_since: utterance.map(|utterance| utterance.start),
+            speaks: utterance.is_some() && self.speech.pause(self.at) == 0,
             speech_end: self.speech.last_end(),
             barge_in: utterance.is_some_and(|utterance| utterance.barge_in),
             answer: self.answer.class(),
@@ -191,7 +219,7 @@ impl Ear {
             return Heard {
                 tonal: self.signal.open().is_some(),
                 tone: None,
-                beep: false,
+                beep: None,
             };
         }
         let closed = self.signal.hear(at, &self.spectrum);
@@ -204,6 +232,8 @@ impl Ear {
         }
         let tonal = self.signal.is_tonal(at) || self.keys.is_held();
         let music = self.music.hear(at, &self.spectrum, tonal);
+        let flags = self.flags.hear(at, &self.spectrum);
+        tone = tone.or(flags.map(|start| (ToneKind::FaxV21, start)));
         tone = tone.or(music.map(|start| (ToneKind::Music, start)));
         if let Some((kind, start)) = tone {
             report.push(EventKind::Tone { start, kind });
@@ -213,13 +243,17 @@ impl Ear {
             .beep
             .hear(at, closed, &self.signal, self.speech.spoken());
         let beep = beep.filter(|_| !is_key && !self.music.is_playing());
-        if let Some(kind) = beep {
-            report.push(kind);
+        if let Some(beep) = beep {
+            report.push(EventKind::Beep {
+                start: beep.start,
+                end: beep.end,
+                hz: beep.hz,
+            });
         }
         Heard {
             tonal,
             tone: tone.map(|(kind, _)| kind),
-            beep: beep.is_some(),
+            beep: beep.map(|beep| beep.hz),
         }
     }
 
@@ -231,11 +265,17 @@ impl Ear {
         near: &[i16; FRAME],
         report: &mut Report,
     ) {
-        let evidence = Evidence {
+        self.manners
+            .hear(self.at, &self.spectrum, &self.speech, far_now, report);
+        let manners = &self.manners;
+        let cues = || manners.cues(self.at);
+        self.turn.hear(self.at, &self.speech, cues, report);
+        let evidence = answer::Heard {
             answered: line.answered,
             tone: heard.tone,
             beep: heard.beep,
             tonal: heard.tonal,
+            prompt: far_now,
         };
         self.answer.hear(self.at, evidence, &self.speech, report);
         let quiet = Quiet {
@@ -244,6 +284,8 @@ impl Ear {
             music: self.music.is_playing(),
             sound: self.speech.current().is_some() || heard.tonal || far_now,
             speech_end: self.speech.last_end(),
+            level_dbov: decibels(self.spectrum.frame_power),
+            speaks: self.speech.is_voiced(),
         };
         if let Some(kind) = self.silence.hear(self.at, quiet) {
             report.push(kind);
@@ -255,5 +297,6 @@ impl Ear {
 struct Heard {
     tonal: bool,
     tone: Option<ToneKind>,
-    beep: bool,
+    /// Hz of a beep that ended.
+    beep: Option<u16>,
 }

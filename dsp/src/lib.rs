@@ -10,6 +10,7 @@
 #![no_std]
 
 mod answer;
+mod answer_table;
 mod bands;
 mod beep;
 mod cadence;
@@ -20,8 +21,10 @@ mod ear;
 mod echo;
 pub mod event;
 pub mod fade;
+mod fax;
 mod fourier;
 pub mod g711;
+mod manner;
 mod music;
 mod network;
 pub mod noise;
@@ -32,10 +35,16 @@ mod silence;
 mod spectrum;
 mod speech;
 pub mod tone;
+mod turn;
 mod voice;
 
+pub use answer::Sensitivity;
 pub use ear::{Ear, Snapshot};
-pub use event::{AnswerClass, Event, EventKind, Events, Line, SilenceCause, Source, ToneKind};
+pub use event::{
+    AnswerClass, Event, EventKind, Events, Evidence, Line, Manner, Phrase, Rule, SilenceCause,
+    Source, ToneKind, Words,
+};
+pub use manner::TurnCues;
 
 /// Samples a second on the line.
 pub const SAMPLE_RATE: u32 = 8_000;

@@ -26,6 +26,9 @@ const DROP_DB: f32 = 6.0;
 const FRAMES_TO_OPEN: u32 = 3;
 /// Frames of something else that close it.
 const FRAMES_TO_CLOSE: u32 = 3;
+/// Frames that a tone may be away and be the same: its level may swing with 16 Hz
+/// or more (Japan and Australia), and a beep is still reported 50 ms after its end.
+const FRAMES_AWAY: u32 = 4;
 /// The windows hold a tone for 50 ms after its end.
 const AFTERMATH: u64 = 400;
 /// Segments remembered.
@@ -77,6 +80,8 @@ struct Open {
     segment: Segment,
     frames: u32,
     strange: u32,
+    /// Frames since the line fell.
+    away: u32,
     level_db: f32,
 }
 
@@ -150,6 +155,7 @@ impl Signal {
             segment,
             frames: 1,
             strange: 0,
+            away: 0,
             level_db,
         }
     }
@@ -163,12 +169,23 @@ impl Signal {
         pair_power: f32,
     ) -> Option<Segment> {
         if level_db < open.level_db - DROP_DB {
-            let share = pair_power / libm::powf(10.0, open.level_db / 10.0);
-            let left = libm::roundf(2.0 * FRAME as f32 * share) as u64;
-            open.segment.to_quiet = true;
-            open.segment.end = at.saturating_sub(2 * FRAME as u64) + left;
-            self.last_tonal = at;
+            if open.away == 0 {
+                let share = pair_power / libm::powf(10.0, open.level_db / 10.0);
+                let left = libm::roundf(2.0 * FRAME as f32 * share) as u64;
+                open.segment.to_quiet = true;
+                open.segment.end = at.saturating_sub(2 * FRAME as u64) + left;
+                self.last_tonal = at;
+            }
+            open.away += 1;
+            if open.away < FRAMES_AWAY {
+                self.open = Some(open);
+                return None;
+            }
             return self.close(open);
+        }
+        if open.away > 0 {
+            open.away = 0;
+            open.segment.to_quiet = false;
         }
         match sound.filter(|sound| open.fits(*sound)) {
             Some(sound) => {

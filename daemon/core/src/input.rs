@@ -379,6 +379,8 @@ pub enum SilenceCause {
     ComfortNoise,
     HoldMusic,
     Quiet,
+    Thinking,
+    Gone,
 }
 
 /// A named value that the gate may read: integers only, booleans are 0 and 1.

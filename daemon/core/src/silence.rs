@@ -74,7 +74,14 @@ impl Cadence {
         let cause = match cause {
             // Muted, not gone: somebody is asked, or a child cries.
             Some(SilenceCause::ComfortNoise) => 150,
-            Some(SilenceCause::NoRtp | SilenceCause::HoldMusic | SilenceCause::Quiet) | None => 100,
+            Some(
+                SilenceCause::NoRtp
+                | SilenceCause::HoldMusic
+                | SilenceCause::Quiet
+                | SilenceCause::Thinking
+                | SilenceCause::Gone,
+            )
+            | None => 100,
         };
         let ms = base_ms.saturating_mul(pace.percent() * habit * cause) / 1_000_000;
         Duration::from_millis(ms)

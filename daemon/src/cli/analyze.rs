@@ -4,10 +4,13 @@
 //! reports. It judges nothing itself. The output with `--json` is a contract:
 //! scripts and later checks read it.
 
-use super::recording::{Recording, Unreadable};
+mod picture;
+mod why;
+
+use super::recording::{Listening, Recording, Side, Unreadable};
 use crate::clock;
 use crate::resample::LINE_RATE;
-use offhook_dsp::{Event, EventKind, FRAME};
+use offhook_dsp::{Event, EventKind, Evidence, FRAME, Phrase, Sensitivity, ToneKind};
 use serde_json::{Value, json};
 use std::fmt;
 use std::fs::File;
@@ -18,9 +21,14 @@ use std::process::ExitCode;
 /// Hear a recording as the daemon would have heard the call.
 #[derive(Clone, Debug, clap::Args)]
 pub struct AnalyzeArgs {
-    /// What came from the line: mono WAV, 8 or 16 kHz. Of a stereo recording
-    /// the first channel is heard and the second taken for what we played.
+    /// What came from the line: a WAV file, raw G.711 (.ulaw, .alaw) or a capture
+    /// with RTP (.pcap). Of a stereo recording or a capture of both directions
+    /// one side is heard and the other taken for what we played.
     pub file: PathBuf,
+    /// Which side of a stereo file (left, right) or of a capture (more, fewer
+    /// packets) is heard.
+    #[arg(long, value_enum, default_value_t = Side::First)]
+    pub near: Side,
     /// What we were playing, aligned from the first sample.
     #[arg(long, value_name = "PROMPT.wav")]
     pub far: Option<PathBuf>,
@@ -31,6 +39,15 @@ pub struct AnalyzeArgs {
     /// Write the probability of speech per 10 ms here.
     #[arg(long, value_name = "OUT.csv")]
     pub frames: Option<PathBuf>,
+    /// Draw what was heard here: waveform, probability, events and tones.
+    #[arg(long, value_name = "OUT.svg")]
+    pub picture: Option<PathBuf>,
+    /// Say why an answer was called what it was.
+    #[arg(long)]
+    pub explain: bool,
+    /// How readily a voice is called a machine: 0 (never loses a person) to 6.
+    #[arg(long, value_name = "0-6", default_value_t = Sensitivity::DEFAULT.level(), value_parser = clap::value_parser!(u8).range(0..=6))]
+    pub sensitivity: u8,
 }
 
 /// Why a recording was not analysed.
@@ -91,38 +108,75 @@ pub fn analyze(
     out: &mut dyn Write,
 ) -> Result<(), AnalyzeError> {
     let cpu_before = clock::cpu();
-    let recording = Recording::read(&arguments.file, arguments.far.as_deref())?;
-    let mut frames = match &arguments.frames {
-        Some(path) if *path == arguments.file || Some(path) == arguments.far.as_ref() => {
-            return Err(AnalyzeError::Output(io::Error::other(format!(
-                "{}: --frames would overwrite a recording that is read",
-                path.display()
-            ))));
-        }
-        Some(path) => Some(FrameTable::create(path)?),
-        None => None,
-    };
-    for heard in recording.listen(arguments.answered_at) {
+    let recording = Recording::read(&arguments.file, arguments.far.as_deref(), arguments.near)?;
+    for path in [&arguments.frames, &arguments.picture]
+        .into_iter()
+        .flatten()
+    {
+        spare_recordings(arguments, path)?;
+    }
+    let mut frames = arguments
+        .frames
+        .as_deref()
+        .map(FrameTable::create)
+        .transpose()?;
+    let mut scene = arguments.picture.as_ref().map(|_| (Vec::new(), Vec::new()));
+    for heard in recording.listen(&listening(arguments)) {
         for event in &heard.events {
-            writeln!(
-                out,
-                "{}",
-                if json {
-                    line_of(event)
-                } else {
-                    sentence_of(event)
-                }
-            )?;
+            let line = if json {
+                line_of(event, arguments.explain)
+            } else {
+                sentence_of(event, arguments.explain)
+            };
+            writeln!(out, "{line}")?;
         }
         if let Some(frames) = &mut frames {
             frames.write(heard.speech_probability)?;
+        }
+        if let Some((events, probabilities)) = &mut scene {
+            let labelled = heard
+                .events
+                .iter()
+                .map(|event| (*event, label_of(&event.kind)));
+            events.extend(labelled);
+            probabilities.push(heard.speech_probability);
         }
     }
     if let Some(frames) = frames {
         frames.close()?;
     }
+    if let (Some((events, probabilities)), Some(path)) = (scene, &arguments.picture) {
+        let svg = picture::draw(&picture::Scene {
+            title: &arguments.file.to_string_lossy(),
+            near: recording.near(),
+            far: recording.far(),
+            probabilities: &probabilities,
+            events: &events,
+            answered_at: arguments.answered_at,
+        });
+        std::fs::write(path, svg)?;
+    }
     let cpu_seconds = (clock::cpu() - cpu_before).as_secs_f64();
     summary(json, recording.seconds(), cpu_seconds, out)?;
+    Ok(())
+}
+
+fn listening(arguments: &AnalyzeArgs) -> Listening {
+    Listening {
+        answered_at: arguments.answered_at,
+        sensitivity: Sensitivity::new(arguments.sensitivity).expect("the argument is 0 to 6"),
+        words: Vec::new(),
+    }
+}
+
+/// What we write must not be what we read.
+fn spare_recordings(arguments: &AnalyzeArgs, path: &Path) -> Result<(), AnalyzeError> {
+    if path == arguments.file || Some(path) == arguments.far.as_deref() {
+        return Err(AnalyzeError::Output(io::Error::other(format!(
+            "{}: would overwrite a recording that is read",
+            path.display()
+        ))));
+    }
     Ok(())
 }
 
@@ -156,7 +210,7 @@ fn seconds(samples: u64) -> f64 {
 }
 
 /// One event as the contract has it, time and name first.
-fn line_of(event: &Event) -> String {
+fn line_of(event: &Event, explain: bool) -> String {
     let mut line = format!(
         r#"{{"t":{},"event":"{}""#,
         json!(seconds(event.at)),
@@ -165,19 +219,52 @@ fn line_of(event: &Event) -> String {
     for (key, value) in fields(&event.kind) {
         line += &format!(r#","{key}":{value}"#);
     }
+    if let Some(why) = why_of(&event.kind).filter(|_| explain) {
+        line += &format!(r#","why":{}"#, Value::from(why));
+    }
     line + "}"
 }
 
 /// One event for people.
-fn sentence_of(event: &Event) -> String {
+fn sentence_of(event: &Event, explain: bool) -> String {
     let mut line = format!("{:9.3}  {:<18}", seconds(event.at), event.kind.name());
     for (key, value) in fields(&event.kind) {
         let value = value
             .as_str()
             .map_or_else(|| value.to_string(), str::to_owned);
-        line += &format!("  {key} {value}");
+        if key != "evidence" {
+            line += &format!("  {key} {value}");
+        }
+    }
+    if let Some(why) = why_of(&event.kind).filter(|_| explain) {
+        line += &format!("\n{:11}because it {why}", "");
     }
     line.trim_end().to_owned()
+}
+
+fn why_of(kind: &EventKind) -> Option<String> {
+    match kind {
+        EventKind::Answer { evidence, .. } | EventKind::AnswerCorrected { evidence, .. } => {
+            Some(why::sentence(evidence))
+        }
+        _ => None,
+    }
+}
+
+/// One event in the picture: its name and what matters most of it.
+fn label_of(kind: &EventKind) -> String {
+    let detail = match kind {
+        EventKind::Answer {
+            class, confidence, ..
+        }
+        | EventKind::AnswerCorrected {
+            class, confidence, ..
+        } => format!(" {} {confidence} %", class.name()),
+        EventKind::Tone { kind, .. } => format!(" {}", kind.name()),
+        EventKind::Silence { cause, .. } => format!(" {}", cause.name()),
+        _ => String::new(),
+    };
+    format!("{}{detail}", kind.name())
 }
 
 fn fields(kind: &EventKind) -> Vec<(&'static str, Value)> {
@@ -187,20 +274,40 @@ fn fields(kind: &EventKind) -> Vec<(&'static str, Value)> {
         | EventKind::BargeIn { start } => vec![("start", json!(seconds(start)))],
         EventKind::SpeechEnd { end } => vec![("end", json!(seconds(end)))],
         EventKind::BargeInRetracted => Vec::new(),
-        EventKind::Answer { class, confidence } => {
-            vec![
-                ("class", class.name().into()),
-                ("confidence", confidence.into()),
-            ]
-        }
+        EventKind::Answer {
+            class,
+            confidence,
+            evidence,
+        } => vec![
+            ("class", class.name().into()),
+            ("confidence", confidence.into()),
+            ("evidence", named(&evidence)),
+        ],
         EventKind::AnswerCorrected {
             class,
             was,
             confidence,
+            evidence,
         } => vec![
             ("class", class.name().into()),
             ("was", was.name().into()),
             ("confidence", confidence.into()),
+            ("evidence", named(&evidence)),
+        ],
+        EventKind::GreetingEnd { end } => vec![("end", json!(seconds(end)))],
+        EventKind::TurnEnd { end, confidence } => vec![
+            ("end", json!(seconds(end))),
+            ("confidence", confidence.into()),
+        ],
+        EventKind::Manner(manner) => vec![
+            ("syllables_per_s", tenth(manner.syllables_per_s)),
+            ("pause_ms", manner.pause_ms.into()),
+            ("latency_ms", manner.latency_ms.into()),
+            ("latency_spread_ms", manner.latency_spread_ms.into()),
+            ("hesitating", manner.hesitating.into()),
+            ("pitch_shift", tenth(manner.pitch_shift)),
+            ("energy_shift_db", tenth(manner.energy_shift_db)),
+            ("confidence", manner.confidence.into()),
         ],
         EventKind::Beep { start, end, hz } => vec![
             ("start", json!(seconds(start))),
@@ -224,6 +331,35 @@ fn fields(kind: &EventKind) -> Vec<(&'static str, Value)> {
             ]
         }
     }
+}
+
+/// Evidence by name; what was not measured is left out.
+fn named(evidence: &Evidence) -> Value {
+    let mut all = json!({
+        "rule": evidence.rule.name(),
+        "span_ms": evidence.span_ms,
+        "spoken_ms": evidence.spoken_ms,
+        "pause_ms": evidence.pause_ms,
+        "longest_pause_ms": evidence.longest_pause_ms,
+        "quiet_ms": evidence.quiet_ms,
+    });
+    if let Some(tone) = evidence.tone.map(ToneKind::name) {
+        all["tone"] = tone.into();
+    }
+    if let Some(hertz) = evidence.beep_hz {
+        all["beep_hz"] = hertz.into();
+    }
+    if evidence.words > 0 {
+        all["words"] = evidence.words.into();
+    }
+    if let Some(phrase) = evidence.phrase.map(Phrase::name) {
+        all["phrase"] = phrase.into();
+    }
+    all
+}
+
+fn tenth(value: f32) -> Value {
+    json!((f64::from(value) * 10.0).round() / 10.0)
 }
 
 fn summary(json: bool, seconds: f64, cpu_seconds: f64, out: &mut dyn Write) -> io::Result<()> {
@@ -275,6 +411,10 @@ mod tests {
             far: None,
             answered_at: None,
             frames: None,
+            near: Side::First,
+            picture: None,
+            explain: false,
+            sensitivity: Sensitivity::DEFAULT.level(),
         }
     }
 

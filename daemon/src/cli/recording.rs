@@ -1,30 +1,67 @@
 //! A recorded call as the ear takes it: both directions at the line's rate.
 //!
-//! It reads and aligns, and feeds an [`Ear`] frame by frame; what the ear says
-//! is judged elsewhere. Called by `offhook analyze` and `offhook score`.
+//! It reads and aligns WAV, raw G.711 and captures of RTP, and feeds an [`Ear`]
+//! frame by frame; what the ear says is judged elsewhere. Called by
+//! `offhook analyze` and `offhook score`.
+
+mod pcap;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use offhook_dsp::{Ear, Events, FRAME, Line, Source};
+use offhook_dsp::g711::Law;
+use offhook_dsp::{Ear, Events, FRAME, Line, Sensitivity, Source, Words};
 
 use crate::resample::{Alignment, LINE_RATE, resample};
-use crate::wav::{self, Wav};
+use crate::wav::{self, WavError};
+
+/// Larger files are refused: 1 GiB.
+const MAX_FILE_BYTES: u64 = 1 << 30;
 
 /// A file is no sound that can be read.
 #[derive(Debug)]
 pub struct Unreadable {
     path: PathBuf,
-    error: wav::WavError,
+    why: Why,
+}
+
+#[derive(Debug)]
+enum Why {
+    Wav(WavError),
+    Capture(pcap::PcapError),
 }
 
 impl fmt::Display for Unreadable {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{}: {}", self.path.display(), self.error)
+        write!(out, "{}: ", self.path.display())?;
+        match &self.why {
+            Why::Wav(error) => write!(out, "{error}"),
+            Why::Capture(error) => write!(out, "{error}"),
+        }
     }
 }
 
 impl std::error::Error for Unreadable {}
+
+/// Which side of a stereo recording, or of a capture, is heard; the other was played.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Side {
+    /// Left, or the direction with more packets.
+    #[default]
+    First,
+    /// Right, or the direction with fewer packets.
+    Second,
+}
+
+/// How a recording is heard.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Listening {
+    /// When the call was answered, in seconds; `None` or negative: never.
+    pub(super) answered_at: Option<f64>,
+    pub(super) sensitivity: Sensitivity,
+    /// What a recogniser understood, and when, in seconds; in order of time.
+    pub(super) words: Vec<(f64, Words)>,
+}
 
 /// Both directions of a call at the line's rate.
 pub(super) struct Recording {
@@ -38,30 +75,23 @@ impl Recording {
     ///
     /// # Errors
     /// A file is no sound.
-    pub(super) fn read(near: &Path, far: Option<&Path>) -> Result<Self, Unreadable> {
+    pub(super) fn read(near: &Path, far: Option<&Path>, side: Side) -> Result<Self, Unreadable> {
         let sound = read(near)?;
-        let to_line = |samples: &[i16]| resample(samples, sound.rate, LINE_RATE, Alignment::Causal);
-        let second = sound.channel(1).filter(|_| sound.channels == 2);
-        let first = match &second {
-            Some(_) => sound.channel(0).expect("two channels"),
-            None => sound.mono(),
+        let (first, second) = match side {
+            Side::Second if !sound.far.is_empty() => (sound.far, sound.near),
+            Side::First | Side::Second => (sound.near, sound.far),
         };
-        let far = match (far, second) {
-            (Some(path), _) => {
+        let far = match far {
+            Some(path) => {
                 let prompt = read(path)?;
-                Some(resample(
-                    &prompt.mono(),
-                    prompt.rate,
-                    LINE_RATE,
-                    Alignment::Causal,
-                ))
+                mix(prompt.near, &prompt.far)
             }
-            (None, second) => second.map(|samples| to_line(&samples)),
+            None => second,
         };
         Ok(Self {
-            near: to_line(&first),
-            prompt: far.is_some(),
-            far: far.unwrap_or_default(),
+            near: first,
+            prompt: !far.is_empty(),
+            far,
         })
     }
 
@@ -70,10 +100,21 @@ impl Recording {
         self.near.len() as f64 / f64::from(LINE_RATE)
     }
 
+    /// What came from the line.
+    pub(super) fn near(&self) -> &[i16] {
+        &self.near
+    }
+
+    /// What we played; empty if nothing.
+    pub(super) fn far(&self) -> &[i16] {
+        &self.far
+    }
+
     /// Hears frame by frame; nothing of a later frame is used.
-    pub(super) fn listen(&self, answered_at: Option<f64>) -> impl Iterator<Item = Heard> {
-        let answered_from = answered_at.filter(|seconds| *seconds >= 0.0);
-        let mut ear = Ear::new();
+    pub(super) fn listen<'a>(&'a self, how: &'a Listening) -> impl Iterator<Item = Heard> + 'a {
+        let answered_from = how.answered_at.filter(|seconds| *seconds >= 0.0);
+        let mut ear = Ear::with_sensitivity(how.sensitivity);
+        let mut words = how.words.iter().peekable();
         let (frames, _) = self.near.as_chunks::<FRAME>();
         frames.iter().enumerate().map(move |(index, near)| {
             let start = index * FRAME;
@@ -84,6 +125,9 @@ impl Recording {
                 answered: answered_from.is_some_and(|answer| seconds >= answer),
                 prompt: self.prompt && start < self.far.len(),
             };
+            while let Some((_, heard)) = words.next_if(|(at, _)| *at <= seconds) {
+                ear.understand(*heard);
+            }
             let mut events = Events::new();
             ear.hear(near, &self.far_at(start), line, &mut events);
             Heard {
@@ -104,15 +148,68 @@ impl Recording {
     }
 }
 
-fn read(path: &Path) -> Result<Wav, Unreadable> {
-    let sound = wav::read(path).map_err(|error| Unreadable {
+/// Two sides at the line's rate; the second empty if there is one only.
+struct Sides {
+    near: Vec<i16>,
+    far: Vec<i16>,
+}
+
+fn read(path: &Path) -> Result<Sides, Unreadable> {
+    let fail = |why| Unreadable {
         path: path.to_owned(),
-        error,
-    })?;
+        why,
+    };
+    let io = |error| fail(Why::Wav(WavError::Io(error)));
+    let length = std::fs::metadata(path).map_err(io)?.len();
+    if length > MAX_FILE_BYTES {
+        return Err(fail(Why::Wav(WavError::TooLong(length))));
+    }
+    let bytes = std::fs::read(path).map_err(io)?;
+    if pcap::is_capture(&bytes) {
+        let call = pcap::parse(&bytes).map_err(|error| fail(Why::Capture(error)))?;
+        return Ok(Sides {
+            near: call.near,
+            far: call.far,
+        });
+    }
+    if let Some(law) = raw_law(path) {
+        return Ok(Sides {
+            near: bytes.iter().map(|&code| law.decode(code)).collect(),
+            far: Vec::new(),
+        });
+    }
+    let sound = wav::parse(&bytes).map_err(|error| fail(Why::Wav(error)))?;
     if sound.truncated {
         eprintln!("offhook: {}: cut short, read to its end", path.display());
     }
-    Ok(sound)
+    let to_line = |samples: &[i16]| resample(samples, sound.rate, LINE_RATE, Alignment::Causal);
+    Ok(match (sound.channels, sound.channel(0), sound.channel(1)) {
+        (2, Some(left), Some(right)) => Sides {
+            near: to_line(&left),
+            far: to_line(&right),
+        },
+        _ => Sides {
+            near: to_line(&sound.mono()),
+            far: Vec::new(),
+        },
+    })
+}
+
+/// Raw G.711 says what it is by its name alone.
+fn raw_law(path: &Path) -> Option<Law> {
+    match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
+        "ulaw" | "ul" | "mulaw" | "pcmu" => Some(Law::Mu),
+        "alaw" | "al" | "pcma" => Some(Law::A),
+        _ => None,
+    }
+}
+
+/// Both sides of a prompt as one.
+fn mix(mut one: Vec<i16>, other: &[i16]) -> Vec<i16> {
+    for (slot, &sample) in one.iter_mut().zip(other) {
+        *slot = ((i32::from(*slot) + i32::from(sample)) / 2) as i16;
+    }
+    one
 }
 
 /// One frame's yield.

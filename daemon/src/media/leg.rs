@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use heapless::Deque;
-use offhook_dsp::{EventKind, FRAME, Source, ToneKind};
+use offhook_dsp::{EventKind, FRAME, Sensitivity, Source, ToneKind};
 use offhook_sip::rtp::{
     Arrival, CLOCK_RATE, Content, Latch, TelephoneEvent, Template, Verdict, View,
 };
@@ -73,6 +73,8 @@ pub struct Birth {
     pub timestamp: u32,
     /// Shapes its noise.
     pub seed: u32,
+    /// How readily its ear calls a voice a machine.
+    pub sensitivity: Sensitivity,
 }
 
 /// Reports that wait for room in the ring.
@@ -195,7 +197,7 @@ impl Leg {
     /// A leg that knows no peer yet.
     pub fn new(birth: Birth) -> Self {
         Self {
-            line: Line::new(birth.seed),
+            line: Line::new(birth.seed, birth.sensitivity),
             desk: Desk {
                 reporter: Reporter {
                     slot: birth.slot,
@@ -676,6 +678,9 @@ impl Desk {
             | EventKind::Answer { .. }
             | EventKind::AnswerCorrected { .. }
             | EventKind::Beep { .. }
+            | EventKind::GreetingEnd { .. }
+            | EventKind::TurnEnd { .. }
+            | EventKind::Manner(_)
             | EventKind::Silence { .. } => return true,
         };
         let full = self.needs.push(need).is_err();

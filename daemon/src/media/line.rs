@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use offhook_dsp::conceal::Concealer;
 use offhook_dsp::noise::{ComfortNoise, level_of_payload};
-use offhook_dsp::{Ear, Events, FRAME, Source};
+use offhook_dsp::{Ear, Events, FRAME, Sensitivity, Source};
 use offhook_sip::rtp::{Arrival, Fill, Piece, Receiver};
 
 use super::mouth::Onset;
@@ -144,11 +144,11 @@ pub struct Line {
 
 impl Line {
     /// A line that has not begun; the seed only shapes the noise.
-    pub fn new(seed: u32) -> Self {
+    pub fn new(seed: u32, sensitivity: Sensitivity) -> Self {
         Self {
             receiver: Receiver::new(Duration::ZERO),
             sound: Sound {
-                ear: Ear::new(),
+                ear: Ear::with_sensitivity(sensitivity),
                 concealer: Concealer::new(),
                 noise: ComfortNoise::new(QUIETEST, seed),
                 near: [0; FRAME],

@@ -31,6 +31,7 @@ use std::thread::JoinHandle;
 use ::rtp::header::Header;
 use bytes::Bytes;
 use heapless::spsc::{Consumer, Producer, Queue};
+use offhook_dsp::Sensitivity;
 use offhook_sip::rtp::Template;
 use webrtc_util::marshal::Marshal;
 
@@ -61,6 +62,8 @@ pub struct Settings {
     pub ports: RangeInclusive<u16>,
     /// Ask for SCHED_FIFO.
     pub realtime: bool,
+    /// How readily ears call a voice a machine.
+    pub sensitivity: Sensitivity,
     /// Where recordings go; without, nothing is recorded.
     pub recordings: Option<PathBuf>,
     /// Octets that recordings leave free on their disk.
@@ -132,6 +135,7 @@ pub struct Media {
     hands: Vec<Hand>,
     ports: Ports,
     rtcp: Rtcp,
+    sensitivity: Sensitivity,
     recorder: Option<Recorder>,
     recordings: Option<PathBuf>,
     recording: u32,
@@ -168,6 +172,7 @@ impl Media {
             hands,
             ports: Ports::new(settings.address, settings.ports),
             rtcp: Rtcp::start()?,
+            sensitivity: settings.sensitivity,
             recorder,
             recordings: settings.recordings,
             recording: 0,
@@ -197,7 +202,8 @@ impl Media {
             index,
             generation: hand.slots[usize::from(index)].generation,
         };
-        let birth = give_birth(slot).map_err(|error| Full::System(error.kind()))?;
+        let birth =
+            give_birth(slot, self.sensitivity).map_err(|error| Full::System(error.kind()))?;
         let pair = self.ports.open().map_err(|error| match error.kind() {
             io::ErrorKind::AddrInUse => Full::Ports,
             kind => Full::System(kind),
@@ -413,7 +419,7 @@ fn close(ports: &mut Ports, socket: UdpSocket) {
 }
 
 /// SSRC, first sequence number and timestamp at random (RFC 3550 §5.1, §8).
-fn give_birth(slot: SlotId) -> io::Result<Birth> {
+fn give_birth(slot: SlotId, sensitivity: Sensitivity) -> io::Result<Birth> {
     let [bits, more] = system::random()?;
     let ssrc = bits as u32;
     Ok(Birth {
@@ -422,6 +428,7 @@ fn give_birth(slot: SlotId) -> io::Result<Birth> {
         sequence: more as u16,
         timestamp: (more >> 16) as u32,
         seed: (bits >> 32) as u32,
+        sensitivity,
     })
 }
 

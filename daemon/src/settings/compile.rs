@@ -10,14 +10,16 @@ use std::time::Duration;
 
 use offhook_config::{Located, Source, load_partly, one_of};
 
+use offhook_dsp::Sensitivity;
+
 use crate::media::thread::SLOTS;
 
 use super::books::{Books, POLICY_DEFAULT, Shelf, add_directory, policy_page};
 use super::net::port_range;
 use super::numbers::numbering;
 use super::raw::{
-    At, Raw, RawLog, RawMedia, RawOutbound, RawRecording, RawRoute, RawSip, RawTrunk, RawUpstream,
-    RawVoice,
+    At, Raw, RawAnswer, RawLog, RawMedia, RawOutbound, RawRecording, RawRoute, RawSip, RawTrunk,
+    RawUpstream, RawVoice,
 };
 use super::{
     Account, Cidr, Destination, INSTALLED, INSTALLED_SOCKET, INSTALLED_STATE, Level, Listen, Log,
@@ -157,7 +159,10 @@ impl<'c> Compiler<'c> {
         Settings {
             file: self.file.to_owned(),
             tls,
-            media: self.media(&raw.media, &sip),
+            media: Media {
+                sensitivity: self.sensitivity(&raw.answer),
+                ..self.media(&raw.media, &sip)
+            },
             sip,
             socket: self.socket(raw.control.socket.as_ref()),
             engine: self.engine(raw.engine.socket.as_ref()),
@@ -309,7 +314,17 @@ impl<'c> Compiler<'c> {
             ports,
             threads,
             realtime: raw.realtime.unwrap_or(true),
+            sensitivity: Sensitivity::DEFAULT,
         }
+    }
+
+    fn sensitivity(&mut self, raw: &RawAnswer) -> Sensitivity {
+        let Some(at) = &raw.sensitivity else {
+            return Sensitivity::DEFAULT;
+        };
+        self.in_range(at, &(0..=6), "");
+        let level = u8::try_from(*at.get_ref()).ok();
+        level.and_then(Sensitivity::new).unwrap_or_default()
     }
 
     fn recording(&mut self, raw: &RawRecording) -> Option<Recording> {

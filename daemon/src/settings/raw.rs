@@ -17,6 +17,7 @@ pub(super) struct Raw {
     pub(super) sip: RawSip,
     pub(super) tls: Option<At<RawTls>>,
     pub(super) media: RawMedia,
+    pub(super) answer: RawAnswer,
     pub(super) control: RawControl,
     pub(super) engine: RawEngine,
     pub(super) store: RawStore,
@@ -62,6 +63,12 @@ pub(super) struct RawMedia {
     pub(super) max_calls: Option<At<u32>>,
     pub(super) threads: Option<At<u32>>,
     pub(super) realtime: Option<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawAnswer {
+    pub(super) sensitivity: Option<At<u32>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

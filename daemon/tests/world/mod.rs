@@ -142,6 +142,7 @@ impl World {
             sequence: 65_530,
             timestamp: u32::MAX - 3_000,
             seed: 5,
+            sensitivity: offhook_dsp::Sensitivity::DEFAULT,
         };
         Self {
             leg: Leg::new(birth),

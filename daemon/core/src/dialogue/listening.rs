@@ -230,7 +230,11 @@ impl Dialogue {
         }
         match cause {
             SilenceCause::HoldMusic => self.far_holds = true,
-            SilenceCause::NoRtp | SilenceCause::ComfortNoise | SilenceCause::Quiet => {}
+            SilenceCause::NoRtp
+            | SilenceCause::ComfortNoise
+            | SilenceCause::Quiet
+            | SilenceCause::Thinking
+            | SilenceCause::Gone => {}
         }
     }
 

@@ -566,7 +566,9 @@ impl Agent {
                 String::new()
             }
             EventKind::Tone { kind, .. } => kind.name().to_owned(),
-            EventKind::Answer { class, confidence } => format!("{} {confidence} %", class.name()),
+            EventKind::Answer {
+                class, confidence, ..
+            } => format!("{} {confidence} %", class.name()),
             EventKind::AnswerCorrected { class, was, .. } => {
                 format!("{}, not {}", class.name(), was.name())
             }
@@ -575,6 +577,9 @@ impl Agent {
             | EventKind::BargeIn { .. }
             | EventKind::BargeInRetracted
             | EventKind::Dtmf { .. }
+            | EventKind::GreetingEnd { .. }
+            | EventKind::TurnEnd { .. }
+            | EventKind::Manner(_)
             | EventKind::Silence { .. } => return,
         };
         self.tell(kind.name(), &detail, json!({"detail": detail}));
@@ -743,6 +748,7 @@ fn media_settings(address: IpAddr, plan: &Plan) -> std::io::Result<media::Settin
         address,
         ports: first..=first + PAIRS * 2 - 1,
         realtime: true,
+        sensitivity: offhook_dsp::Sensitivity::DEFAULT,
         recordings: plan.record.as_deref().map(folder),
         reserve: 0,
         cname: format!("offhook@{address}"),

@@ -60,7 +60,8 @@ impl Expected {
 /// All tables of answered calls and tones.
 pub(super) fn tables(cases: &[&Case]) -> Vec<Table> {
     let all = [
-        answers(cases),
+        answers("answers", cases),
+        with_words(cases),
         balance(cases),
         beeps(cases),
         false_beeps(cases),
@@ -139,7 +140,29 @@ fn is_machine(case: &Case) -> bool {
     !is_early(case) && Expected::of(case) == Expected::Machine
 }
 
-fn answers(cases: &[&Case]) -> Option<Table> {
+/// Files with a transcript, as if every word of it were understood in time.
+fn with_words(cases: &[&Case]) -> Option<Table> {
+    let told = |case: &&Case| -> Option<Case> {
+        Some(Case {
+            row: case.row.clone(),
+            events: case.events_with_words.clone()?,
+            events_with_words: None,
+            probabilities: Vec::new(),
+            seconds: case.seconds,
+        })
+    };
+    let with: Vec<Case> = cases.iter().filter_map(told).collect();
+    let without = cases
+        .iter()
+        .copied()
+        .filter(|case| case.events_with_words.is_some());
+    let mut table = answers("answers with words", &with.iter().collect::<Vec<_>>())?;
+    let same = answers("", &without.collect::<Vec<_>>())?;
+    table.append("the same files without:", same);
+    Some(table)
+}
+
+fn answers(title: &'static str, cases: &[&Case]) -> Option<Table> {
     let columns = [
         "who answered",
         "right",
@@ -151,7 +174,7 @@ fn answers(cases: &[&Case]) -> Option<Table> {
         "p95 ms",
         "right in the end",
     ];
-    let mut table = Table::new("answers", &columns);
+    let mut table = Table::new(title, &columns);
     for (name, belongs) in GROUPS {
         let cases: Vec<&Case> = cases.iter().copied().filter(|case| belongs(case)).collect();
         if !cases.is_empty() {

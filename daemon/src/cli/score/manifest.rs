@@ -34,6 +34,8 @@ pub(super) enum Set {
     Frames,
     /// Utterances with gaps.
     Turns,
+    /// Turns with pauses inside them.
+    TurnEnds,
     /// Nobody speaks.
     NoSpeech,
     /// Our own prompt comes back.
@@ -87,6 +89,7 @@ impl Row {
         match self.text("set") {
             "ten" => Set::Frames,
             "turns" => Set::Turns,
+            "turn_ends" => Set::TurnEnds,
             "nospeech" => Set::NoSpeech,
             "echo" => Set::Echo,
             _ if !self.text("label").is_empty() => Set::Answer,

@@ -16,10 +16,11 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use offhook_dsp::Event;
+use offhook_dsp::{Event, Sensitivity, Words};
 
-use super::recording::Recording;
+use super::recording::{Listening, Recording, Side};
 use super::{COULD_NOT, Common, NO, OK, complain, print, print_json};
+use crate::phrases;
 use crate::resample::LINE_RATE;
 use manifest::{Row, Set};
 use table::Table;
@@ -36,12 +37,17 @@ pub(super) struct ScoreArgs {
     /// Also name the files that were wrong.
     #[arg(long)]
     wrong: bool,
+    /// How readily a voice is called a machine: 0 (never loses a person) to 6.
+    #[arg(long, value_name = "0-6", default_value_t = Sensitivity::DEFAULT.level(), value_parser = clap::value_parser!(u8).range(0..=6))]
+    sensitivity: u8,
 }
 
 /// One recording and what the ear said of it.
 struct Case {
     row: Row,
     events: Vec<Event>,
+    /// The same when a recogniser understood every word of the transcript.
+    events_with_words: Option<Vec<Event>>,
     /// Of speech, per 10 ms.
     probabilities: Vec<f32>,
     /// Length in seconds.
@@ -73,7 +79,8 @@ pub(super) fn run(common: &Common, arguments: &ScoreArgs) -> u8 {
         }
     }
     let asked = rows.len();
-    let cases = hear_all(rows);
+    let sensitivity = Sensitivity::new(arguments.sensitivity).expect("the argument is 0 to 6");
+    let cases = hear_all(rows, sensitivity);
     if cases.is_empty() {
         complain("score: no file of the manifest could be heard");
         return COULD_NOT;
@@ -93,6 +100,7 @@ fn tables(cases: &[Case], wrong: bool) -> Vec<Table> {
     let mut tables = Vec::new();
     tables.extend(speech::areas(&of(Set::Frames)));
     tables.extend(speech::onsets(&of(Set::Turns)));
+    tables.extend(speech::turn_ends(&of(Set::TurnEnds)));
     tables.extend(speech::false_onsets(&of(Set::NoSpeech)));
     tables.extend(echo::barge_ins(&of(Set::Echo)));
     tables.extend(answers::tables(&of(Set::Answer)));
@@ -102,7 +110,7 @@ fn tables(cases: &[Case], wrong: bool) -> Vec<Table> {
 }
 
 /// Hears all files, one ear each, on every core; what cannot be read is named.
-fn hear_all(rows: Vec<Row>) -> Vec<Case> {
+fn hear_all(rows: Vec<Row>, sensitivity: Sensitivity) -> Vec<Case> {
     let next = AtomicUsize::new(0);
     let heard = Mutex::new(Vec::with_capacity(rows.len()));
     let workers = thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -111,7 +119,7 @@ fn hear_all(rows: Vec<Row>) -> Vec<Case> {
             scope.spawn(|| {
                 // Relaxed: the number alone is shared, nothing is published by it.
                 while let Some(row) = rows.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    match hear(row) {
+                    match hear(row, sensitivity) {
                         Ok(case) => heard.lock().expect("no ear panics").push(case),
                         Err(error) => complain(&format!("score: {error}")),
                     }
@@ -124,21 +132,53 @@ fn hear_all(rows: Vec<Row>) -> Vec<Case> {
     cases
 }
 
-fn hear(row: &Row) -> Result<Case, String> {
-    let recording =
-        Recording::read(&row.path(), row.far().as_deref()).map_err(|error| error.to_string())?;
-    let answered_at = row.number("answer_s").unwrap_or(0.0);
-    let mut case = Case {
-        row: row.clone(),
-        events: Vec::new(),
-        probabilities: Vec::new(),
-        seconds: recording.seconds(),
+fn hear(row: &Row, sensitivity: Sensitivity) -> Result<Case, String> {
+    let recording = Recording::read(&row.path(), row.far().as_deref(), Side::First)
+        .map_err(|error| error.to_string())?;
+    let mut how = Listening {
+        answered_at: Some(row.number("answer_s").unwrap_or(0.0)),
+        sensitivity,
+        words: Vec::new(),
     };
-    for heard in recording.listen(Some(answered_at)) {
-        case.events.extend(heard.events);
-        case.probabilities.push(heard.speech_probability);
+    let (mut events, mut probabilities) = (Vec::new(), Vec::new());
+    for heard in recording.listen(&how) {
+        events.extend(heard.events);
+        probabilities.push(heard.speech_probability);
     }
-    Ok(case)
+    how.words = words(row);
+    let with_words = || {
+        recording
+            .listen(&how)
+            .flat_map(|heard| heard.events)
+            .collect()
+    };
+    Ok(Case {
+        row: row.clone(),
+        events,
+        events_with_words: (!how.words.is_empty()).then(with_words),
+        probabilities,
+        seconds: recording.seconds(),
+    })
+}
+
+/// The transcript as a recogniser would tell it: word after word over the
+/// labelled speech, each this much late.
+fn words(row: &Row) -> Vec<(f64, Words)> {
+    const LATE: f64 = 0.3;
+    let transcript = row.text("transcript");
+    let times = (row.number("speech_on_s"), row.number("speech_end_s"));
+    let (Some(on), Some(end)) = times else {
+        return Vec::new();
+    };
+    let spoken: Vec<&str> = transcript.split_whitespace().collect();
+    let told = |count: usize| {
+        let share = count as f64 / spoken.len() as f64;
+        (
+            on + share * (end - on) + LATE,
+            phrases::words(&spoken[..count].join(" ")),
+        )
+    };
+    (1..=spoken.len()).map(told).collect()
 }
 
 #[cfg(test)]
@@ -164,7 +204,10 @@ mod tests {
         let text =
             "file,label,subtype,tone_kind,set\nbusy.wav,tone,busy,busy_eu,\nidle.wav,,,,nospeech\n";
         std::fs::write(&path, text).expect("temp dir");
-        let cases = hear_all(manifest::read(&path).expect("a manifest"));
+        let cases = hear_all(
+            manifest::read(&path).expect("a manifest"),
+            Sensitivity::DEFAULT,
+        );
         assert_eq!(cases.len(), 2);
         let tables = tables(&cases, true);
         let shown: String = tables.iter().map(Table::to_text).collect();

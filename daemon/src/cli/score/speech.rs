@@ -176,6 +176,41 @@ impl Turns {
     }
 }
 
+/// The estimate of a turn's end: too early, or how late.
+pub(super) fn turn_ends(cases: &[&Case]) -> Option<Table> {
+    let columns = [
+        "condition",
+        "turns cut in on",
+        "mean delay ms",
+        "p50 ms",
+        "p95 ms",
+    ];
+    let mut table = Table::new("turn ends", &columns);
+    for (condition, cases) in grouped(cases, "condition") {
+        let (mut cut, mut delays) = (Share::default(), Vec::new());
+        for case in &cases {
+            let reported = case.times("turn_end");
+            let spans = case.row.speech();
+            for (index, span) in spans.iter().enumerate() {
+                let next = spans.get(index + 1).map_or(case.seconds, |next| next.start);
+                let early = reported.iter().any(|&at| at > span.start && at < span.end);
+                cut.count(early);
+                let end = reported.iter().find(|&&at| at >= span.end && at < next);
+                delays.extend(end.filter(|_| !early).map(|at| at - span.end));
+            }
+        }
+        let mean = delays.iter().sum::<f64>() / delays.len() as f64;
+        table.push(vec![
+            Cell::text(condition),
+            Cell::Share(cut),
+            Cell::Number((!delays.is_empty()).then_some(mean * 1_000.0), 0),
+            Cell::percentile_ms(&delays, 0.5),
+            Cell::percentile_ms(&delays, 0.95),
+        ]);
+    }
+    table.if_any()
+}
+
 /// Onsets where nobody speaks, by condition.
 pub(super) fn false_onsets(cases: &[&Case]) -> Option<Table> {
     let columns = [

@@ -94,6 +94,12 @@ impl Table {
         self.rows.push(row);
     }
 
+    /// The rows of another table of the same columns, under a line of its own.
+    pub(super) fn append(&mut self, line: &str, other: Self) {
+        self.rows.push(vec![Cell::text(line)]);
+        self.rows.extend(other.rows);
+    }
+
     /// Nothing without rows.
     pub(super) fn if_any(self) -> Option<Self> {
         (!self.rows.is_empty()).then_some(self)

@@ -1,0 +1,76 @@
+//! Recorded people and prompts of Debian's Asterisk package, through the ear:
+//! what is said of them stays the same.
+//!
+//! The package is `asterisk-core-sounds-en-wav`, one of those that `make test`
+//! installs; without it these tests say so and pass.
+
+use std::path::Path;
+
+use offhook_dsp::{AnswerClass, Ear, Event, EventKind, Events, FRAME, Line, Source};
+
+const PROMPTS: &str = "/usr/share/asterisk/sounds/en_US_f_Allison";
+
+/// A prompt between half a second and two and a half of silence.
+fn prompt(name: &str) -> Option<Vec<i16>> {
+    let path = Path::new(PROMPTS).join(name);
+    let Ok(bytes) = std::fs::read(&path) else {
+        eprintln!("skipped: {} is not installed", path.display());
+        return None;
+    };
+    let data = bytes.windows(4).position(|four| four == b"data")?;
+    let (pairs, _) = bytes[data + 8..].as_chunks::<2>();
+    let mut line = vec![0; 4_000];
+    line.extend(pairs.iter().map(|&pair| i16::from_le_bytes(pair)));
+    line.extend([0; 20_000]);
+    Some(line)
+}
+
+fn hear(samples: &[i16]) -> Vec<Event> {
+    let (mut ear, mut heard) = (Ear::new(), Vec::new());
+    let (frames, _) = samples.as_chunks::<FRAME>();
+    for near in frames {
+        let line = Line {
+            source: Source::Received,
+            playout_shift: 0,
+            answered: true,
+            prompt: false,
+        };
+        let mut out = Events::new();
+        ear.hear(near, &[0; FRAME], line, &mut out);
+        heard.extend(out);
+    }
+    heard
+}
+
+fn first_answer(events: &[Event]) -> Option<AnswerClass> {
+    events.iter().find_map(|event| match event.kind {
+        EventKind::Answer { class, .. } => Some(class),
+        _ => None,
+    })
+}
+
+#[test]
+fn recorded_prompts_are_called_as_before() {
+    let table = [
+        ("vm-intro.wav", AnswerClass::Machine),
+        ("vm-theperson.wav", AnswerClass::Machine),
+        ("hello-world.wav", AnswerClass::Human),
+        ("tt-monkeysintro.wav", AnswerClass::Machine),
+        ("ss-noservice.wav", AnswerClass::Machine),
+        ("demo-congrats.wav", AnswerClass::Machine),
+    ];
+    for (name, class) in table {
+        let Some(line) = prompt(name) else { return };
+        let events = hear(&line);
+        assert_eq!(first_answer(&events), Some(class), "{name}: {events:?}");
+        let count = |wanted: &str| {
+            let named = events.iter().filter(|event| event.kind.name() == wanted);
+            named.count()
+        };
+        assert_eq!(count("beep"), 0, "{name}: {events:?}");
+        assert_eq!(count("dtmf"), 0, "{name}: {events:?}");
+        assert!(count("speech_start") >= 1, "{name}");
+        assert_eq!(count("speech_start"), count("speech_end"), "{name}");
+        assert!(count("turn_end") >= 1, "{name}: {events:?}");
+    }
+}

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use offhook_core::input::Cause;
 use offhook_sip::{
-    CallKey, Command, HangupReason, Invite, ReinviteAnswer, StatusCode, StoredDialog,
+    CallKey, Command, ExtraHeader, HangupReason, Invite, ReinviteAnswer, StatusCode, StoredDialog,
 };
 use tokio::sync::mpsc;
 
@@ -64,9 +64,14 @@ impl Orders {
 
     /// Refuses an incoming call with the status that tells why.
     pub fn reject(&mut self, key: CallKey, cause: Cause) {
-        let status = translate::refusal(cause);
+        let told = translate::refusal(cause);
+        let status = told.status();
         let retry_after = (status == StatusCode::SERVICE_UNAVAILABLE).then_some(RETRY_AFTER);
-        let (phrase, headers) = (None, Vec::new());
+        let headers = vec![ExtraHeader {
+            name: "Reason".to_owned(),
+            value: told.reason(),
+        }];
+        let phrase = None;
         self.command(Command::Reject {
             key,
             status,

@@ -154,20 +154,23 @@ pub fn ending(cause: &EndCause) -> Cause {
     }
 }
 
-/// The status that tells a caller why the call is refused.
-pub fn refusal(cause: Cause) -> StatusCode {
-    StatusCode::new(match cause {
-        Cause::Busy => 486,
-        Cause::NoAnswer => 480,
-        Cause::Declined => 603,
-        Cause::Unallocated | Cause::NoRoute => 404,
-        Cause::NoCommonCodec => 488,
-        Cause::Forbidden => 403,
-        Cause::Overload | Cause::Congestion | Cause::TrunkDown => 503,
-        Cause::InternalError | Cause::Interrupted => 500,
-        Cause::FarHangup | Cause::NearHangup | Cause::Cancelled | Cause::MediaTimeout => 480,
-    })
-    .expect("each is a status between 100 and 699")
+/// What tells a caller, and the telephone network behind it, why the call is
+/// refused.
+pub fn refusal(cause: Cause) -> offhook_sip::Cause {
+    use offhook_sip::Cause as Told;
+    match cause {
+        Cause::Busy => Told::Busy,
+        Cause::NoAnswer => Told::NoAnswer,
+        Cause::Declined => Told::Declined,
+        Cause::Unallocated | Cause::NoRoute => Told::Unallocated,
+        Cause::NoCommonCodec => Told::IncompatibleMedia,
+        Cause::Forbidden => Told::Forbidden,
+        Cause::Overload | Cause::Congestion | Cause::TrunkDown => Told::Congestion,
+        Cause::InternalError | Cause::Interrupted => Told::TemporaryFailure,
+        Cause::FarHangup | Cause::NearHangup | Cause::Cancelled | Cause::MediaTimeout => {
+            Told::NormalClearing
+        }
+    }
 }
 
 /// What offer and answer agreed on, in the words of the media threads.

@@ -260,6 +260,9 @@ fn who_misuses_a_stream_harms_only_itself() {
             200
         );
         refused |= deaf.write_all(flood.as_bytes()).is_err();
+        if refused {
+            break;
+        }
     }
     assert!(refused, "the deaf one was never held back");
     let ended = |name: &'static str| {

@@ -13,6 +13,7 @@ use offhook_sip::Flow;
 use offhook_sip::framing::{Frame, Framer, PING, PONG};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::{Sleep, interval, sleep, timeout};
 
 /// Longest message of a trunk: what a datagram could hold.
@@ -92,6 +93,15 @@ pub(super) struct Handle {
     queued: Arc<AtomicUsize>,
 }
 
+/// Why a message was not queued.
+#[derive(Debug)]
+pub(super) enum NotQueued {
+    /// The peer is too far behind.
+    Full,
+    /// The connection has just ended; the message comes back.
+    Gone(Vec<u8>),
+}
+
 /// The connection's own end.
 pub(super) struct Post {
     queue: mpsc::Receiver<Vec<u8>>,
@@ -114,15 +124,22 @@ impl Handle {
         (handle, post)
     }
 
-    /// Queues a message; `false` when the peer is too far behind.
-    pub(super) fn send(&self, bytes: Vec<u8>) -> bool {
+    /// Queues a message.
+    pub(super) fn send(&self, bytes: Vec<u8>) -> Result<(), NotQueued> {
         let length = bytes.len();
         // Relaxed: only this thread adds, and the sum is a bound, not a lock.
         if self.queued.load(Ordering::Relaxed) + length > QUEUE_BYTES {
-            return false;
+            return Err(NotQueued::Full);
         }
+        // Counted before it can be taken, so that the count never goes below zero.
         self.queued.fetch_add(length, Ordering::Relaxed);
-        self.queue.try_send(bytes).is_ok()
+        self.queue.try_send(bytes).map_err(|refused| {
+            self.queued.fetch_sub(length, Ordering::Relaxed);
+            match refused {
+                TrySendError::Full(_) => NotQueued::Full,
+                TrySendError::Closed(bytes) => NotQueued::Gone(bytes),
+            }
+        })
     }
 }
 

@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-use super::connection::{Ending, Handle, Heard, Post, Terms, run};
+use super::connection::{Ending, Handle, Heard, NotQueued, Post, Terms, run};
 use crate::house::House;
 
 /// Connections at the same time.
@@ -193,20 +193,30 @@ impl Streams {
             .flatten()
             .find(|path| self.table.contains_key(path));
         match known {
-            Some(path) => self.send_by(path, bytes),
+            Some(path) => self.send_by(path, flow, bytes),
             None => self.dial(flow, bytes),
         }
     }
 
-    /// A peer whose queue is full does not read: it loses its connection.
-    fn send_by(&mut self, path: Flow, bytes: Vec<u8>) -> bool {
-        let sent = self.table.get(&path).is_some_and(|it| it.send(bytes));
-        if !sent {
-            self.table.remove(&path);
-            let counters = &self.shared.house.sip;
-            counters.streams_stalled.fetch_add(1, Ordering::Relaxed);
+    /// A peer whose queue is full does not read: it loses its connection. One
+    /// that has just closed it gets another.
+    fn send_by(&mut self, path: Flow, flow: Flow, bytes: Vec<u8>) -> bool {
+        let Some(handle) = self.table.get(&path) else {
+            return self.dial(flow, bytes);
+        };
+        match handle.send(bytes) {
+            Ok(()) => true,
+            Err(NotQueued::Gone(bytes)) => {
+                self.table.remove(&path);
+                self.dial(flow, bytes)
+            }
+            Err(NotQueued::Full) => {
+                self.table.remove(&path);
+                let counters = &self.shared.house.sip;
+                counters.streams_stalled.fetch_add(1, Ordering::Relaxed);
+                false
+            }
         }
-        sent
     }
 
     fn dial(&mut self, flow: Flow, bytes: Vec<u8>) -> bool {
@@ -218,7 +228,9 @@ impl Streams {
         };
         let (handle, post) = Handle::new(self.shared.number());
         let number = handle.number;
-        handle.send(bytes);
+        if handle.send(bytes).is_err() {
+            return false;
+        }
         self.table.insert(flow, handle);
         let (shared, connector) = (Arc::clone(&self.shared), self.connector.clone());
         tokio::spawn(async move {

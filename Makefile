@@ -33,5 +33,5 @@ soak:
 	@tests/soak
 
 figures:
-	@tests/setup build test
+	@tests/setup build test figures
 	@tests/figures

@@ -1,0 +1,131 @@
+//! Rules while calls run: a call lived through again, another policy put in
+//! force, a bad one refused, and a chain that agrees with what was delivered.
+
+use offhook_tests::daemon::Daemon;
+use offhook_tests::patience::{ms, seconds, wait_for};
+use offhook_tests::peer::Peer;
+use offhook_tests::place::Place;
+use offhook_tests::process::Ran;
+use offhook_tests::scene::{SECRET, Scene};
+use offhook_tests::sink::Sink;
+use serde_json::Value;
+
+/// Runs a verb that reads files and the store, and is told where they are.
+fn offline(daemon: &Daemon, arguments: &[&str]) -> Ran {
+    let config = daemon.config().display().to_string();
+    daemon.offhook(&[arguments, &["--config", &config]].concat())
+}
+
+/// A caller presses 1 and 1 and hangs up; the call's id and how it ended.
+fn a_caller_books(daemon: &Daemon) -> String {
+    let before = daemon.json(&["calls"]).as_array().map_or(0, Vec::len);
+    let call = Peer::new().call("booking", daemon.sip());
+    let id = wait_for("the call", seconds(10), || {
+        let calls = daemon.json(&["calls"]);
+        let calls = calls.as_array().filter(|calls| calls.len() > before)?;
+        Some(calls[0]["id"].as_str()?.to_owned())
+    });
+    for stage in ["confirm", ""] {
+        std::thread::sleep(ms(1_000));
+        call.press('1');
+        if !stage.is_empty() {
+            wait_for("the question", seconds(20), || {
+                let call = daemon.json(&["call", &id]);
+                (call["call"]["stage"] == stage).then_some(())
+            });
+        }
+    }
+    std::thread::sleep(ms(2_000));
+    call.hang_up();
+    wait_for("the outcome", seconds(30), || {
+        daemon.json(&["call", &id])["call"]["cause"]
+            .as_str()
+            .map(drop)
+    });
+    id
+}
+
+fn schedule(daemon: &Daemon, id: &str) -> Value {
+    let explained = daemon.json(&["explain", id]);
+    let decisions = explained["decisions"].as_array().expect("decisions");
+    let found = decisions.iter().find(|it| it["kind"] == "schedule");
+    found
+        .unwrap_or_else(|| panic!("no booking in {explained:#}"))
+        .clone()
+}
+
+#[test]
+fn a_rule_is_tried_on_recorded_calls_then_activated_and_seen_in_explain() {
+    let place = Place::new();
+    let sink = Sink::start(&place, SECRET, &[]);
+    let daemon = Scene::with_sink(&sink).start_in(place);
+    let id = a_caller_books(&daemon);
+    assert_eq!(schedule(&daemon, &id)["verdict"], "authorised");
+    let again = offline(&daemon, &["replay", &id]);
+    assert_eq!(again.code, 0, "{}{}", again.out, again.err);
+    assert!(again.out.contains("bit for bit"), "{}", again.out);
+
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../config/policies/demo.toml");
+    let old = std::fs::read_to_string(root).expect("the demo's policy");
+    let rule = "[[rule]]\nid = \"never\"\nactions = [\"schedule\"]\nrequire_all = [\"confirmations >= 9\"]\nwhy = \"Nine times\"\n\n[[rule]]";
+    let new = daemon.place().file("new.toml");
+    std::fs::write(&new, old.replacen("[[rule]]", rule, 1)).expect("the file is written");
+    let new = new.display().to_string();
+    let tried = offline(&daemon, &["replay", "--policy", &new, &id]);
+    assert_eq!(tried.code, 1, "{}{}", tried.out, tried.err);
+    for part in [
+        "would be: says not_booked  [never]",
+        "authorised schedule tuesday -> refused [never]",
+        "1 would have gone otherwise: never 1",
+    ] {
+        assert!(tried.out.contains(part), "{part}\n{}", tried.out);
+    }
+
+    let bad = daemon.place().file("bad.toml");
+    std::fs::write(&bad, old.replacen("store_ok", "stor_ok", 1)).expect("the file is written");
+    let refused = daemon.offhook(&["policy", "activate", &bad.display().to_string()]);
+    assert_eq!(refused.code, 1);
+    assert!(
+        refused
+            .err
+            .contains("unknown fact `stor_ok`; did you mean `store_ok`?"),
+        "{}",
+        refused.err
+    );
+    assert!(refused.err.contains("bad.toml:"), "{}", refused.err);
+
+    let activated = daemon.offhook(&["policy", "activate", &new, "--by", "ann"]);
+    assert_eq!(activated.code, 0, "{}{}", activated.out, activated.err);
+    let second = a_caller_books(&daemon);
+    let decision = schedule(&daemon, &second);
+    assert_eq!(decision["verdict"], "refused");
+    assert_eq!(decision["rules"][0]["id"], "never");
+    assert_eq!(decision["rules"][0]["why"], "Nine times");
+    let again = offline(&daemon, &["replay", &id, &second]);
+    assert_eq!(
+        again.code, 0,
+        "each by its own policy: {}{}",
+        again.out, again.err
+    );
+
+    let taken = sink.wait_taken("schedule", 1, seconds(15));
+    let event = &taken[0];
+    let sequence: u64 = event["sequence"]
+        .as_str()
+        .and_then(|it| it.parse().ok())
+        .expect("a sequence");
+    let head = format!(
+        "{sequence}:{}",
+        event["chainhash"].as_str().expect("a hash")
+    );
+    let whole = offline(&daemon, &["audit", "verify", "--head", &head]);
+    assert_eq!(whole.code, 0, "{}{}", whole.out, whole.err);
+    let gone = format!("{}:{}", sequence + 100_000, "00".repeat(32));
+    let short = offline(&daemon, &["audit", "verify", "--head", &gone]);
+    assert_eq!(short.code, 1);
+    assert!(
+        short.err.contains("was delivered and is gone"),
+        "{}",
+        short.err
+    );
+}

@@ -41,6 +41,8 @@ const WAYS: [Way; 3] = [
 /// calls to anybody else to `out`, and record-routes.
 fn kamailio(place: &Place, port: u16, way: &Way, out: &Peer) -> Running {
     let Way { algorithm, qop, .. } = way;
+    // Bits of the module's own: which quality the question names.
+    let challenge = if *qop == "auth" { 1 } else { 2 };
     let modules = "/usr/lib/x86_64-linux-gnu/kamailio/modules/";
     let out = out.address();
     let config = format!(
@@ -74,7 +76,10 @@ request_route {{
     exit;
   }}
   if (is_method("REGISTER")) {{
-    if (!pv_www_authenticate("tests.example", "s3cret", "0")) {{ exit; }}
+    if (!pv_www_authenticate("tests.example", "s3cret", "0")) {{
+      www_challenge("tests.example", "{challenge}");
+      exit;
+    }}
     save("location");
     exit;
   }}
@@ -85,7 +90,10 @@ request_route {{
     t_relay();
     exit;
   }}
-  if (!pv_proxy_authenticate("tests.example", "s3cret", "0")) {{ exit; }}
+  if (!pv_proxy_authenticate("tests.example", "s3cret", "0")) {{
+    proxy_challenge("tests.example", "{challenge}");
+    exit;
+  }}
   consume_credentials();
   $du = "sip:{out}";
   t_relay();

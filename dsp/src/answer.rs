@@ -19,6 +19,10 @@ const SILENCE: u64 = 4_500 * MS;
 const UNSURE: u64 = 12_000 * MS;
 /// Less speech than this is none: 200 ms.
 const LEAST_SPEECH: u64 = 200 * MS;
+/// A voice stands still in less than this share of its frames, percent.
+const MOST_TONAL: u64 = 60;
+/// If it stood still nevertheless, it was one when this much quiet follows.
+const CERTAIN_PAUSE: u64 = 1_500 * MS;
 /// Quiet after which what comes is another turn.
 const NEW_TURN: u64 = 1_000 * MS;
 /// Pauses shorter than this are closed; they tell nothing.
@@ -87,6 +91,11 @@ pub(crate) struct Answer {
     /// When it was last voiced.
     last_voiced: u64,
     longest_pause: u64,
+    /// Frames of the turn that were voiced, and those of them that were a tone or notes.
+    voiced_frames: u32,
+    tonal_frames: u32,
+    /// When a tone or notes were last heard.
+    last_tonal: u64,
     last_sound: u64,
     words: Words,
     verdict: Option<Verdict>,
@@ -114,6 +123,8 @@ pub(crate) struct Heard {
     /// A beep ended, Hz.
     pub(crate) beep: Option<u16>,
     pub(crate) tonal: bool,
+    /// Notes are held.
+    pub(crate) held: bool,
     pub(crate) prompt: bool,
 }
 
@@ -127,6 +138,9 @@ impl Answer {
             turn: None,
             last_voiced: 0,
             longest_pause: 0,
+            voiced_frames: 0,
+            tonal_frames: 0,
+            last_tonal: 0,
             last_sound: 0,
             words: Words {
                 count: 0,
@@ -207,6 +221,7 @@ impl Answer {
             if self.turn.is_none() || (gap >= NEW_TURN && self.verdict.is_some()) {
                 self.turn = Some(start);
                 self.longest_pause = 0;
+                (self.voiced_frames, self.tonal_frames) = (0, 0);
                 self.spoken_before = speech.spoken() - voiced.saturating_sub(start);
             } else if voiced > self.last_voiced {
                 let pause = voiced - self.last_voiced;
@@ -219,6 +234,13 @@ impl Answer {
             // A click, a cough, the end of a tone: nobody spoke yet.
             self.turn = None;
             self.spoken_before = speech.spoken();
+        }
+        if speech.current().is_some() && speech.pause(at) == 0 {
+            self.voiced_frames += 1;
+            self.tonal_frames += u32::from(heard.tonal || heard.held);
+        }
+        if heard.tonal || heard.held {
+            self.last_tonal = at;
         }
         if speech.is_voiced() || heard.tonal {
             self.last_sound = at;
@@ -294,6 +316,9 @@ impl Answer {
         if self.spoken(speech) < LEAST_SPEECH {
             return None;
         }
+        if self.is_no_voice() && at - self.last_voiced.max(self.last_tonal) < CERTAIN_PAUSE {
+            return None;
+        }
         let enough = u64::from(limits.pause_ms(span / MS)) * MS;
         let confidence = 90 - (span / (100 * MS)).min(40) as u8;
         (at - self.last_voiced >= enough).then_some((
@@ -301,6 +326,11 @@ impl Answer {
             confidence,
             Rule::TurnThenPause,
         ))
+    }
+
+    /// A ring, a tone or music may seem voiced, but most of it stands still.
+    fn is_no_voice(&self) -> bool {
+        u64::from(self.tonal_frames) * 100 > u64::from(self.voiced_frames) * MOST_TONAL
     }
 
     /// A person who talks on and on, though we have said nothing, is a recording.

@@ -275,6 +275,7 @@ impl Ear {
             tone: heard.tone,
             beep: heard.beep,
             tonal: heard.tonal,
+            held: self.music.holds(),
             prompt: far_now,
         };
         self.answer.hear(self.at, evidence, &self.speech, report);

@@ -30,6 +30,8 @@ pub(crate) struct Music {
     share: f32,
     frames: u32,
     playing: bool,
+    /// The last comparison found held notes.
+    held: bool,
 }
 
 impl Music {
@@ -39,11 +41,17 @@ impl Music {
             share: 0.0,
             frames: 0,
             playing: false,
+            held: false,
         }
     }
 
     pub(crate) const fn is_playing(&self) -> bool {
         self.playing
+    }
+
+    /// Whether notes were held in the last 80 ms: little of speech is like that.
+    pub(crate) const fn holds(&self) -> bool {
+        self.held
     }
 
     /// Takes a frame; says where music began if it is known from this frame on.
@@ -53,6 +61,7 @@ impl Music {
             return None;
         }
         let held = self.holds_notes(spectrum);
+        self.held = held;
         self.before = spectrum.long;
         if !tonal {
             // A single tone may be a note or a signal: it says nothing.

@@ -19,21 +19,21 @@ pub(super) fn sentence(evidence: &Evidence) -> String {
         Rule::WentOn => format!("went on for {span} though nobody replied, as a recording does"),
         Rule::NoBeep => format!("stopped after {span}; no beep came in {pause}"),
         Rule::Tone => format!(
-            "the tone is {}",
+            "sounded the tone {}",
             evidence.tone.map_or("unknown", ToneKind::name)
         ),
         Rule::Beep => format!(
-            "speech of {span} was followed by a beep of {} Hz",
+            "spoke for {span} and then gave a beep of {} Hz",
             evidence.beep_hz.unwrap_or_default()
         ),
         Rule::Phrase => format!(
-            "{} words, among them those of a {}",
+            "said {} words, among them those of a {}",
             evidence.words,
             evidence.phrase.map_or("person", |phrase| phrase.name())
         ),
-        Rule::NoSound => format!("nothing was heard for {}", seconds(evidence.quiet_ms)),
+        Rule::NoSound => format!("was silent for {}", seconds(evidence.quiet_ms)),
         Rule::Undecided => format!(
-            "{} of speech, last heard {pause} ago: neither a person's answer nor a recording",
+            "spoke for {}, last {pause} ago: neither a person's answer nor a recording",
             seconds(evidence.spoken_ms)
         ),
     }

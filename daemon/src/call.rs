@@ -33,6 +33,8 @@ pub struct Call {
     pub person: Option<LeadId>,
     /// Who began it.
     pub direction: Direction,
+    /// The campaign that it belongs to.
+    pub campaign: Option<String>,
     /// What was promised in it: in which request, which action, of which type.
     pub promises: Vec<(Seq, ActionId, String)>,
     /// What it can say.
@@ -74,6 +76,7 @@ impl Call {
             lead,
             person: None,
             promises: Vec::new(),
+            campaign: None,
             prompts,
             wake_at: None,
             talking: false,

@@ -17,6 +17,7 @@ use offhook_sip::Event as SipEvent;
 
 use crate::bell::Bell;
 use crate::call::Call;
+use crate::campaigns::Campaigns;
 use crate::clock;
 use crate::control::Told as Seen;
 use crate::engine::Recognised;
@@ -24,6 +25,7 @@ use crate::facts;
 use crate::house::House;
 use crate::keeper::Keeper;
 use crate::leads::Leads;
+use crate::offers::Offers;
 use crate::reports::Told;
 use crate::signalling::Notice;
 use crate::store::{self, Store, Write};
@@ -34,7 +36,9 @@ use crate::vigil::{Fate, Vigil};
 use crate::watchdog::Pulse;
 use crate::zones::Zones;
 
+mod arrivals;
 mod calls;
+mod campaigns;
 mod decrees;
 mod outputs;
 mod people;
@@ -63,6 +67,8 @@ pub struct Decision {
     board: Switchboard,
     keeper: Keeper,
     leads: Leads,
+    campaigns: Campaigns,
+    offers: Offers,
     calls: BTreeMap<ConversationId, Call>,
     wakeups: BTreeSet<(Duration, ConversationId)>,
     /// Inputs that a command led to, handled before anything else.
@@ -96,7 +102,7 @@ impl Decision {
         bell: Bell,
         board: Switchboard,
         store: Store,
-        leads: Leads,
+        (leads, campaigns): (Leads, Campaigns),
         pulse: Pulse,
     ) -> Self {
         Self {
@@ -106,6 +112,8 @@ impl Decision {
             board,
             keeper: Keeper::new(store),
             leads,
+            campaigns,
+            offers: Offers::default(),
             calls: BTreeMap::new(),
             wakeups: BTreeSet::new(),
             at_once: VecDeque::new(),
@@ -142,6 +150,7 @@ impl Decision {
             self.wake_due(now);
             self.refresh_facts(now);
             self.flush_due(now);
+            self.work_campaigns();
             self.board.push_orders();
             self.keeper.push();
             if busy && !more {
@@ -175,6 +184,9 @@ impl Decision {
                     seq,
                     durable,
                 }) => {
+                    if self.dial_kept(conversation, seq, durable) {
+                        continue;
+                    }
                     if !durable {
                         self.taken_back(conversation, |asked, _| asked == seq);
                     }
@@ -189,6 +201,7 @@ impl Decision {
                     self.feed(action.conversation, clock::now(), event);
                 }
                 Inbound::Words(recognised) => self.hear(recognised),
+                Inbound::Arrived(arrived) => self.arrived(*arrived),
                 Inbound::Request(request) => self.serve(request),
                 Inbound::Stop => self.stop(),
             }

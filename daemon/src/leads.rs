@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
+use offhook_core::budget::{Expense, Spent};
 use offhook_core::input::{Fact, Recollection};
 use offhook_core::memory::{Attestation, Identity, Memory, Recall, Source, Topic, Transition};
 use offhook_core::{ConversationId, LeadId, Number};
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock;
 use crate::facts::fact;
 use crate::store::reader::Reader;
+use crate::upstream::signature;
 
 mod import;
 
@@ -28,6 +30,9 @@ pub const LEADS_MAX: usize = 250_000;
 const SHARED_MAX: usize = 8;
 /// Transitions that a conversation is given, the newest.
 const TOLD_MAX: usize = 64;
+/// Ids of events that are remembered at the same time: 500 a second for the
+/// time in which a signature is believed.
+const HEARD_MAX: usize = 300_000;
 /// `last_contact_min` where there was none: a year.
 const NEVER_MIN: i64 = 366 * 24 * 60;
 
@@ -69,6 +74,15 @@ pub enum Chapter {
         from: LeadId,
         /// In which conversation.
         conversation: ConversationId,
+    },
+    /// Something was spent on it.
+    Spent(Expense),
+    /// An event from elsewhere was taken in; of the box itself.
+    Heard {
+        /// Its id.
+        id: String,
+        /// When it was signed, ms since 1970.
+        at_ms: u64,
     },
     /// Of a lead that was forgotten: this must not be called, for ever.
     Suppressed(String),
@@ -120,6 +134,8 @@ pub struct LeadView {
     pub history: Vec<Transition>,
     /// Its conversations, oldest first.
     pub conversations: Vec<String>,
+    /// Points spent on it.
+    pub spent: i64,
 }
 
 /// What is to be deleted when a lead is forgotten.
@@ -141,6 +157,10 @@ pub struct Leads {
     merged: BTreeMap<LeadId, LeadId>,
     contacts: HashMap<String, VecDeque<Duration>>,
     opted_out: BTreeSet<String>,
+    spent: Spent,
+    /// Ids of events that could still come again, and when they were signed.
+    heard: BTreeSet<(u64, String)>,
+    heard_ids: BTreeSet<String>,
     /// Actions of all leads that the upstream has not acknowledged.
     pub backlog: u64,
     /// Pages that were not taken because there are too many leads.
@@ -177,8 +197,10 @@ impl Leads {
 
     /// Takes in a page. False when it says nothing new: it need not be kept.
     pub fn apply(&mut self, page: &Page) -> bool {
-        if let Chapter::Suppressed(number) = &page.chapter {
-            return self.opted_out.insert(number.clone());
+        match &page.chapter {
+            Chapter::Suppressed(number) => return self.opted_out.insert(number.clone()),
+            Chapter::Heard { id, at_ms } => return self.hear(id, *at_ms),
+            _ => {}
         }
         let lead = self.standing(page.lead);
         if !self.people.contains_key(&lead) && self.people.len() >= LEADS_MAX {
@@ -206,8 +228,43 @@ impl Leads {
                 self.person(lead);
                 true
             }
-            Chapter::Suppressed(_) => unreachable!("taken above"),
+            Chapter::Spent(expense) => {
+                self.person(lead);
+                self.spent.add(lead, expense);
+                true
+            }
+            Chapter::Suppressed(_) | Chapter::Heard { .. } => unreachable!("taken above"),
         }
+    }
+
+    /// A signature older than the tolerance is not believed, so what is older
+    /// than that need not be remembered.
+    fn hear(&mut self, id: &str, at_ms: u64) -> bool {
+        let span_ms = 2 * signature::TOLERANCE_S * 1000;
+        while let Some((oldest, _)) = self.heard.first().cloned()
+            && (oldest.saturating_add(span_ms) < at_ms || self.heard.len() >= HEARD_MAX)
+        {
+            if let Some((_, id)) = self.heard.pop_first() {
+                self.heard_ids.remove(&id);
+            }
+        }
+        self.heard.insert((at_ms, id.to_owned()));
+        self.heard_ids.insert(id.to_owned())
+    }
+
+    /// The event of that id was taken in before.
+    pub fn has_heard(&self, id: &str) -> bool {
+        self.heard_ids.contains(id)
+    }
+
+    /// What was spent.
+    pub fn spent(&self) -> &Spent {
+        &self.spent
+    }
+
+    /// What was spent on a lead, whatever it was merged into.
+    pub fn spent_on(&self, lead: LeadId) -> i64 {
+        self.spent.on_lead(self.standing(lead))
     }
 
     fn person(&mut self, lead: LeadId) -> &mut Person {
@@ -246,6 +303,7 @@ impl Leads {
             return false;
         };
         self.merged.insert(lead, into);
+        self.spent.merge(lead, into);
         for handle in &gone.handles {
             if let Some(sharing) = self.handles.get_mut(handle) {
                 sharing.retain(|other| *other != lead);
@@ -400,6 +458,7 @@ impl Leads {
                 .iter()
                 .map(ToString::to_string)
                 .collect(),
+            spent: self.spent_on(lead),
         })
     }
 
@@ -431,6 +490,7 @@ impl Leads {
         let Some(person) = self.people.remove(&lead) else {
             return;
         };
+        self.spent.forget(lead);
         for handle in &person.handles {
             if let Some(sharing) = self.handles.get_mut(handle) {
                 sharing.retain(|other| *other != lead);

@@ -3,6 +3,7 @@
 
 pub mod bell;
 pub mod call;
+pub mod campaigns;
 pub mod cli;
 pub mod clock;
 pub mod control;
@@ -12,10 +13,12 @@ pub mod engine;
 pub mod facts;
 pub mod house;
 pub mod identity;
+pub mod inbound;
 pub mod keeper;
 pub mod leads;
 pub mod logging;
 pub mod media;
+pub mod offers;
 pub mod orders;
 mod phrases;
 pub mod prompts;

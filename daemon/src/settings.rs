@@ -12,12 +12,14 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use offhook_config::Located;
+use offhook_core::budget::Budget;
+use offhook_core::pacer::Pace;
 use offhook_dsp::Sensitivity;
 
 mod books;
@@ -79,6 +81,10 @@ pub struct Settings {
     pub tests_heard: bool,
     /// Outbound calls.
     pub outbound: Outbound,
+    /// What contacts cost, and what may be spent.
+    pub budget: Budget,
+    /// Where events from other channels are taken; `None`: nowhere.
+    pub inbound: Option<Inbound>,
     /// Logging.
     pub log: Log,
     /// Policy, actions and playbooks.
@@ -152,7 +158,7 @@ pub struct Upstream {
 }
 
 /// Outbound calls, where `originate` does not say.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outbound {
     /// Playbook.
     pub playbook: Option<String>,
@@ -160,6 +166,17 @@ pub struct Outbound {
     pub trunk: Option<String>,
     /// Numbers that must not be called, in E.164.
     pub do_not_call: BTreeSet<String>,
+    /// How lists are worked, where a campaign does not say.
+    pub pace: Pace,
+}
+
+/// Where events from other channels are taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inbound {
+    /// Local address.
+    pub listen: SocketAddr,
+    /// They are signed with this.
+    pub secret: SecretSource,
 }
 
 /// Logging.

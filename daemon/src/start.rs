@@ -23,13 +23,15 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use crate::bell::Bell;
+use crate::campaigns::Campaigns;
 use crate::clock;
 use crate::control::{self, Request};
 use crate::decision::Decision;
 use crate::desk::Desk;
 use crate::engine;
 use crate::house::{Governing, House};
-use crate::leads::Leads;
+use crate::inbound;
+use crate::leads::{Leads, wall_ms};
 use crate::media::{self, Media};
 use crate::prompts::Prompts;
 use crate::settings::{Settings, Tls};
@@ -91,6 +93,8 @@ pub fn run(settings: Settings) -> Result<(), StartError> {
     let house = Arc::new(furnish(settings, listeners.clone())?);
     let reader = Reader::open(store.path()).map_err(failed("store"))?;
     let leads = Leads::load(&reader).map_err(failed("store"))?;
+    let campaigns = load_campaigns(&reader).map_err(failed("store"))?;
+    let events = listen_for_events(&runtime, &house, &tray)?;
     let media = Media::start(media_settings(&house.settings), bell.clone())
         .map_err(failed("media threads"))?;
 
@@ -139,7 +143,7 @@ pub fn run(settings: Settings) -> Result<(), StartError> {
         bell,
         board,
         store.clone(),
-        leads,
+        (leads, campaigns),
         pulse,
     );
     let (standing, decreed, texts) = decreed_before(&reader).map_err(failed("store"))?;
@@ -149,6 +153,9 @@ pub fn run(settings: Settings) -> Result<(), StartError> {
         .spawn(move || decision.run())
         .map_err(failed("decision thread"))?;
 
+    if let Some(address) = events {
+        tracing::info!(message = "events_taken", listening = %address);
+    }
     let status = listeners
         .iter()
         .map(|(transport, at)| format!("{}:{at}", transport.parameter()))
@@ -296,6 +303,31 @@ fn furnish(
         sip: Arc::default(),
         events,
     })
+}
+
+/// The outbound lists; what was being called when the last process ended was cut off.
+fn load_campaigns(reader: &Reader) -> rusqlite::Result<Campaigns> {
+    let mut campaigns = Campaigns::default();
+    reader.campaign_pages(|id, page| campaigns.apply(id, page))?;
+    campaigns.interrupt(wall_ms(clock::wall()));
+    Ok(campaigns)
+}
+
+/// The endpoint for events from other channels, where the config wants one.
+fn listen_for_events(
+    runtime: &Runtime,
+    house: &House,
+    tray: &Tray,
+) -> Result<Option<SocketAddr>, StartError> {
+    let Some(settings) = &house.settings.inbound else {
+        return Ok(None);
+    };
+    let secret = settings.secret.secret().map_err(failed("inbound.secret"))?;
+    let listener = runtime.block_on(inbound::bind(settings.listen));
+    let listener = listener.map_err(failed(settings.listen))?;
+    let address = listener.local_addr().map_err(failed(settings.listen))?;
+    runtime.spawn(inbound::serve(listener, vec![secret], tray.clone()));
+    Ok(Some(address))
 }
 
 fn media_settings(settings: &Settings) -> media::Settings {

@@ -8,6 +8,7 @@ use offhook_core::input::UpstreamAnswer;
 use crate::bell::Bell;
 use crate::control::Request;
 use crate::engine::Recognised;
+use crate::inbound::Arrived;
 use crate::signalling::{self, Notice};
 use crate::store;
 
@@ -21,6 +22,8 @@ pub enum Inbound {
     Upstream(ActionId, UpstreamAnswer),
     /// From an engine: what somebody said.
     Words(Recognised),
+    /// From another channel.
+    Arrived(Box<Arrived>),
     /// From the command line.
     Request(Request),
     /// Take no more calls, end those that there are, and stop.

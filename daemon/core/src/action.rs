@@ -55,6 +55,7 @@ pub struct RawAction {
     pub dedupe: Vec<At<String>>,
     #[serde(default)]
     pub leased: Vec<At<String>>,
+    pub cost: Option<At<i64>>,
     #[serde(default)]
     pub field: Vec<RawField>,
 }
@@ -145,6 +146,8 @@ pub struct Action {
     pub ask_ms: u64,
     /// Fields that make two of its kind the same effect.
     pub dedupe: Vec<String>,
+    /// What it costs, in points.
+    pub cost: i64,
     /// Fields whose value must be on offer at this instant: `slot.tuesday`.
     pub leased: Vec<String>,
     /// Its fields.
@@ -170,6 +173,7 @@ impl Action {
             ask_ms: 0,
             dedupe: Vec::new(),
             leased: Vec::new(),
+            cost: 0,
             fields: Vec::new(),
         }
     }
@@ -241,6 +245,8 @@ impl Catalogue {
 
 /// The upstream is given this long to accept, where the file says nothing.
 const ACCEPT_MS: u64 = 5_000;
+/// Points of one action, at most.
+const COST_MAX: i64 = 1_000_000_000;
 
 /// A person is given this long to approve, where the file says nothing; the
 /// caller hears a bridge phrase meanwhile.
@@ -288,8 +294,18 @@ fn compile_action(raw: &RawAction, faults: &mut Faults) -> Action {
         ask_ms: raw.ask_ms.as_ref().map_or(ASK_MS, |ms| ms.value),
         dedupe: raw.dedupe.iter().map(|name| name.value.clone()).collect(),
         leased: raw.leased.iter().map(|name| name.value.clone()).collect(),
+        cost: cost(raw.cost.as_ref(), &path("cost"), faults),
         fields,
     }
+}
+
+/// Points; nothing where nothing is written.
+fn cost(raw: Option<&At<i64>>, path: &str, faults: &mut Faults) -> i64 {
+    let Some(raw) = raw else { return 0 };
+    if !(0..=COST_MAX).contains(&raw.value) {
+        faults.add(raw, path, format!("{}; write 0 to {COST_MAX}", raw.value));
+    }
+    raw.value.clamp(0, COST_MAX)
 }
 
 fn compile_field(raw: &RawField, path: &str, faults: &mut Faults) -> Field {

@@ -181,10 +181,10 @@ fn tell(common: &Common, file: &Path, report: &ImportReport) {
     ));
 }
 
-type Rows<'r> = Box<dyn Iterator<Item = Result<Record, Rejected>> + 'r>;
+pub(super) type Rows<'r> = Box<dyn Iterator<Item = Result<Record, Rejected>> + 'r>;
 
 /// The records of a file by its name's end.
-fn rows<'r>(file: &Path, reader: impl Read + 'r) -> Result<Rows<'r>, Trouble> {
+pub(super) fn rows<'r>(file: &Path, reader: impl Read + 'r) -> Result<Rows<'r>, Trouble> {
     let end = file.extension().and_then(|end| end.to_str());
     match end.map(str::to_ascii_lowercase).as_deref() {
         Some("csv") => csv_rows(reader)
@@ -346,6 +346,9 @@ fn show(common: &Common, view: &LeadView) {
             "was "
         };
         text.push_str(&format!("{now} {}\n", line(known)));
+    }
+    if view.spent > 0 {
+        text.push_str(&format!("{} points spent\n", view.spent));
     }
     for call in &view.conversations {
         text.push_str(&format!("call {call}\n"));

@@ -15,11 +15,13 @@ pub mod analyze;
 mod ask;
 mod audit;
 mod calls;
+mod campaign;
 mod check;
 mod decree;
 mod dial;
 mod explain;
 mod lead;
+mod notify;
 mod order;
 mod picture;
 mod policy;
@@ -76,6 +78,8 @@ enum Verb {
     Policy(policy::PolicyVerb),
     #[command(subcommand)]
     Audit(audit::AuditVerb),
+    Campaign(campaign::CampaignArgs),
+    Notify(notify::NotifyArgs),
     Dial(dial::DialArgs),
     Answer(dial::AnswerArgs),
     Analyze(analyze::AnalyzeArgs),
@@ -108,6 +112,8 @@ pub fn run() -> ExitCode {
         Verb::Explain(verb) => explain::run(&common, &verb),
         Verb::Originate(verb) => order::originate(&common, &verb),
         Verb::Hangup(verb) => order::hangup(&common, &verb),
+        Verb::Notify(verb) => notify::run(&common, &verb),
+        Verb::Campaign(verb) => campaign::run(&common, &verb),
         Verb::Lead(verb) => lead::run(&common, &verb),
         Verb::Approve(verb) => decree::approve(&common, &verb),
         Verb::Override(verb) => decree::lift(&common, &verb),

@@ -6,6 +6,7 @@
 //! from the store beside it.
 
 mod archive;
+pub mod campaigns;
 pub mod client;
 pub mod people;
 mod server;
@@ -38,6 +39,8 @@ pub enum Request {
     Approvals(oneshot::Sender<Vec<Approval>>),
     /// A person answers.
     Approve(ActionId, Verdict, oneshot::Sender<Result<(), Failure>>),
+    /// Something about campaigns.
+    Campaign(campaigns::CampaignRequest),
     /// Something about leads.
     Lead(people::LeadRequest),
     /// What is decreed.

@@ -106,6 +106,7 @@ fn router(desk: Arc<dyn Desk>) -> Router {
         .route("/v1/policy", post(activate))
         .route("/v1/events", get(events))
         .merge(super::people::routes())
+        .merge(super::campaigns::routes())
         .fallback(async || Refused(StatusCode::NOT_FOUND, "no such path".into()))
         .method_not_allowed_fallback(async || {
             Refused(StatusCode::METHOD_NOT_ALLOWED, "not that way".into())
@@ -510,7 +511,7 @@ mod tests {
                 Request::Approvals(reply) => reply.send(Vec::new()).unwrap(),
                 Request::Approve(_, _, reply) => reply.send(Ok(())).unwrap(),
                 Request::HangUp(id, reply) => reply.send(id == CALL).unwrap(),
-                Request::Lead(_) => return Err(request),
+                Request::Lead(_) | Request::Campaign(_) => return Err(request),
             }
             Ok(())
         }

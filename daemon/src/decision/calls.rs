@@ -12,6 +12,7 @@ use offhook_core::{
 };
 use offhook_sip::{CallKey, Flow, Incoming};
 
+use super::arrivals::is_dialogue;
 use super::{Decision, FIRST, people};
 use crate::call::Call;
 use crate::clock;
@@ -63,8 +64,10 @@ impl Decision {
         let agent = invite.user_agent.as_deref().unwrap_or("no User-Agent");
         let line = Line::signalling("peer", format!("{}, {agent}", flow.remote));
         self.note(id, now, line);
-        if matches!(book.program, Program::Playbook(_)) {
-            self.meet(id, number.as_ref(), attestation);
+        if is_dialogue(&book.program) {
+            self.meet(id, number.as_ref(), attestation, None);
+            let budget = self.budget_facts(self.person_of(id), None);
+            self.feed(id, now, Event::Facts(budget));
         }
         self.feed(id, now, Event::Offered(offered));
         self.keep_birth(id);
@@ -77,6 +80,7 @@ impl Decision {
         number: Option<&Number>,
         consent: Option<&str>,
         book: &Arc<Book>,
+        of: Option<(LeadId, Option<(u64, String)>)>,
     ) -> ConversationId {
         let (id, now) = (self.new_id(), clock::now());
         let lead = originate.to.clone();
@@ -88,7 +92,18 @@ impl Decision {
         self.born(id, now, Direction::Outbound, book, &offered, lead);
         tracing::info!(message = "call_originated", CALL_ID = %id, trunk = originate.trunk,
             to = %Redacted(&originate.to), by = originate.by);
-        self.meet(id, number, Attestation::Unknown);
+        let (person, campaign) = of.map_or((None, None), |(lead, of)| (Some(lead), of));
+        self.meet(id, number, Attestation::Unknown, person);
+        if let (Some((campaign, name)), Some(lead)) = (campaign, person) {
+            if let Some(call) = self.calls.get_mut(&id) {
+                call.campaign = Some(name);
+            }
+            if let Some(campaign) = self.campaigns.by_id(campaign) {
+                campaign.calls.insert(id, lead);
+            }
+        }
+        let budget = self.budget_facts(self.person_of(id), self.campaign_of(id).as_deref());
+        self.feed(id, now, Event::Facts(budget));
         let on_file = self
             .person_of(id)
             .is_some_and(|it| self.leads.has_consented(it));
@@ -143,6 +158,10 @@ impl Decision {
         let party = people::party(direction, &offered.caller, &offered.called);
         let facts = self.facts(party);
         self.feed(id, now, Event::Facts(facts));
+        let offers = self.offers.all(now);
+        if !offers.is_empty() && is_dialogue(&book.program) {
+            self.feed(id, now, Event::Leased(offers));
+        }
     }
 
     pub(super) fn facts(&self, number: &str) -> Vec<Fact> {
@@ -176,6 +195,11 @@ impl Decision {
         facts
     }
 
+    /// The campaign that a call belongs to, by name.
+    fn campaign_of(&self, id: ConversationId) -> Option<String> {
+        self.calls.get(&id)?.campaign.clone()
+    }
+
     /// Who a call is with.
     pub(super) fn person_of(&self, id: ConversationId) -> Option<LeadId> {
         self.calls.get(&id)?.person
@@ -184,6 +208,9 @@ impl Decision {
     /// The conversation is over; its legs may still be saying goodbye.
     pub(super) fn ended(&mut self, id: ConversationId, outcome: Outcome) {
         self.contact_over(id, &outcome);
+        self.campaign_call_over(id, &outcome);
+        let points = self.house.settings.budget.talk(outcome.talk);
+        self.spend(id, points, "minutes");
         let Some(call) = self.calls.get_mut(&id) else {
             return;
         };

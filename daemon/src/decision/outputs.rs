@@ -65,6 +65,8 @@ impl Decision {
 
     pub(super) fn dial(&mut self, place: Place, to: &str, trunk: &str) -> Option<LegEvent> {
         self.leads.contacted(to, clock::wall());
+        let attempt = self.house.settings.budget.attempt;
+        self.spend(place.0, attempt, "attempt");
         // In the core a number is E.164; the trunk has its own way of writing it.
         let numbering = self.house.settings.trunk(trunk).map(|it| &it.numbering);
         let dialled = match (numbering, Number::parse(to)) {
@@ -107,6 +109,11 @@ impl Decision {
     pub(super) fn persist(&mut self, id: ConversationId, persist: Persist) {
         self.tell(id, persist.record.at, Line::of_record(&persist.record));
         let pages = self.promised(id, &persist);
+        let catalogue = Arc::clone(&self.house.settings.books.catalogue);
+        for row in &persist.actions {
+            let cost = catalogue.action(&row.kind).map_or(0, |action| action.cost);
+            self.spend(id, cost, &row.kind);
+        }
         let Some(call) = self.calls.get_mut(&id) else {
             return;
         };

@@ -32,9 +32,15 @@ impl Decision {
         id: ConversationId,
         number: Option<&Number>,
         attestation: Attestation,
+        person: Option<LeadId>,
     ) {
-        let fresh = LeadId(self.new_id().0);
-        let (lead, identity, pages) = self.leads.meet(number, attestation, id, fresh);
+        let fresh = person.unwrap_or_else(|| LeadId(self.new_id().0));
+        let (met, identity, mut pages) = self.leads.meet(number, attestation, id, fresh);
+        // Who was meant to be called is who it is, until they say otherwise.
+        let lead = person.unwrap_or(met);
+        if lead != met {
+            pages.extend(self.leads.write(lead, [Chapter::Talked(id)]));
+        }
         self.keep_pages(pages);
         if let Some(call) = self.calls.get_mut(&id) {
             call.person = Some(lead);
@@ -213,7 +219,7 @@ impl Decision {
         Ok((report, durable))
     }
 
-    fn one_lead(&self, text: &str) -> Result<LeadId, Failure> {
+    pub(super) fn one_lead(&self, text: &str) -> Result<LeadId, Failure> {
         // As the outbound trunk writes numbers, too.
         let numbering = self.numbering(&ImportOrder::default());
         let number = numbering.ok().and_then(|numbering| numbering.read(text));

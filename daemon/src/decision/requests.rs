@@ -25,6 +25,7 @@ impl Decision {
             Request::Approve(action, verdict, reply) => {
                 let _ = reply.send(self.approve(action, verdict.approve, verdict.by));
             }
+            Request::Campaign(request) => self.serve_campaign(request),
             Request::Lead(request) => self.serve_lead(request),
             Request::Standing(reply) => {
                 let _ = reply.send(self.standing_now());
@@ -72,7 +73,7 @@ impl Decision {
             trunk,
             by,
         };
-        Ok(self.originate(originate, number.as_ref(), order.consent.as_deref(), &book))
+        Ok(self.originate(originate, number.as_ref(), order.consent.as_deref(), &book, None))
     }
 
     pub(super) fn live(&self) -> Live {

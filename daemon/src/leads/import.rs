@@ -64,7 +64,8 @@ impl Leads {
             reason,
         };
         let handles = handles(record, numbering).map_err(rejected)?;
-        let learned = transitions(record, wall).map_err(rejected)?;
+        let learned = record.transitions(&Source::Import, wall);
+        let learned = learned.map_err(rejected)?;
         let mut found = Vec::new();
         for handle in &handles {
             match self.who(handle) {
@@ -132,34 +133,41 @@ fn handles(record: &Record, numbering: &Numbering) -> Result<Vec<Handle>, String
     Ok(handles)
 }
 
-fn transitions(record: &Record, wall: Duration) -> Result<Vec<Transition>, String> {
-    if record.fields.len() > FIELDS_MAX {
-        return Err(format!("has more than {FIELDS_MAX} fields"));
-    }
-    let mut learned = Vec::new();
-    for (name, value) in &record.fields {
-        let value = value.trim();
-        if value.is_empty() || matches!(name.as_str(), "number" | "phone" | "id") {
-            continue;
+impl Record {
+    /// What it says of the person.
+    ///
+    /// # Errors
+    /// What is wrong, and what to write.
+    pub fn transitions(&self, source: &Source, wall: Duration) -> Result<Vec<Transition>, String> {
+        let record = self;
+        if record.fields.len() > FIELDS_MAX {
+            return Err(format!("has more than {FIELDS_MAX} fields"));
         }
-        if value.chars().count() > TEXT_MAX {
-            return Err(format!("`{name}` is longer than {TEXT_MAX} characters"));
+        let mut learned = Vec::new();
+        for (name, value) in &record.fields {
+            let value = value.trim();
+            if value.is_empty() || matches!(name.as_str(), "number" | "phone" | "id") {
+                continue;
+            }
+            if value.chars().count() > TEXT_MAX {
+                return Err(format!("`{name}` is longer than {TEXT_MAX} characters"));
+            }
+            let (topic, name) = subject(name)?;
+            let value = match topic {
+                Topic::OptOut if is_no(value) => continue,
+                _ => value,
+            };
+            let at_ms = wall_ms(wall);
+            learned.push(Transition::new(
+                topic,
+                name,
+                Some(value),
+                at_ms,
+                source.clone(),
+            ));
         }
-        let (topic, name) = subject(name)?;
-        let value = match topic {
-            Topic::OptOut if is_no(value) => continue,
-            _ => value,
-        };
-        let at_ms = wall_ms(wall);
-        learned.push(Transition::new(
-            topic,
-            name,
-            Some(value),
-            at_ms,
-            Source::Import,
-        ));
+        Ok(learned)
     }
-    Ok(learned)
 }
 
 /// What a column is about: `slot`, `preference.time`, `consent`.

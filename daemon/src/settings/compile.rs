@@ -2,13 +2,15 @@
 //! keep, each with what to write instead.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
 use offhook_config::{Located, Source, load_partly, one_of};
+use offhook_core::budget::Budget;
+use offhook_core::pacer::Pace;
 
 use offhook_dsp::Sensitivity;
 
@@ -18,13 +20,13 @@ use super::books::{Books, POLICY_DEFAULT, Shelf, add_directory, policy_page};
 use super::net::port_range;
 use super::numbers::numbering;
 use super::raw::{
-    At, Raw, RawAnswer, RawLog, RawMedia, RawOutbound, RawRecording, RawRoute, RawSip, RawTrunk,
-    RawUpstream, RawVoice,
+    At, Raw, RawAnswer, RawBudget, RawInbound, RawLog, RawMedia, RawOutbound, RawRecording,
+    RawRoute, RawSip, RawTrunk, RawUpstream, RawVoice,
 };
 use super::{
-    Account, Cidr, Destination, INSTALLED, INSTALLED_SOCKET, INSTALLED_STATE, Level, Listen, Log,
-    Media, Outbound, Pattern, Proxy, Recording, Route, Secret, SecretSource, Settings, Sip, Test,
-    Tls, Trunk, Upstream, VOICES, Voice, tls, trunk,
+    Account, Cidr, Destination, INSTALLED, INSTALLED_SOCKET, INSTALLED_STATE, Inbound, Level,
+    Listen, Log, Media, Outbound, Pattern, Proxy, Recording, Route, Secret, SecretSource, Settings,
+    Sip, Test, Tls, Trunk, Upstream, VOICES, Voice, tls, trunk,
 };
 
 /// RTP and RTCP.
@@ -38,6 +40,8 @@ const RESERVE_MB: u32 = 512;
 /// A reserve beyond 1 TB is a slip of the pen.
 const RESERVE_MB_MAX: u32 = 1 << 20;
 const MAX_THREADS: u32 = 64;
+/// Points of a budget, at most.
+const POINTS_MAX: i64 = 1_000_000_000_000;
 const PORTS_DEFAULT: RangeInclusive<u16> = 20_000..=29_999;
 const TIMEOUT_MS: RangeInclusive<u64> = 100..=120_000;
 /// Gap between two OPTIONS to a trunk.
@@ -171,6 +175,8 @@ impl<'c> Compiler<'c> {
             voice: self.voice(&raw.voice),
             upstream: raw.upstream.as_ref().and_then(|up| self.upstream(up)),
             outbound: self.outbound(&raw.outbound, &trunks),
+            budget: self.budget(&raw.budget),
+            inbound: raw.inbound.as_ref().and_then(|at| self.inbound(at)),
             routes: self.routes(&raw.route, raw.test.enabled != Some(false)),
             trunks,
             tests,
@@ -469,7 +475,7 @@ impl<'c> Compiler<'c> {
             *at.get_ref()
         });
         self.url(&raw.url);
-        let secret = self.secret_source(at);
+        let secret = self.secret_source(at, [&raw.secret, &raw.secret_file, &raw.credential]);
         Some(Upstream {
             url: raw.url.get_ref().clone(),
             secret: secret?,
@@ -493,9 +499,13 @@ impl<'c> Compiler<'c> {
         }
     }
 
-    fn secret_source(&mut self, at: &At<RawUpstream>) -> Option<SecretSource> {
-        let raw = at.get_ref();
-        match (&raw.secret, &raw.secret_file, &raw.credential) {
+    /// The one key that is named.
+    fn secret_source<T>(
+        &mut self,
+        at: &At<T>,
+        keys: [&Option<At<String>>; 3],
+    ) -> Option<SecretSource> {
+        match keys.map(Option::as_ref).into() {
             (Some(secret), None, None) => self.secret(secret, secret.get_ref()),
             (None, Some(file), None) => {
                 let path = self.read(file);
@@ -844,7 +854,74 @@ impl<'c> Compiler<'c> {
                 .do_not_call
                 .as_ref()
                 .map_or_else(BTreeSet::new, |at| self.do_not_call(at)),
+            pace: self.pace(raw),
         }
+    }
+
+    fn pace(&mut self, raw: &RawOutbound) -> Pace {
+        let mut number = |at: &Option<At<u32>>, default: u32, most: u32| {
+            at.as_ref().map_or(default, |at| {
+                self.in_range(at, &(1..=most), "");
+                *at.get_ref()
+            })
+        };
+        let (attempts, at_once, per_minute) = (
+            number(&raw.attempts, 3, 100),
+            number(&raw.at_once, 1, MAX_CALLS),
+            number(&raw.per_minute, 10, 10_000),
+        );
+        let spacing = raw.spacing_minutes.as_ref().map_or(240, |at| {
+            self.in_range(at, &(1..=60 * 24 * 30), " minutes");
+            *at.get_ref()
+        });
+        Pace {
+            attempts,
+            spacing_ms: spacing.saturating_mul(60_000),
+            at_once,
+            per_minute,
+            agents: raw.agents,
+        }
+    }
+
+    fn budget(&mut self, raw: &RawBudget) -> Budget {
+        let mut points = |at: &Option<At<i64>>| {
+            at.as_ref().map(|at| {
+                self.in_range(at, &(0..=POINTS_MAX), "");
+                *at.get_ref()
+            })
+        };
+        Budget {
+            lead: points(&raw.lead),
+            campaign: points(&raw.campaign),
+            day: points(&raw.day),
+            attempt: points(&raw.attempt).unwrap_or(0),
+            minute: points(&raw.minute).unwrap_or(0),
+        }
+    }
+
+    fn inbound(&mut self, at: &At<RawInbound>) -> Option<Inbound> {
+        let raw = at.get_ref();
+        let text = raw.listen.get_ref();
+        let listen: Option<SocketAddr> = text.parse().ok();
+        match listen {
+            None => {
+                let reason = format!(
+                    "`{text}` is not an address and a port: write it like \"127.0.0.1:8089\""
+                );
+                self.fault(&raw.listen, reason);
+            }
+            Some(listen) if !listen.ip().is_loopback() => {
+                let reason = "is reached from other machines without encryption: better 127.0.0.1, behind a proxy that speaks TLS";
+                self.note(&raw.listen, reason);
+            }
+            Some(_) => {}
+        }
+        let keys = [&raw.secret, &raw.secret_file, &raw.credential];
+        let secret = self.secret_source(at, keys);
+        Some(Inbound {
+            listen: listen?,
+            secret: secret?,
+        })
     }
 
     fn log(&mut self, raw: &RawLog) -> Log {

@@ -25,6 +25,8 @@ pub(super) struct Raw {
     pub(super) voice: RawVoice,
     pub(super) upstream: Option<At<RawUpstream>>,
     pub(super) outbound: RawOutbound,
+    pub(super) budget: RawBudget,
+    pub(super) inbound: Option<At<RawInbound>>,
     pub(super) test: RawTest,
     pub(super) log: RawLog,
     pub(super) trunk: Vec<At<RawTrunk>>,
@@ -121,6 +123,30 @@ pub(super) struct RawOutbound {
     pub(super) playbook: Option<At<String>>,
     pub(super) trunk: Option<At<String>>,
     pub(super) do_not_call: Option<At<String>>,
+    pub(super) attempts: Option<At<u32>>,
+    pub(super) spacing_minutes: Option<At<u64>>,
+    pub(super) at_once: Option<At<u32>>,
+    pub(super) per_minute: Option<At<u32>>,
+    pub(super) agents: bool,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawBudget {
+    pub(super) lead: Option<At<i64>>,
+    pub(super) campaign: Option<At<i64>>,
+    pub(super) day: Option<At<i64>>,
+    pub(super) attempt: Option<At<i64>>,
+    pub(super) minute: Option<At<i64>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawInbound {
+    pub(super) listen: At<String>,
+    pub(super) secret: Option<At<String>>,
+    pub(super) secret_file: Option<At<String>>,
+    pub(super) credential: Option<At<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -46,6 +46,8 @@ pub enum Kind {
     Text,
     /// People, or the box, decreed something: a policy, a limit, an override.
     Decree,
+    /// A step in the work on an outbound list.
+    Campaign,
 }
 
 impl Kind {
@@ -64,6 +66,7 @@ impl Kind {
         Self::Lead,
         Self::Text,
         Self::Decree,
+        Self::Campaign,
     ];
 
     /// The name in the file.
@@ -82,6 +85,7 @@ impl Kind {
             Self::Lead => "lead",
             Self::Text => "text",
             Self::Decree => "decree",
+            Self::Campaign => "campaign",
         }
     }
 

@@ -31,6 +31,7 @@ use crate::bell::Bell;
 use crate::clock;
 use crate::watchdog::Pulse;
 
+pub use offhook_core::budget::Expense;
 pub use recover::{OpenDialog, Recovery};
 pub use salvage::Salvage;
 pub use words::{

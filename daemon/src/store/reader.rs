@@ -16,6 +16,7 @@ use super::chain::{self, Digest, Fault, Head, Kind, Salt, Verified};
 use super::rows::{Answered, Decided, OutcomeRow};
 use super::schema::{self, OUTCOME_NUMBER, signed, state, unsigned};
 use super::words::{Birth, Direction, Entry, EntryKind};
+use crate::campaigns::CampaignPage;
 use crate::leads::{Chapter, Page};
 
 /// A read-only connection.
@@ -341,6 +342,25 @@ impl Reader {
             if let Ok(chapter) = serde_json::from_slice(&payload) {
                 let lead = LeadId(unsigned(row.get(0)?));
                 each(Page { lead, chapter });
+            }
+        }
+        Ok(())
+    }
+
+    /// Every page of every campaign, in the order in which they were written.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn campaign_pages(&self, mut each: impl FnMut(u64, CampaignPage)) -> rusqlite::Result<()> {
+        let mut statement = self.db.prepare(
+            "SELECT conversation, payload FROM audit WHERE kind = 'campaign' AND
+             payload IS NOT NULL ORDER BY seq",
+        )?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let payload: Vec<u8> = row.get(1)?;
+            if let Ok(page) = serde_json::from_slice(&payload) {
+                each(unsigned(row.get(0)?), page);
             }
         }
         Ok(())
@@ -759,6 +779,8 @@ pub(super) fn what(
             What::Answered(action, refused)
         }
         Kind::Lead => What::Lead(serde_json::from_slice(payload)?),
-        Kind::Forgotten | Kind::Salvaged | Kind::Text | Kind::Decree => What::Unreadable,
+        Kind::Campaign | Kind::Forgotten | Kind::Salvaged | Kind::Text | Kind::Decree => {
+            What::Unreadable
+        }
     })
 }

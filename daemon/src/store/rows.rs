@@ -198,6 +198,7 @@ impl Rows {
                 Ok(())
             }
             Write::Leads { pages, .. } => pages.iter().try_for_each(|page| self.page(page)),
+            Write::Campaign { id, page, .. } => self.append(*id, Kind::Campaign, page).map(drop),
             Write::ForgetLead(wish) => {
                 let result = self.forget_lead(&wish.remains)?;
                 effects.forgotten.push(result);

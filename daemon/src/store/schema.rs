@@ -81,7 +81,8 @@ pub(super) fn open(path: &Path, max_pages: Option<u32>) -> rusqlite::Result<Conn
     if version(&db)? == VERSION {
         // Added since; an older release does not mind an index.
         db.execute_batch(
-            "CREATE INDEX IF NOT EXISTS audit_of_leads ON audit(seq) WHERE kind = 'lead';",
+            "CREATE INDEX IF NOT EXISTS audit_of_leads ON audit(seq) WHERE kind = 'lead';
+             CREATE INDEX IF NOT EXISTS audit_of_campaigns ON audit(seq) WHERE kind = 'campaign';",
         )?;
     }
     if let Some(pages) = max_pages {

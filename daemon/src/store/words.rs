@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 
 use super::chain::Kind;
+use crate::campaigns::CampaignPage;
 use crate::leads::{Page, Remains};
 
 /// Who began the conversation.
@@ -270,6 +271,15 @@ pub enum Write {
         /// Told when they are durable, where somebody waits.
         kept: Option<oneshot::Sender<()>>,
     },
+    /// A page of the book of a campaign.
+    Campaign {
+        /// Which.
+        id: u64,
+        /// What it says.
+        page: CampaignPage,
+        /// Comes back in [`Answer`], where a dial waits for it.
+        seq: Option<Seq>,
+    },
     /// Delete all that is known of a person.
     ForgetLead(Box<ForgetLead>),
     /// A row of the box itself: a text that governs, or a decree.
@@ -289,6 +299,7 @@ impl Write {
         match self {
             Self::Commit(_) | Self::Forget { .. } | Self::ForgetLead(_) | Self::Close => true,
             Self::Leads { kept, .. } => kept.is_some(),
+            Self::Campaign { seq, .. } => seq.is_some(),
             Self::Born { .. }
             | Self::Dialog { .. }
             | Self::DialogOver { .. }

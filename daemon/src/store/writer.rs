@@ -12,6 +12,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use offhook_core::{ConversationId, Seq};
 use rusqlite::ErrorCode;
 
 use super::rows::{Effects, Rows};
@@ -191,6 +192,7 @@ impl Writer {
                     let result = forgotten.next().expect("one result for each wish");
                     wish.done.send(*result).ok();
                 }
+                Write::Campaign { id, seq, .. } => self.reply_dial(id, seq, true),
                 Write::Leads { kept, .. } => {
                     kept.map(|kept| kept.send(()));
                 }
@@ -212,11 +214,11 @@ impl Writer {
     /// Keeps what may be late; refuses what somebody waits for.
     fn hold(&mut self, mut batch: Vec<Write>) {
         self.refuse(&mut batch);
-        batch.retain(|write| {
-            !matches!(
-                write,
-                Write::Close | Write::Forget { .. } | Write::ForgetLead(_)
-            )
+        batch.retain(|write| match write {
+            Write::Close | Write::Forget { .. } | Write::ForgetLead(_) => false,
+            // Not written down, not dialled: it must not be counted later either.
+            Write::Campaign { seq, .. } => seq.is_none(),
+            _ => true,
         });
         if self.held.len() + batch.len() > HOLD && !self.logs_dropped {
             self.logs_dropped = true;
@@ -240,6 +242,9 @@ impl Writer {
     /// the same: the decision and the log. The actions must never come back.
     fn refuse(&mut self, batch: &mut [Write]) {
         for write in batch {
+            if let Write::Campaign { id, seq, .. } = write {
+                self.reply_dial(*id, *seq, false);
+            }
             if let Write::Commit(commit) = write {
                 self.reply(commit, false);
                 let commit = &mut **commit;
@@ -259,6 +264,18 @@ impl Writer {
             seq: commit.seq,
             durable,
         });
+    }
+
+    /// A dial that waits to be written down.
+    fn reply_dial(&self, id: u64, seq: Option<Seq>, durable: bool) {
+        if let Some(seq) = seq {
+            let conversation = ConversationId(id);
+            (self.answer)(Answer {
+                conversation,
+                seq,
+                durable,
+            });
+        }
     }
 
     fn failing(&mut self, error: &dyn Display) {

@@ -1,0 +1,437 @@
+//! The people behind calls: lists from offices, callers who are known again,
+//! other channels, erasure, and outbound lists that survive a kill.
+//!
+//! `OFFHOOK_ROWS` says how many rows the long list has (5,000 when unset).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, sleep};
+
+use offhook_tests::daemon::Daemon;
+use offhook_tests::patience::{ms, seconds, wait_for};
+use offhook_tests::peer::{Message, Peer};
+use offhook_tests::place::Place;
+use offhook_tests::scene::{SECRET, Scene};
+use offhook_tests::sink::Sink;
+use serde_json::Value;
+
+/// The scene, with a trunk in Germany.
+fn german(scene: &Scene, more: &str) -> String {
+    let text = scene.text();
+    text.replace(
+        "name = \"loopback\"\n",
+        "name = \"loopback\"\ncountry = \"DE\"\n",
+    ) + more
+}
+
+/// What holds of a lead now, as `topic.name` and value.
+fn holding(daemon: &Daemon, lead: &str) -> BTreeMap<String, String> {
+    let view = daemon.json(&["lead", "show", lead]);
+    let holding = view["holding"].as_array().expect("a list").iter();
+    holding
+        .map(|known| {
+            let text = |name: &str| known[name].as_str().unwrap_or_default().to_owned();
+            (format!("{}.{}", text("topic"), text("name")), text("value"))
+        })
+        .collect()
+}
+
+fn rows() -> usize {
+    let set = std::env::var("OFFHOOK_ROWS").ok();
+    set.map_or(5_000, |text| text.parse().expect("a number of rows"))
+}
+
+#[test]
+fn a_list_from_an_office_is_taken_in_once_and_its_bad_rows_are_named() {
+    let place = Place::new();
+    let mut list = b"\xef\xbb\xbfnumber,id,name,slot,preference.time,opt_out\r\n\
+        030 111111,crm:1,\"Doe, \"\"Ada\"\"\",tuesday,morning,no\r\n\
+        not a number,,,,,\r\n\
+        ,,nobody,,,\r\n\
+        0049 30 222222,crm:2,\xff\xfe,,,\r\n\
+        +4930333333,crm:3,Eve,,,yes\r\n\
+        030 444444,crm:4,too,many,fields,no,here\r\n"
+        .to_vec();
+    for row in 0..rows() {
+        write!(list, "+49305{row:07},crm:r{row},,,,\r\n").expect("memory takes it");
+    }
+    let file = place.write("leads.csv", list).display().to_string();
+    let mut daemon = Daemon::start_in(place, &german(&Scene::default(), ""));
+    let import = |daemon: &Daemon| -> Value {
+        let ran = daemon.offhook(&["lead", "import", &file, "--country", "DE", "--json"]);
+        assert_eq!(ran.code, 1, "some rows are bad: {}{}", ran.out, ran.err);
+        serde_json::from_str(&ran.out).expect("a report")
+    };
+    let report = import(&daemon);
+    assert_eq!(report["new"], rows() + 2);
+    let rejected = report["rejected"].as_array().expect("a list");
+    let lines: Vec<u64> = rejected
+        .iter()
+        .filter_map(|row| row["line"].as_u64())
+        .collect();
+    assert_eq!(lines, [3, 4, 5, 7], "{rejected:#?}");
+    assert!(
+        rejected[2]["reason"]
+            .as_str()
+            .is_some_and(|it| it.contains("UTF-8"))
+    );
+    let again = import(&daemon);
+    assert_eq!(again["unchanged"], rows() + 2);
+    assert_eq!((&again["new"], &again["changed"]), (&0.into(), &0.into()));
+
+    let known = holding(&daemon, "030 111111");
+    assert_eq!(known["person.name"], "Doe, \"Ada\"");
+    assert_eq!(known["preference.time"], "morning");
+    daemon.restart();
+    assert_eq!(
+        holding(&daemon, "crm:1"),
+        known,
+        "a restart forgets nothing"
+    );
+    assert_eq!(daemon.json(&["lead", "show", "crm:3"])["do_not_call"], true);
+    let merged = daemon.json(
+        &["lead", "merge", "crm:2000000", "crm:1"]
+            .map(|it| if it == "crm:2000000" { "crm:r0" } else { it }),
+    );
+    assert_eq!(
+        merged["known_by"].as_array().map(Vec::len),
+        Some(4),
+        "{merged}"
+    );
+    assert_eq!(daemon.json(&["lead", "show", "crm:r0"])["id"], merged["id"]);
+}
+
+#[test]
+fn a_caller_is_remembered_and_can_be_forgotten() {
+    let place = Place::new();
+    let sink = Sink::start(&place, SECRET, &[]);
+    let text = german(&Scene::with_sink(&sink), "");
+    let mut daemon = Daemon::start_in(place, &text);
+    let peer = Peer::new().named("030777777");
+    let call = peer.call("booking", daemon.sip());
+    let stage = |wanted: &str| {
+        wait_for(wanted, seconds(30), || {
+            let calls = daemon.json(&["calls"]);
+            let call = calls[0].clone();
+            (call["stage"] == wanted).then(|| call["id"].as_str().map(str::to_owned))
+        })
+    };
+    stage("greeting");
+    call.press('1');
+    stage("confirm");
+    call.press('1');
+    let id = stage("booked").expect("an id");
+    call.hang_up();
+    sink.wait_taken("outcome", 1, seconds(30));
+    let booked = sink.wait_taken("schedule", 1, seconds(30));
+    assert_eq!(
+        booked[0]["subject"], "+4930777777",
+        "the lead is its number"
+    );
+    // However the number is written.
+    let known = holding(&daemon, "+49 30 777777");
+    assert_eq!(known["answer.slot"], "tuesday");
+    assert_eq!(known["commitment.schedule"], "tuesday");
+    assert!(known["contact.inbound"].starts_with("booked"), "{known:?}");
+    daemon.restart();
+    assert_eq!(holding(&daemon, "030777777"), known);
+
+    let tape = daemon.place().file(&format!("recordings/{id}.wav"));
+    assert!(tape.exists());
+    let erased = daemon.json(&["lead", "forget", "030777777"]);
+    assert_eq!(erased["conversations"][0], *id);
+    assert!(!tape.exists(), "what was said is gone");
+    assert_eq!(daemon.offhook(&["lead", "show", "030777777"]).code, 1);
+    let detail = daemon.json(&["call", &id]);
+    assert_eq!(detail["call"]["caller"], "");
+    assert!(!detail.to_string().contains("777777"), "{detail}");
+    daemon.restart();
+    assert_eq!(daemon.offhook(&["lead", "show", "030777777"]).code, 1);
+    assert!(
+        !daemon.said().contains("store_damaged"),
+        "the chain is whole"
+    );
+}
+
+/// A TCP port of loopback that is free now.
+fn free_tcp() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a port");
+    listener.local_addr().expect("an address")
+}
+
+#[test]
+fn what_happens_on_other_channels_is_believed_only_when_signed_and_counts_once() {
+    let at = free_tcp();
+    let inbound = format!("[inbound]\nlisten = \"{at}\"\nsecret = \"{SECRET}\"\n");
+    let scene = Scene {
+        proxy: Some("127.0.0.1:9".to_owned()),
+        ..Scene::default()
+    };
+    let mut daemon = Daemon::start(&german(&scene, &inbound));
+    let url = format!("http://{at}/v1/events");
+    let notify = |daemon: &Daemon, secret: &str, more: &[&str]| {
+        let arguments = ["notify", "--to", &url, "--secret", secret];
+        daemon.offhook(&[&arguments[..], more].concat()).code
+    };
+    let reply = [
+        "--type",
+        "reply_received",
+        "--subject",
+        "+4930888888",
+        "--id",
+        "m-1",
+        "--text",
+        "thursday please",
+        "--fact",
+        "preference.time=morning",
+    ];
+    let stranger = "whsec_c29tZWJvZHkgZWxzZSBlbnRpcmVseSwgbm90IHVz";
+    assert_eq!(notify(&daemon, stranger, &reply), 1);
+    assert_eq!(daemon.offhook(&["lead", "show", "+4930888888"]).code, 1);
+    assert_eq!(notify(&daemon, SECRET, &reply), 0);
+    assert_eq!(
+        holding(&daemon, "+4930888888")["preference.time"],
+        "morning"
+    );
+    let history = |daemon: &Daemon| {
+        let view = daemon.json(&["lead", "show", "+4930888888"]);
+        view["history"].as_array().map(Vec::len)
+    };
+    let before = history(&daemon);
+    assert_eq!(
+        notify(&daemon, SECRET, &reply),
+        0,
+        "taken before is no error"
+    );
+    daemon.restart();
+    assert_eq!(notify(&daemon, SECRET, &reply), 0);
+    assert_eq!(
+        history(&daemon),
+        before,
+        "the same message counts once, also after a restart"
+    );
+    for bad in [
+        &["--type", "reply_received"][..],
+        &["--type", "moon_rises", "--subject", "x"],
+        &[
+            "--type",
+            "crm_changed",
+            "--subject",
+            "x",
+            "--fact",
+            "mood.today=1",
+        ],
+    ] {
+        assert_eq!(notify(&daemon, SECRET, bad), 1, "{bad:?}");
+    }
+    // In words, on another channel, for ever.
+    let stop = [
+        "--type",
+        "reply_received",
+        "--subject",
+        "+4930888888",
+        "--text",
+        "please stop calling",
+    ];
+    assert_eq!(notify(&daemon, SECRET, &stop), 0);
+    assert_eq!(
+        daemon.json(&["lead", "show", "+4930888888"])["do_not_call"],
+        true
+    );
+    flood(at);
+    assert!(daemon.alive());
+    assert_eq!(
+        notify(
+            &daemon,
+            SECRET,
+            &["--type", "offers", "--offer", "agents_free=2@60"]
+        ),
+        0
+    );
+}
+
+/// Hundreds of senders that lie, stall, or never end.
+fn flood(at: SocketAddr) {
+    let mut stalled = Vec::new();
+    for n in 0..300 {
+        let Ok(mut stream) = TcpStream::connect_timeout(&at, ms(500)) else {
+            continue;
+        };
+        let head = match n % 3 {
+            0 => "POST /v1/events HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n\r\n{}",
+            1 => {
+                "POST /v1/events HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}"
+            }
+            _ => "\0\0\0\0 nonsense\r\n\r\n",
+        };
+        let _ = stream.write_all(head.as_bytes());
+        if n % 30 == 0 {
+            stalled.push(stream);
+        }
+    }
+}
+
+/// A carrier at which everybody is busy; it notes who was called how often.
+struct Carrier {
+    address: SocketAddr,
+    /// Number called and Call-ID.
+    calls: Arc<Mutex<BTreeSet<(String, String)>>>,
+}
+
+impl Carrier {
+    fn start() -> Self {
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("loopback has a port");
+        let address = socket.local_addr().expect("an address");
+        let calls = Arc::<Mutex<BTreeSet<(String, String)>>>::default();
+        let noted = Arc::clone(&calls);
+        thread::spawn(move || {
+            let mut bytes = vec![0; 65_536];
+            while let Ok((length, from)) = socket.recv_from(&mut bytes) {
+                let Some(message) = Message::read(&bytes[..length]) else {
+                    continue;
+                };
+                if message.method() != "INVITE" {
+                    continue;
+                }
+                let user = message.first.split(['@', ':']).nth(1).unwrap_or_default();
+                let call = (user.to_owned(), message.header("Call-ID").to_owned());
+                noted.lock().expect("no panic").insert(call);
+                sleep(ms(60));
+                let same = ["Via", "From", "Call-ID", "CSeq"];
+                let same = same.map(|name| format!("{name}: {}\r\n", message.header(name)));
+                let to = message.header("To");
+                let answer = format!(
+                    "SIP/2.0 486 Busy Here\r\n{}To: {to};tag=busy\r\nContent-Length: 0\r\n\r\n",
+                    same.concat()
+                );
+                let _ = socket.send_to(answer.as_bytes(), from);
+            }
+        });
+        Self { address, calls }
+    }
+
+    fn calls(&self) -> Vec<(String, String)> {
+        self.calls
+            .lock()
+            .expect("no panic")
+            .iter()
+            .cloned()
+            .collect()
+    }
+}
+
+#[test]
+fn a_list_is_worked_and_a_kill_in_the_middle_calls_nobody_twice() {
+    let carrier = Carrier::start();
+    let place = Place::new();
+    let scene = Scene {
+        proxy: Some(carrier.address.to_string()),
+        ..Scene::default()
+    };
+    let mut list = "number\n".to_owned();
+    for n in 0..20 {
+        list.push_str(&format!("+49306660{n:02}\n"));
+    }
+    let file = place.write("list.csv", &list).display().to_string();
+    let unknown = place
+        .write("unknown.csv", "number\n+4930999999\n")
+        .display()
+        .to_string();
+    let mut daemon = Daemon::start_in(place, &german(&scene, ""));
+    assert_eq!(daemon.offhook(&["lead", "import", &file]).code, 0);
+    let pace = [
+        "--attempts",
+        "1",
+        "--spacing-minutes",
+        "60",
+        "--at-once",
+        "2",
+        "--per-minute",
+        "1000",
+    ];
+    let start = |daemon: &Daemon, file: &str| {
+        let arguments = ["campaign", "start", "spring", "--leads", file];
+        daemon.offhook(&[&arguments[..], &pace].concat()).code
+    };
+    assert_eq!(start(&daemon, &unknown), 1, "who is not known is named");
+    assert_eq!(start(&daemon, &file), 0);
+    wait_for("six calls", seconds(60), || {
+        (carrier.calls().len() >= 6).then_some(())
+    });
+    daemon.kill();
+    let before = carrier.calls().len();
+    daemon.restart();
+    let status = wait_for("the list to be worked", seconds(120), || {
+        let all = daemon.json(&["campaign", "status", "spring"]);
+        (all[0]["state"] == "done").then(|| all[0].clone())
+    });
+    assert_eq!(
+        start(&daemon, &file),
+        0,
+        "who was called is on the list already"
+    );
+    sleep(ms(1_000));
+    let calls = carrier.calls();
+    let numbers: BTreeSet<&String> = calls.iter().map(|(number, _)| number).collect();
+    assert_eq!(
+        calls.len(),
+        numbers.len(),
+        "somebody was called twice: {calls:#?}"
+    );
+    assert!(
+        before >= 6 && before < 20,
+        "the kill came in the middle: {before}"
+    );
+    // At most the two that were under way may have been written down and not dialled.
+    assert!(numbers.len() >= 18, "{} of 20: {status}", numbers.len());
+    assert_eq!(status["progress"]["done"]["not_reached"], 20, "{status}");
+    println!(
+        "{} of 20 called once each, {before} of them before the kill",
+        numbers.len()
+    );
+}
+
+#[test]
+fn a_paused_list_calls_nobody() {
+    let carrier = Carrier::start();
+    let place = Place::new();
+    let scene = Scene {
+        proxy: Some(carrier.address.to_string()),
+        ..Scene::default()
+    };
+    let list = place.write("list.csv", "number\n+4930666000\n+4930666001\n");
+    let list = list.display().to_string();
+    // Nobody is free to take the calls until somebody says so.
+    let pace = "at_once = 1\nper_minute = 100\nattempts = 1\nagents = true\n";
+    let at = free_tcp();
+    let inbound = format!("[inbound]\nlisten = \"{at}\"\nsecret = \"{SECRET}\"\n");
+    let text = german(&scene, &inbound).replace(
+        "trunk = \"loopback\"\n",
+        &format!("trunk = \"loopback\"\n{pace}"),
+    );
+    let daemon = Daemon::start_in(place, &text);
+    assert_eq!(daemon.offhook(&["lead", "import", &list]).code, 0);
+    assert_eq!(
+        daemon
+            .offhook(&["campaign", "start", "spring", "--leads", &list])
+            .code,
+        0
+    );
+    sleep(ms(1_500));
+    assert_eq!(carrier.calls().len(), 0, "nobody is free");
+    assert_eq!(daemon.offhook(&["campaign", "pause", "spring"]).code, 0);
+    let url = format!("http://{at}/v1/events");
+    let free = [
+        "notify", "--to", &url, "--secret", SECRET, "--type", "offers",
+    ];
+    let free = [&free[..], &["--offer", "agents_free=1@60"]].concat();
+    assert_eq!(daemon.offhook(&free).code, 0);
+    sleep(ms(1_500));
+    assert_eq!(carrier.calls().len(), 0, "it is paused");
+    assert_eq!(daemon.offhook(&["campaign", "start", "spring"]).code, 0);
+    wait_for("both", seconds(30), || {
+        (carrier.calls().len() == 2).then_some(())
+    });
+}

@@ -220,12 +220,14 @@ impl Decision {
     }
 
     pub(super) fn one_lead(&self, text: &str) -> Result<LeadId, Failure> {
-        // As the outbound trunk writes numbers, too.
-        let numbering = self.numbering(&ImportOrder::default());
-        let number = numbering.ok().and_then(|numbering| numbering.read(text));
         let mut found = self.leads.find(text);
-        if let (true, Some(number)) = (found.is_empty(), number) {
-            found = self.leads.find(number.as_str());
+        // Or as one of the trunks writes numbers.
+        for trunk in &self.house.settings.trunks {
+            if found.is_empty()
+                && let Some(number) = trunk.numbering.read(text)
+            {
+                found = self.leads.find(number.as_str());
+            }
         }
         match found[..] {
             [] => Err(Failure::new(format!("no lead is known by `{text}`"))),

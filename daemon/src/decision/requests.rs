@@ -73,7 +73,13 @@ impl Decision {
             trunk,
             by,
         };
-        Ok(self.originate(originate, number.as_ref(), order.consent.as_deref(), &book, None))
+        Ok(self.originate(
+            originate,
+            number.as_ref(),
+            order.consent.as_deref(),
+            &book,
+            None,
+        ))
     }
 
     pub(super) fn live(&self) -> Live {

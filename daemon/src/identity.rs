@@ -29,7 +29,7 @@ pub fn caller(invite: &Incoming, numbering: &Numbering) -> Caller {
         .clone()
         .filter_map(user)
         .find_map(|user| numbering.read(user));
-    let verdicts = texts.filter_map(verstat);
+    let mut verdicts = texts.filter_map(verstat);
     let shown = match &number {
         Some(number) => number.as_str().to_owned(),
         None => invite.from.uri.user().unwrap_or_default(),
@@ -37,7 +37,7 @@ pub fn caller(invite: &Incoming, numbering: &Numbering) -> Caller {
     Caller {
         shown,
         number,
-        attestation: verdicts.last().unwrap_or_default(),
+        attestation: verdicts.next_back().unwrap_or_default(),
     }
 }
 

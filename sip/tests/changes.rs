@@ -592,7 +592,9 @@ fn transferring(driven: &mut Driven) -> (CallKey, String) {
 fn a_transfer_is_followed_to_its_one_end() {
     let status = |code| StatusCode::new(code).expect("a code");
     let busy = TransferOutcome::Failed(status(486));
-    let table: &[(&[(&str, &str)], &[u16], TransferOutcome)] = &[
+    /// NOTIFYs as state and status, what is told of them, and the end.
+    type Row<'a> = (&'a [(&'a str, &'a str)], &'a [u16], TransferOutcome);
+    let table: &[Row<'_>] = &[
         (
             &[
                 ("active", "100 Trying"),

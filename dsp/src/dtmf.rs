@@ -88,7 +88,7 @@ impl Keys {
     }
 
     fn judge(&mut self, spectrum: &Spectrum) -> Option<u8> {
-        if decibels(spectrum.pair_power) < LOWEST_LEVEL - 6.0 {
+        if !spectrum.is_peaky || decibels(spectrum.pair_power) < LOWEST_LEVEL - 6.0 {
             self.before = [Complex32::default(); 8];
             return None;
         }
@@ -161,12 +161,13 @@ mod tests {
     use crate::tone::{Dtmf, Sine};
 
     fn keys_heard(samples: &[f32]) -> heapless::Vec<u8, 16> {
+        let mut view = crate::bands::View::new();
         let mut spectrum = Spectrum::new();
         let mut keys = Keys::new();
         let mut heard = heapless::Vec::new();
         for (index, chunk) in samples.chunks_exact(FRAME).enumerate() {
             let frame = core::array::from_fn(|i| chunk[i] / 32_768.0);
-            spectrum.push(&frame);
+            spectrum.push(&frame, &view.push(&frame));
             if let Some((digit, _)) = keys.hear(((index + 1) * FRAME) as u64, &spectrum) {
                 heard.push(digit).expect("few keys");
             }

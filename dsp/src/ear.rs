@@ -6,7 +6,7 @@
 
 use crate::FRAME;
 use crate::answer::{self, Answer, Sensitivity};
-use crate::bands::{self, View};
+use crate::bands::View;
 use crate::beep::Beep;
 use crate::cadence::Cadence;
 use crate::dtmf::Keys;
@@ -21,7 +21,7 @@ use crate::silence::{Quiet, Silence};
 use crate::spectrum::{Spectrum, decibels};
 use crate::speech::{Prompt, Speech};
 use crate::turn::Turn;
-use crate::voice::{Heard as Sound, Voice};
+use crate::voice::{Sound, Voice};
 
 /// A row of keys is one tone event; after this pause it is another (3 s).
 const KEYS_APART: u64 = 24_000;
@@ -73,6 +73,7 @@ pub struct Ear {
     next_seq: u32,
     dropped: u32,
     near: View,
+    rest: View,
     echo: Echo,
     spectrum: Spectrum,
     voice: Voice,
@@ -112,6 +113,7 @@ impl Ear {
             next_seq: 0,
             dropped: 0,
             near: View::new(),
+            rest: View::new(),
             echo: Echo::new(),
             spectrum: Spectrum::new(),
             voice: Voice::new(),
@@ -146,20 +148,22 @@ impl Ear {
             self.echo.shifted();
         }
         let samples = near.map(|s| f32::from(s) / 32_768.0);
-        let bins = self.near.push(&samples);
-        let levels = bands::levels(&bins);
+        let seen = Sound::new(self.near.push(&samples));
         let residual = if self.echo.push_far(far) {
-            self.echo.cancel(&samples, &levels)
+            self.echo.cancel(&samples, &seen.levels)
         } else {
             Residual::without_echo(samples)
         };
-        self.spectrum.push(&residual.samples);
+        let rest = if residual.far.is_some() {
+            Sound::new(self.rest.push(&residual.samples))
+        } else {
+            self.rest.slide(&samples);
+            seen.clone()
+        };
+        self.spectrum.push(&residual.samples, &rest.bins);
         let heard = self.hear_tones(line.source, &mut report);
-        self.voice.hear(
-            &Sound { bins, levels },
-            &residual.samples,
-            residual.far.as_ref(),
-        );
+        self.voice
+            .hear(&seen, &rest, &residual.samples, residual.far.as_ref());
         if line.source == Source::ComfortNoise || line.source == Source::NoRtp {
             self.voice.hear_nothing();
         }

@@ -281,6 +281,7 @@ mod tests {
 
     fn segments_of(hertz: &[f32], milliseconds: usize) -> (Option<Segment>, u64) {
         let mut spectrum = Spectrum::new();
+        let mut view = crate::bands::View::new();
         let mut signal = Signal::new();
         let mut sines: [Option<Sine>; 2] = [None, None];
         for (slot, &hertz) in sines.iter_mut().zip(hertz) {
@@ -296,7 +297,7 @@ mod tests {
                     *slot = sines.iter_mut().flatten().map(Sine::sample).sum::<f32>() / 32_768.0;
                 }
             }
-            spectrum.push(&frame);
+            spectrum.push(&frame, &view.push(&frame));
             closed = closed.or(signal.hear(((index + 1) * FRAME) as u64, &spectrum));
         }
         (closed, end as u64)

@@ -4,17 +4,17 @@
 //! the ear's voice and tone parts read it once per frame.
 
 use crate::FRAME;
-use crate::fourier::hann;
+use crate::fourier::{BINS, Bins, hann};
 use microfft::Complex32;
 
 /// Samples of the long window: 64 ms, for tones.
 pub(crate) const LONG: usize = 512;
-/// Samples of the short window: 32 ms, for speech.
-pub(crate) const SHORT: usize = 256;
 /// Bins of the long spectrum, 15.625 Hz apart.
 pub(crate) const LONG_BINS: usize = LONG / 2;
 /// Bins of the short spectrum, 31.25 Hz apart.
-pub(crate) const SHORT_BINS: usize = SHORT / 2;
+pub(crate) const SHORT_BINS: usize = BINS;
+/// The first of them that counts: 190 Hz.
+const LOWEST_SHORT: usize = 6;
 
 const HANN: [f32; LONG] = hann();
 
@@ -26,6 +26,8 @@ pub(crate) struct Spectrum {
     pub(crate) long: [f32; LONG_BINS],
     /// Power per bin of the last 32 ms.
     pub(crate) short: [f32; SHORT_BINS],
+    /// Whether a tone could be in the last 32 ms.
+    pub(crate) is_peaky: bool,
     /// Power of the last 10 ms.
     pub(crate) frame_power: f32,
     /// Power of the last 20 ms.
@@ -38,20 +40,24 @@ impl Spectrum {
             history: [0.0; LONG],
             long: [0.0; LONG_BINS],
             short: [0.0; SHORT_BINS],
+            is_peaky: false,
             frame_power: 0.0,
             pair_power: 0.0,
         }
     }
 
-    /// Takes the next 10 ms, full scale = 1.0.
-    pub(crate) fn push(&mut self, frame: &[f32; FRAME]) {
+    /// Takes the next 10 ms, full scale = 1.0, and the spectrum of the last 32
+    /// through a window (see `bands`).
+    pub(crate) fn push(&mut self, frame: &[f32; FRAME], bins: &Bins) {
         self.history.copy_within(FRAME.., 0);
         self.history[LONG - FRAME..].copy_from_slice(frame);
         let before = self.frame_power;
         self.frame_power = frame.iter().map(|s| s * s).sum::<f32>() / FRAME as f32;
         self.pair_power = 0.5 * (before + self.frame_power);
         self.transform_long();
-        self.transform_short();
+        powers(bins, &mut self.short);
+        let (total, most) = extent(&self.short[LOWEST_SHORT..]);
+        self.is_peaky = most >= 0.5 * PEAKY * total;
     }
 
     /// The last `count` samples (at most 512), oldest first.
@@ -65,15 +71,6 @@ impl Spectrum {
             *slot = sample * weight;
         }
         powers(microfft::real::rfft_512(&mut buffer), &mut self.long);
-    }
-
-    fn transform_short(&mut self) {
-        let mut buffer = [0.0; SHORT];
-        let recent = &self.history[LONG - SHORT..];
-        for (index, slot) in buffer.iter_mut().enumerate() {
-            *slot = recent[index] * HANN[2 * index];
-        }
-        powers(microfft::real::rfft_256(&mut buffer), &mut self.short);
     }
 }
 
@@ -118,11 +115,21 @@ impl Peaks {
     }
 }
 
+/// A tone, or the stronger of two, has at least this share of the power in its
+/// strongest bin; with less there are no peaks worth measuring.
+const PEAKY: f32 = 0.1;
+
 /// Finds the two strongest peaks; a peak is `radius` bins wide to each side.
 pub(crate) fn peaks(powers: &[f32], radius: usize) -> Peaks {
     let hertz_per_bin = 4_000.0 / powers.len() as f32;
     let lowest = (190.0 / hertz_per_bin) as usize;
-    let total = powers[lowest..].iter().sum();
+    let (total, most) = extent(&powers[lowest..]);
+    if most < PEAKY * total {
+        return Peaks {
+            total,
+            ..Peaks::default()
+        };
+    }
     let (first, middle) = strongest(powers, lowest, radius, None);
     let (second, _) = strongest(powers, lowest, radius, Some(middle));
     Peaks {
@@ -132,13 +139,34 @@ pub(crate) fn peaks(powers: &[f32], radius: usize) -> Peaks {
     }
 }
 
+/// Sum and maximum, in lanes so that the compiler can use vectors.
+fn extent(powers: &[f32]) -> (f32, f32) {
+    let (mut sums, mut most) = ([0.0f32; 8], [0.0f32; 8]);
+    let (chunks, rest) = powers.as_chunks::<8>();
+    for chunk in chunks {
+        for lane in 0..8 {
+            sums[lane] += chunk[lane];
+            most[lane] = if chunk[lane] > most[lane] {
+                chunk[lane]
+            } else {
+                most[lane]
+            };
+        }
+    }
+    let all = most
+        .iter()
+        .chain(rest)
+        .fold(0.0, |most: f32, &power| most.max(power));
+    (sums.iter().chain(rest).sum(), all)
+}
+
 fn strongest(powers: &[f32], lowest: usize, radius: usize, taken: Option<usize>) -> (Peak, usize) {
     let free = |bin: usize| taken.is_none_or(|middle| bin.abs_diff(middle) > radius);
     let mut middle = lowest;
     let mut most = 0.0;
     for (bin, &power) in powers.iter().enumerate().skip(lowest) {
-        let local = powers[bin - 1] <= power && powers.get(bin + 1).is_none_or(|&p| p <= power);
-        if power > most && local && free(bin) {
+        let local = || powers[bin - 1] <= power && powers.get(bin + 1).is_none_or(|&p| p <= power);
+        if power > most && local() && free(bin) {
             most = power;
             middle = bin;
         }
@@ -188,6 +216,7 @@ mod tests {
 
     fn spectrum_of(tones: &[(f32, f32)]) -> Spectrum {
         let mut spectrum = Spectrum::new();
+        let mut view = crate::bands::View::new();
         let mut sines: [Option<Sine>; 2] = [None, None];
         for (slot, &(hertz, level)) in sines.iter_mut().zip(tones) {
             *slot = Some(Sine::new(hertz, level));
@@ -197,7 +226,7 @@ mod tests {
             for slot in &mut frame {
                 *slot = sines.iter_mut().flatten().map(Sine::sample).sum::<f32>() / 32_768.0;
             }
-            spectrum.push(&frame);
+            spectrum.push(&frame, &view.push(&frame));
         }
         spectrum
     }

@@ -6,7 +6,7 @@
 //! `speech`) and knows no tones. Called by the ear.
 
 use crate::FRAME;
-use crate::bands::{self, BANDS, Bands, SILENT, View};
+use crate::bands::{self, BANDS, Bands, SILENT};
 use crate::fourier::Bins;
 use crate::network::Network;
 use crate::pitch::{Pitch, RANGES};
@@ -32,7 +32,6 @@ const BEGINNING: u32 = 100;
 /// Hears whether somebody speaks.
 #[derive(Clone, Debug)]
 pub(crate) struct Voice {
-    rest: View,
     pitch: Pitch,
     floor: Bands,
     before: [Bands; 2],
@@ -45,7 +44,6 @@ pub(crate) struct Voice {
 impl Voice {
     pub(crate) const fn new() -> Self {
         Self {
-            rest: View::new(),
             pitch: Pitch::new(),
             floor: [HIGHEST_FIRST_FLOOR_DB; BANDS],
             before: [SILENT; 2],
@@ -72,22 +70,19 @@ impl Voice {
         crate::spectrum::decibels(self.floor.iter().map(power).sum())
     }
 
-    /// Judges a frame: the line's spectrum and levels, and its samples without
-    /// our echo. `far`: the levels of our prompt while it may echo.
-    pub(crate) fn hear(&mut self, near: &Heard, rest: &[f32; FRAME], far: Option<&Bands>) {
-        let (levels, echo) = match far {
-            None => {
-                self.rest.slide(rest);
-                (near.levels, SILENT)
-            }
-            Some(_) => {
-                let bins = self.rest.push(rest);
-                let echo = core::array::from_fn(|bin| near.bins[bin] - bins[bin]);
-                (bands::levels(&bins), bands::levels(&echo))
-            }
-        };
+    /// Judges a frame: the line, its samples without our echo, and what these
+    /// look like. `far`: the levels of our prompt while it may echo.
+    pub(crate) fn hear(
+        &mut self,
+        near: &Sound,
+        rest: &Sound,
+        samples: &[f32; FRAME],
+        far: Option<&Bands>,
+    ) {
+        let levels = rest.levels;
+        let echo = far.map_or(SILENT, |_| near.less(rest));
         self.follow_floor(&levels);
-        let ranges = self.pitch.hear(rest);
+        let ranges = self.pitch.hear(samples);
         let shown = Shown {
             near: &near.levels,
             rest: &levels,
@@ -139,10 +134,25 @@ impl Voice {
     }
 }
 
-/// The line in one frame.
-pub(crate) struct Heard {
+/// What a frame looks like.
+#[derive(Clone)]
+pub(crate) struct Sound {
     pub(crate) bins: Bins,
     pub(crate) levels: Bands,
+}
+
+impl Sound {
+    pub(crate) fn new(bins: Bins) -> Self {
+        let levels = bands::levels(&bins);
+        Self { bins, levels }
+    }
+
+    /// The levels of what this has and the other has not.
+    fn less(&self, other: &Self) -> Bands {
+        bands::levels(&core::array::from_fn(|bin| {
+            self.bins[bin] - other.bins[bin]
+        }))
+    }
 }
 
 /// Levels the network is shown.

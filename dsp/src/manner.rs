@@ -392,6 +392,7 @@ mod tests {
     #[test]
     fn pitch_of_pulses_is_theirs_within_half_a_semitone() {
         for hertz in [80.0f32, 120.0, 200.0, 320.0] {
+            let mut view = crate::bands::View::new();
             let mut spectrum = Spectrum::new();
             let mut phase = 0.0;
             for _ in 0..8 {
@@ -400,7 +401,7 @@ mod tests {
                     phase -= libm::floorf(phase);
                     0.3 * (phase - 0.5)
                 });
-                spectrum.push(&frame);
+                spectrum.push(&frame, &view.push(&frame));
             }
             let found = pitch(&spectrum).expect("voiced");
             let expected = 12.0 * libm::log2f(hertz);

@@ -137,7 +137,7 @@ class Streams:
 def fit(streams, epochs, seed, begin=None, rate=2.5e-3):
     network = begin or start(seed)
     steps = epochs * (len(streams.inputs) // BATCH) * (ROW // WINDOW)
-    schedule = optax.warmup_cosine_decay_schedule(1e-4, rate, 200, steps, rate / 50)
+    schedule = optax.warmup_cosine_decay_schedule(1e-4, rate, min(200, steps // 5), steps, rate / 50)
     optimiser = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, weight_decay=1e-4))
     memory = optimiser.init(network)
 
@@ -146,6 +146,8 @@ def fit(streams, epochs, seed, begin=None, rate=2.5e-3):
         odds, states = forward(network, inputs, states, begins, kept)
         truth = (labels & SPEECH).astype(jnp.float32)
         judged = 1.0 - ((labels & UNJUDGED) / UNJUDGED).astype(jnp.float32)
+        over_prompt = inputs[..., INPUTS - 2] > 0.5  # a caller who is missed there is talked over
+        judged = judged * jnp.where(over_prompt & (truth > 0), 1.8, 1.0)
         loss = optax.sigmoid_binary_cross_entropy(odds, truth) * judged
         return jnp.sum(loss) / (jnp.sum(judged) + 1), states
 

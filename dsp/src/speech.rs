@@ -13,10 +13,12 @@ const ONSET: f32 = 4.0;
 const ONSET_OVER_ECHO: f32 = 8.0;
 /// One frame counts for at most this, either way.
 const MOST_EVIDENCE: f32 = 2.5;
-/// log-odds of a frame that says nothing.
-const NEUTRAL: f32 = 0.3;
+/// log-odds of a frame that says nothing on a line of the caller's own …
+const NEUTRAL: f32 = 0.9;
+/// … and over our own prompt, where the network is careful by itself.
+const NEUTRAL_OVER_PROMPT: f32 = 0.3;
 /// Speech goes on above this probability.
-const STAY: f32 = 0.35;
+const STAY: f32 = 0.45;
 /// Frames of speech over our own prompt that make talking on a barge-in: 60 ms.
 const FRAMES_OVER_PROMPT: u32 = 6;
 /// A beginning is placed at most this many frames back: 200 ms.
@@ -123,7 +125,12 @@ impl Speech {
 
     fn await_onset(&mut self, at: u64, probability: f32, prompt: Prompt, report: &mut Report) {
         let odds = probability.clamp(0.001, 0.999) / (1.0 - probability.clamp(0.001, 0.999));
-        let evidence = (libm::logf(odds) - NEUTRAL).clamp(-MOST_EVIDENCE, MOST_EVIDENCE);
+        let neutral = if prompt.recent {
+            NEUTRAL_OVER_PROMPT
+        } else {
+            NEUTRAL
+        };
+        let evidence = (libm::logf(odds) - neutral).clamp(-MOST_EVIDENCE, MOST_EVIDENCE);
         self.evidence = (self.evidence + evidence).max(0.0);
         self.likely = if self.evidence > 0.0 {
             self.likely.saturating_add(1)

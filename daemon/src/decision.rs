@@ -203,6 +203,7 @@ impl Decision {
                 Inbound::Words(recognised) => self.hear(recognised),
                 Inbound::Arrived(arrived) => self.arrived(*arrived),
                 Inbound::Request(request) => self.serve(request),
+                Inbound::Drain => self.stopping = true,
                 Inbound::Stop => self.stop(),
             }
         }

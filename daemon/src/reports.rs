@@ -8,6 +8,7 @@ use offhook_core::input::Digit;
 use offhook_core::{LegEvent, Turn};
 
 use crate::media::{Cut, Digit as Key, Report, ReportKind, Summary};
+use crate::switchboard::OPERATOR_PLAY;
 use crate::timeline::Line;
 use crate::translate;
 
@@ -47,6 +48,19 @@ pub fn reported(report: &Report, mut tell: impl FnMut(Told)) {
             if let Some(digit) = translate::key(*ascii) {
                 heard(LegEvent::Digit(digit));
             }
+        }
+        ReportKind::Played {
+            play: OPERATOR_PLAY,
+            sent_samples,
+            finished,
+            ..
+        } => {
+            let (said, how) = (
+                samples(*sent_samples).as_millis(),
+                if *finished { "to its end" } else { "cut" },
+            );
+            let line = Line::action("operator_spoke", format!("{said} ms, {how}"));
+            tell(Told::Note(at, line));
         }
         ReportKind::Played {
             play,

@@ -52,6 +52,8 @@ pub const INSTALLED_SOCKET: &str = "/run/offhook/control.sock";
 pub struct Settings {
     /// The file, as it was named.
     pub file: PathBuf,
+    /// What calls under way have, once we are asked to stop, to end by themselves.
+    pub drain: Duration,
     /// Signalling.
     pub sip: Sip,
     /// Certificates of TLS listeners and connections; `None`: there are no

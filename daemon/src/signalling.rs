@@ -1,8 +1,8 @@
 //! The SIP sockets around the endpoint: messages in, messages out, no decisions.
 //!
-//! One tokio task owns the endpoint and the datagram sockets; each stream is a
-//! task of its own behind bounded queues. Events of calls go to the decision
-//! thread; its commands come back through a bounded queue.
+//! One tokio task on a thread of its own owns the endpoint and the datagram
+//! sockets; each stream is a task beside it behind bounded queues. Events of calls
+//! go to the decision thread; its commands come back through a bounded queue.
 
 mod connection;
 mod streams;
@@ -111,6 +111,10 @@ pub struct Counters {
     pub endpoint: Mutex<offhook_sip::Counters>,
 }
 
+/// After work there is often more at once: it waits so long for company, which
+/// saves a wakeup for each message. No timer of SIP is as short.
+const NAP: Duration = Duration::from_millis(1);
+
 /// How often the endpoint's counters are shown.
 const COUNTERS_EVERY: Duration = Duration::from_secs(1);
 
@@ -149,6 +153,10 @@ pub struct Signalling<I> {
     timer: Pin<Box<Sleep>>,
     house: Arc<House>,
     counted_at: Duration,
+    /// When the timer rings; it may ring before anything is due, never after.
+    timer_at: Option<Duration>,
+    /// Something was done since it last waited.
+    busy: bool,
     buffer: Box<[u8]>,
     /// The socket whose turn it is.
     turn: usize,
@@ -205,6 +213,8 @@ impl<I: Inbox> Signalling<I> {
             timer: Box::pin(sleep(Duration::ZERO)),
             house,
             counted_at: Duration::ZERO,
+            timer_at: Some(Duration::ZERO),
+            busy: false,
             buffer: vec![0; DATAGRAM_MAX].into_boxed_slice(),
             turn: 0,
         }
@@ -214,7 +224,9 @@ impl<I: Inbox> Signalling<I> {
     pub async fn run(mut self) {
         loop {
             self.drain().await;
-            match poll_fn(|context| self.poll_wakeup(context)).await {
+            let wakeup = poll_fn(|context| self.poll_wakeup(context)).await;
+            self.busy = true;
+            match wakeup {
                 Wakeup::Datagram {
                     listener,
                     remote,
@@ -299,7 +311,11 @@ impl<I: Inbox> Signalling<I> {
                     length,
                 }) => self.receive(listener, remote, length),
                 Some(Wakeup::Stream(heard)) => self.hear(heard),
-                _ => return,
+                Some(_) => return,
+                None => {
+                    self.timer_at = None;
+                    self.endpoint.handle(clock::now(), Input::Wake);
+                }
             }
         }
     }
@@ -426,7 +442,18 @@ impl<I: Inbox> Signalling<I> {
         }
     }
 
+    /// A timer that rings too early costs less than one that is set anew for
+    /// every message.
     fn set_timer(&mut self, until: Option<Duration>) {
+        let rings_in_time = match (self.timer_at, until) {
+            (Some(at), Some(until)) => at <= until,
+            (Some(_), None) | (None, None) => true,
+            (None, Some(_)) => false,
+        };
+        if rings_in_time {
+            return;
+        }
+        self.timer_at = until;
         // Without a timer: an hour, since "never" has no instant.
         let wait = until.map_or(Duration::from_secs(3600), |at| {
             at.saturating_sub(clock::now())
@@ -440,10 +467,16 @@ impl<I: Inbox> Signalling<I> {
             Poll::Ready(None) => return Poll::Ready(Wakeup::Closed),
             Poll::Pending => {}
         }
-        if self.timer.as_mut().poll(context).is_ready() {
+        if self.timer_at.is_some() && self.timer.as_mut().poll(context).is_ready() {
+            self.timer_at = None;
             return Poll::Ready(Wakeup::Timer);
         }
-        self.poll_sockets(context)
+        let wakeup = self.poll_sockets(context);
+        if wakeup.is_pending() && std::mem::take(&mut self.busy) {
+            // Its thread has nothing else to do. What came meanwhile is found at once.
+            std::thread::sleep(NAP);
+        }
+        wakeup
     }
 
     /// The next message, taking the sockets, and all streams as one of them, in

@@ -1,8 +1,9 @@
 //! From settings to a running daemon, and down again.
 //!
 //! Sockets first, then the store (which finishes what a crash left behind),
-//! then threads; READY=1 when a call could be taken. SIGTERM or SIGINT ends the
-//! calls that there are, within a deadline, and stops.
+//! then threads; READY=1 when a call could be taken. SIGTERM or SIGINT lets no
+//! more calls in; those that there are have `drain_seconds` to end by themselves,
+//! or until a second signal, and are then hung up.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -17,8 +18,8 @@ use offhook_core::input::UpstreamAnswer;
 use offhook_core::{LegId, Limit, Override, Standing};
 use offhook_sip::{Endpoint, EndpointConfig, StoredDialog, Transport};
 use tokio::net::{TcpListener, UdpSocket, UnixListener};
-use tokio::runtime::Runtime;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
@@ -54,6 +55,8 @@ const ORDERS: usize = 16_384;
 const EVENTS: usize = 4_096;
 /// A stop waits this long for BYEs to be answered (64*T1 would be 32 s; systemd waits 90).
 const STOP_DEADLINE: Duration = Duration::from_secs(5);
+/// And as long for the deliveries under way and the last commit.
+const LAST_WORDS: Duration = Duration::from_secs(20);
 
 /// Why the daemon did not start.
 #[derive(Debug)]
@@ -78,9 +81,11 @@ fn failed<E: fmt::Display>(what: impl fmt::Display) -> impl FnOnce(E) -> StartEr
 /// What could not be opened or started, by name.
 pub fn run(settings: Settings) -> Result<(), StartError> {
     let runtime = Runtime::new().map_err(failed("tokio"))?;
-    // Timers and tasks made below belong to it.
+    // Timers and tasks made below belong to it, but for those of signalling.
     let _inside = runtime.enter();
-    let sockets = runtime.block_on(bind(&settings))?;
+    let sip = Builder::new_current_thread().enable_all().build();
+    let sip = sip.map_err(failed("tokio"))?;
+    let sockets = sip.block_on(bind(&settings))?;
     let listeners = sockets.locals();
     let control = control::bind(&settings.socket).map_err(failed("control socket"))?;
     let engines = settings.engine.as_deref().map(engine::bind);
@@ -110,14 +115,20 @@ pub fn run(settings: Settings) -> Result<(), StartError> {
     // 256 bits that nobody can guess: tags and branches are made from them.
     let seed = media::system::random().map_err(failed("getrandom"))?;
     let endpoint = Endpoint::new(endpoint_config(), seed);
-    let signalling = Signalling::new(
-        endpoint,
-        sockets,
-        order_queue,
-        tray.clone(),
-        Arc::clone(&house),
-    );
-    let signalling = runtime.spawn(signalling.run());
+    let (inbox_of_sip, house_of_sip) = (tray.clone(), Arc::clone(&house));
+    let (gone, mut calls_over) = oneshot::channel::<()>();
+    std::thread::Builder::new()
+        .name("sip".into())
+        .spawn(move || {
+            sip.block_on(async {
+                let (inbox, house) = (inbox_of_sip, house_of_sip);
+                Signalling::new(endpoint, sockets, order_queue, inbox, house)
+                    .run()
+                    .await;
+            });
+            drop(gone);
+        })
+        .map_err(failed("sip thread"))?;
     let watched = Arc::clone(&house);
     runtime.spawn(async move { watched.trunks.watch(weak_orders).await });
     let forwarder = start_forwarder(&house, &store, tray.clone())?;
@@ -163,14 +174,29 @@ pub fn run(settings: Settings) -> Result<(), StartError> {
         .join(" ");
     tracing::info!(message = "ready", listening = status);
     watchdog::ready(&format!("listening on {status}"));
-    runtime.block_on(until_told(Watchdog::new(pulses), &house, &tray));
+    let mut told = Told::new().map_err(failed("signals"))?;
+    let mut watchdog = Watchdog::new(pulses);
+    runtime.block_on(told.wait(&mut watchdog, &house, &tray));
 
-    watchdog::stopping("ending calls");
+    let drain = house.settings.drain;
+    watchdog::stopping(
+        &format!("no new calls, {} s for the others", drain.as_secs()),
+        drain + STOP_DEADLINE + LAST_WORDS,
+    );
+    tracing::info!(message = "draining", seconds = drain.as_secs());
+    tray.put(Inbound::Drain);
+    runtime.block_on(async {
+        tokio::select! {
+            // The decision thread drops its orders when the last call is gone.
+            _ = &mut calls_over => {}
+            () = told.wait(&mut watchdog, &house, &tray) => {}
+            () = tokio::time::sleep(drain) => {}
+        }
+    });
     tracing::info!(message = "stopping");
     tray.put(Inbound::Stop);
     runtime.block_on(async {
-        // The decision thread drops its orders when the last call is gone.
-        let _ = tokio::time::timeout(STOP_DEADLINE, signalling).await;
+        let _ = tokio::time::timeout(STOP_DEADLINE, calls_over).await;
     });
     if let Some(forwarder) = forwarder {
         runtime.block_on(forwarder.stop());
@@ -408,27 +434,36 @@ fn serve_control(runtime: &Runtime, socket: UnixListener, desk: Desk) {
     });
 }
 
-/// Feeds systemd's watchdog until a signal asks for the end.
-async fn until_told(mut watchdog: Watchdog, house: &House, tray: &Tray) {
-    let (Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)) = (
-        signal(SignalKind::terminate()),
-        signal(SignalKind::interrupt()),
-        signal(SignalKind::hangup()),
-    ) else {
-        tracing::error!(message = "signals_unavailable");
-        return;
-    };
-    let mut beat = tokio::time::interval(watchdog.interval());
-    // The first tick is at once, when no thread can have turned yet.
-    beat.tick().await;
-    loop {
-        tokio::select! {
-            _ = terminate.recv() => return,
-            _ = interrupt.recv() => return,
-            _ = hangup.recv() => reload(house, tray),
-            _ = beat.tick() => {
-                if let Err(thread) = watchdog.check() {
-                    tracing::error!(message = "thread_stuck", thread);
+/// The signals that ask for the end, and the one that asks for another policy.
+struct Told {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Told {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Feeds systemd's watchdog until a signal asks for the end.
+    async fn wait(&mut self, watchdog: &mut Watchdog, house: &House, tray: &Tray) {
+        let mut beat = tokio::time::interval(watchdog.interval());
+        // The first tick is at once, when no thread can have turned yet.
+        beat.tick().await;
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.hangup.recv() => reload(house, tray),
+                _ = beat.tick() => {
+                    if let Err(thread) = watchdog.check() {
+                        tracing::error!(message = "thread_stuck", thread);
+                    }
                 }
             }
         }

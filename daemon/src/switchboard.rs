@@ -12,7 +12,7 @@ use offhook_sip::{CallKey, Event as SipEvent, Invite, ReinviteAnswer, StoredDial
 use tokio::sync::mpsc;
 
 use crate::control::MediaCounts;
-use crate::media::{Media, Opened, Order as MediaOrder, ReportKind, SlotId};
+use crate::media::{Full, Hearing, Media, Opened, Order as MediaOrder, ReportKind, SlotId, Speech};
 use crate::orders::Orders;
 use crate::prompts::Prompts;
 use crate::reports::{Told, reported};
@@ -34,6 +34,8 @@ struct Leg {
     /// Our offer is out, or the call came without one.
     offered: bool,
     held: bool,
+    /// As the media edge said last.
+    turn: u32,
     /// The ear listens, and the tape runs where calls are recorded.
     heard: bool,
     /// Keys are secret now, those in INFO too.
@@ -413,6 +415,19 @@ impl Switchboard {
         }
     }
 
+    /// Hears what a leg hears.
+    pub fn listen(&mut self, place: Place) -> Result<Hearing, Full> {
+        let slot = self.legs.get(&place).and_then(|leg| leg.slot);
+        self.media.listen(slot.ok_or(Full::Gone)?)
+    }
+
+    /// Lets an operator speak on a leg, now; speech over it cuts it.
+    pub fn speak(&mut self, place: Place) -> Result<Speech, Full> {
+        let leg = self.legs.get(&place).ok_or(Full::Gone)?;
+        let (slot, turn) = (leg.slot.ok_or(Full::Gone)?, leg.turn);
+        self.media.speak(slot, turn, OPERATOR_PLAY, true)
+    }
+
     /// Takes a media slot for the leg: none free means that the box is full.
     fn open(&mut self, place: Place) -> Result<(), Cause> {
         let sibling = self.slots_of(place.0).find_map(|slot| slot);
@@ -493,8 +508,16 @@ impl Switchboard {
             let Some(place) = self.by_slot.get(&report.slot).copied() else {
                 continue;
             };
-            if matches!(report.kind, ReportKind::Closed(_)) {
-                self.by_slot.remove(&report.slot);
+            match report.kind {
+                ReportKind::Closed(_) => drop(self.by_slot.remove(&report.slot)),
+                ReportKind::BargeIn { turn, .. }
+                | ReportKind::Turn { turn }
+                | ReportKind::EventsLost { turn, .. } => {
+                    if let Some(leg) = self.legs.get_mut(&place) {
+                        leg.turn = turn;
+                    }
+                }
+                _ => {}
             }
             let more = &mut self.more;
             reported(&report, |told| more.push_back((place, told)));
@@ -502,6 +525,9 @@ impl Switchboard {
         self.more.pop_front()
     }
 }
+
+/// Number of whatever an operator says: the core counts its own from 1.
+pub const OPERATOR_PLAY: u32 = u32::MAX;
 
 /// Legs of a conversation at most.
 const LEGS_MAX: u8 = 4;

@@ -148,9 +148,8 @@ pub fn ending(cause: &EndCause) -> Cause {
         EndCause::RemoteBye { .. } => Cause::FarHangup,
         EndCause::LocalBye => Cause::NearHangup,
         EndCause::LocalCancel => Cause::NoAnswer,
-        EndCause::AckTimeout | EndCause::PrackTimeout | EndCause::SessionExpired => {
-            Cause::TrunkDown
-        }
+        EndCause::AckTimeout => Cause::NoAck,
+        EndCause::PrackTimeout | EndCause::SessionExpired => Cause::TrunkDown,
     }
 }
 
@@ -167,9 +166,11 @@ pub fn refusal(cause: Cause) -> offhook_sip::Cause {
         Cause::Forbidden => Told::Forbidden,
         Cause::Overload | Cause::Congestion | Cause::TrunkDown => Told::Congestion,
         Cause::InternalError | Cause::Interrupted => Told::TemporaryFailure,
-        Cause::FarHangup | Cause::NearHangup | Cause::Cancelled | Cause::MediaTimeout => {
-            Told::NormalClearing
-        }
+        Cause::FarHangup
+        | Cause::NearHangup
+        | Cause::Cancelled
+        | Cause::NoAck
+        | Cause::MediaTimeout => Told::NormalClearing,
     }
 }
 

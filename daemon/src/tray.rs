@@ -26,7 +26,9 @@ pub enum Inbound {
     Arrived(Box<Arrived>),
     /// From the command line.
     Request(Request),
-    /// Take no more calls, end those that there are, and stop.
+    /// Take no more calls, and stop when the last one is over.
+    Drain,
+    /// End the calls that there are, and stop.
     Stop,
 }
 

@@ -78,9 +78,15 @@ pub fn ready(status: &str) {
     notify(&[(STATE_READY, "1"), (STATE_STATUS, status)]);
 }
 
-/// We are going down on purpose.
-pub fn stopping(status: &str) {
-    notify(&[(STATE_STOPPING, "1"), (STATE_STATUS, status)]);
+/// We are going down on purpose, and ask to be given so long for it: beyond
+/// `TimeoutStopSec=` too.
+pub fn stopping(status: &str, within: Duration) {
+    let micros = within.as_micros().to_string();
+    notify(&[
+        (STATE_STOPPING, "1"),
+        (STATE_STATUS, status),
+        ("EXTEND_TIMEOUT_USEC", &micros),
+    ]);
 }
 
 /// Without systemd there is nobody to tell; that is no fault.

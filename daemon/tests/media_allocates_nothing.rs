@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use offhook::bell::Bell;
 use offhook::clock;
+use offhook::media::speech::{Heard, Pushed};
 use offhook::media::{
     Codec, Digits, Direction, Media, Opened, Order, ReceiveTypes, Report, ReportKind, Settings,
     SlotId, Stream, Summary,
@@ -241,8 +242,27 @@ fn one_call(media: &mut Media, bell: &Bell, voice: &[i16], call: u32) -> usize {
     media.order(echo.slot, Order::Echo).unwrap();
     let mut seen = Seen::default();
     let mut sent = 0;
+    let mut hearing = media.listen(leg.slot).unwrap();
+    let mut speech = None;
+    let (mut heard, mut pushed) = (0, 0);
     let start = clock::now();
     for step in 0..240usize {
+        while let Heard::Frame(_) = hearing.next(&mut [0; 80]) {
+            heard += 1;
+        }
+        if step % 120 == 112 {
+            drop(speech.take());
+            speech = media.speak(leg.slot, seen.turn, 9_000, true).ok();
+        }
+        // Too fast, then too slow, and never finished.
+        let engine = speech
+            .as_mut()
+            .filter(|_| (112..116).contains(&(step % 120)));
+        if let Some(speech) = engine {
+            pushed += (0..3)
+                .filter(|_| speech.push(&[900; 80]) == Pushed::Taken)
+                .count();
+        }
         command(media, leg.slot, &peer, &seen, step, call);
         let silence = [0; 160];
         // He waits for the prompt, and speaks over it again and again.
@@ -267,6 +287,8 @@ fn one_call(media: &mut Media, bell: &Bell, voice: &[i16], call: u32) -> usize {
     wait_closed(media, bell, echo.slot);
     media.order(leg.slot, Order::Close).unwrap();
     let summary = wait_closed(media, bell, leg.slot);
+    assert!(heard > 100 && pushed > 10, "{heard} heard, {pushed} spoken");
+    assert!(summary.voice_gaps > 0, "{summary:?}");
     let told = [seen.barge_ins, seen.digits, seen.played, seen.stale];
     assert!(told.iter().all(|count| *count > 0), "{told:?} {summary:?}");
     assert!(

@@ -10,6 +10,7 @@ use ::rtcp::reception_report::ReceptionReport;
 use ::rtcp::sender_report::SenderReport;
 use ::rtcp::source_description::SourceDescription;
 use offhook::bell::Bell;
+use offhook::media::speech::{Heard, Pushed};
 use offhook::media::{
     Clip, Codec, Digit, Digits, Direction, Full, Media, Opened, Order, ReceiveTypes, Report,
     ReportKind, Script, Settings, SlotId, Stream, Summary,
@@ -265,4 +266,83 @@ fn rtcp_tells_of_us_at_the_end_and_is_believed_by_ssrc_only() {
     assert_eq!(&names.chunks[0].items[0].text[..], b"offhook@127.0.0.1");
     let goodbye = packets[2].as_any().downcast_ref::<Goodbye>().unwrap();
     assert_eq!(goodbye.sources, [ssrc]);
+}
+
+/// 20 ms of a tone that starts anew in each frame of 10 ms.
+fn tone(sample: usize) -> i16 {
+    let phase = (sample % 80) as f32 / 80.0 * 8.0 * std::f32::consts::TAU;
+    (phase.sin() * 8_000.0) as i16
+}
+
+#[test]
+fn a_speech_streams_into_one_leg_and_whoever_listens_on_the_other_hears_it() {
+    let mut house = House::new(46_900, 2, "stream");
+    let (one, other) = house.pair();
+    let mut hearing = house.media.listen(other.slot).unwrap();
+    assert_eq!(house.media.listen(other.slot).err(), Some(Full::Taken));
+    let mut speech = house.media.speak(one.slot, 0, 5, true).unwrap();
+    assert!(house.media.speak(one.slot, 0, 6, true).is_err());
+    let frame: [i16; 80] = std::array::from_fn(tone);
+    for _ in 0..50 {
+        while speech.push(&frame) == Pushed::Full {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+    assert_eq!(speech.finish(), Pushed::Taken);
+    let sent = house.wait("the end of the speech", |report| match report.kind {
+        ReportKind::Played {
+            play: 5,
+            finished: true,
+            sent_samples,
+            ..
+        } => Some(sent_samples),
+        _ => None,
+    });
+    assert_eq!(sent, 4_000);
+    assert!(speech.is_over() && !speech.is_cut());
+    house.close(one.slot);
+    let summary = house.close(other.slot);
+    let (mut heard, mut samples, mut last) = (Vec::new(), [0; 80], None);
+    loop {
+        match hearing.next(&mut samples) {
+            Heard::Frame(number) => {
+                assert!(last.is_none_or(|last| number > last));
+                last = Some(number);
+                heard.extend(samples);
+            }
+            Heard::Over => break,
+            Heard::Nothing => panic!("the leg is closed"),
+        }
+    }
+    assert_eq!(summary.heard_gaps, 0);
+    let loud = heard.iter().filter(|sample| sample.abs() > 4_000).count();
+    // Two thirds of a sine are above half of its peak; a lost packet is forgiven.
+    assert!((2_300..2_800).contains(&loud), "{loud} of {}", heard.len());
+}
+
+#[test]
+fn an_engine_that_is_late_makes_comfort_noise_and_one_that_dies_ends_the_speech() {
+    let mut house = House::new(47_000, 2, "late");
+    let (one, _) = house.pair();
+    let mut speech = house.media.speak(one.slot, 0, 5, true).unwrap();
+    assert_eq!(speech.push(&[500; 80]), Pushed::Taken);
+    std::thread::sleep(Duration::from_millis(300));
+    drop(speech);
+    let (sent, finished) = house.wait("the end of the speech", |report| match report.kind {
+        ReportKind::Played {
+            play: 5,
+            finished,
+            sent_samples,
+            ..
+        } => Some((sent_samples, finished)),
+        _ => None,
+    });
+    assert_eq!((sent, finished), (80, true));
+    let mut stale = house.media.speak(one.slot, 7, 6, true).unwrap();
+    house.wait("stale", |report| {
+        matches!(report.kind, ReportKind::Stale { turn: 7 }).then_some(())
+    });
+    assert_eq!(stale.push(&[500; 80]), Pushed::Over);
+    drop(stale);
+    assert!(house.close(one.slot).voice_gaps > 5);
 }

@@ -29,6 +29,8 @@ pub struct Scene {
     pub store: String,
     /// Whether conversations are recorded.
     pub recording: bool,
+    /// Seconds that calls have when the daemon is asked to stop.
+    pub drain: u16,
 }
 
 impl Default for Scene {
@@ -40,6 +42,7 @@ impl Default for Scene {
             max_calls: 20,
             store: "offhook.db".to_owned(),
             recording: true,
+            drain: 1,
         }
     }
 }
@@ -65,6 +68,7 @@ impl Scene {
             max_calls,
             store,
             recording,
+            drain,
             ..
         } = self;
         let proxy = self
@@ -81,7 +85,7 @@ impl Scene {
             "[outbound]\nplaybook = \"outreach\"\ntrunk = \"loopback\"\n"
         };
         format!(
-            "policy = \"demo\"\n[paths]\nstate = \"{{dir}}\"\n\
+            "policy = \"demo\"\n[daemon]\ndrain_seconds = {drain}\n[paths]\nstate = \"{{dir}}\"\n\
              [sip]\nlisten = [\"udp:127.0.0.1:0\"]\n\
              [media]\naddress = \"127.0.0.1\"\nports = \"{first}-{last}\"\nmax_calls = {max_calls}\n\
              [control]\nsocket = \"control.sock\"\n\

@@ -70,7 +70,10 @@ fn authorised(daemon: &Daemon, id: &str) -> BTreeSet<String> {
     let explained = daemon.json(&["explain", id]);
     let decisions = explained["decisions"].as_array().expect("decisions").iter();
     let kept = decisions.filter(|d| {
-        d["external"] == true && d["verdict"] == "authorised" && d["state"] != "withdrawn"
+        let never_sent = ["withdrawn", "not_kept"]
+            .iter()
+            .any(|state| d["state"] == *state);
+        d["external"] == true && d["verdict"] == "authorised" && !never_sent
     });
     kept.map(|d| d["action"].as_str().expect("an id").to_owned())
         .collect()

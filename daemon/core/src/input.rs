@@ -291,6 +291,8 @@ pub enum Cause {
     Overload,
     /// The trunk does not answer, or answers nonsense.
     TrunkDown,
+    /// Our answer was never acknowledged (RFC 3261 §13.3.1.4).
+    NoAck,
     /// We, or they, are not allowed there (401, 403, 407).
     Forbidden,
     /// Nothing here is reached under that number (404).
@@ -318,6 +320,7 @@ impl Cause {
             Self::NoCommonCodec => "no_common_codec",
             Self::Overload => "overload",
             Self::TrunkDown => "trunk_down",
+            Self::NoAck => "no_ack",
             Self::Forbidden => "forbidden",
             Self::NoRoute => "no_route",
             Self::MediaTimeout => "media_timeout",

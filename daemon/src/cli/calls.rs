@@ -23,6 +23,7 @@ pub(super) struct CallsArgs {
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct CallArgs {
     /// Its id, the beginning or end of it, or `last`.
+    #[arg(value_parser = clap::builder::NonEmptyStringValueParser::new())]
     id: String,
     /// Draw it: both audio tracks, speech, decisions on one time axis.
     #[arg(long, value_name = "OUT.svg")]
@@ -32,7 +33,9 @@ pub(super) struct CallArgs {
 /// What happens from now on, of one call or of all.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct TailArgs {
-    /// A call's id, or the beginning or end of it; all when left out.
+    /// A live call's id, the beginning or end of it, or `last`: until it is over.
+    /// All calls when left out.
+    #[arg(value_parser = clap::builder::NonEmptyStringValueParser::new())]
     id: Option<String>,
 }
 
@@ -151,13 +154,12 @@ fn line(entry: &TimelineEntry) -> Vec<String> {
 
 pub(super) fn tail(common: &Common, arguments: &TailArgs) -> u8 {
     asking(common, async |client| {
-        let wanted = |call: &str| match &arguments.id {
-            Some(id) => call.starts_with(id.as_str()) || call.ends_with(id.as_str()),
-            None => true,
+        let path = match &arguments.id {
+            Some(id) => format!("/v1/events?call={}", path_step(id)),
+            None => "/v1/events".to_owned(),
         };
-        let reading = client.lines("/v1/events", |text| {
+        let reading = client.lines(&path, |text| {
             match serde_json::from_str::<Told>(text) {
-                Ok(told) if !wanted(&told.call) => {}
                 Ok(_) if common.json => print(&format!("{text}\n")),
                 Ok(told) => print(&told_text(&told)),
                 // A newer daemon may say things that this version does not know.
@@ -166,7 +168,10 @@ pub(super) fn tail(common: &Common, arguments: &TailArgs) -> u8 {
             true
         });
         reading.await?;
-        Err(Trouble::CouldNot("the daemon has ended".to_owned()))
+        match arguments.id {
+            Some(_) => Ok(OK),
+            None => Err(Trouble::CouldNot("the daemon has ended".to_owned())),
+        }
     })
 }
 
@@ -187,7 +192,8 @@ fn told_text(told: &Told) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::{Direction, Lane};
+    use crate::control::Lane;
+    use crate::store::Direction;
     use std::collections::BTreeMap;
 
     fn row() -> CallRow {

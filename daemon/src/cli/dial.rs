@@ -12,7 +12,8 @@ use super::ask::{Trouble, tell};
 use super::{COULD_NOT, Common, NO, OK};
 
 /// Call somebody, play a recording into the call and record what is heard.
-/// Exit code 0: answered; 1: busy, refused, nobody there; 2: it could not call.
+/// Exit code 0: answered; 1: busy, refused, not answered; 2: it could not call,
+/// or nothing listens there.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct DialArgs {
     /// Whom: `sip:100@192.0.2.1:5060`.
@@ -70,7 +71,7 @@ type Keys = Vec<(u8, Duration)>;
 /// A day; nothing here lasts longer.
 const SECONDS_MAX: f64 = 86_400.0;
 
-fn seconds(text: &str) -> Result<Duration, String> {
+pub(super) fn seconds(text: &str) -> Result<Duration, String> {
     let value: f64 = text.parse().map_err(|_| "not a number of seconds")?;
     if !(0.0..=SECONDS_MAX).contains(&value) {
         return Err("must be from 0 to 86400 seconds".to_owned());

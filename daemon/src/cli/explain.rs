@@ -12,6 +12,7 @@ use crate::control::{Decision, Explanation, Rule};
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct ExplainArgs {
     /// The call's id, the beginning or end of it, or `last`.
+    #[arg(value_parser = clap::builder::NonEmptyStringValueParser::new())]
     id: String,
     /// Only what leaves the box: no prompts, no answering, no hanging up.
     #[arg(long)]
@@ -69,7 +70,10 @@ fn one(decision: &Decision) -> String {
         writeln!(text, "    {name:9}{value}").expect("a String takes all");
     };
     let state = decision.state.as_ref();
-    let state = state.map_or(String::new(), |state| format!(", now {state}"));
+    let state = state.map_or(String::new(), |state| match state.as_str() {
+        "not_kept" => ", NOT KEPT: the store failed; it was not sent and never will be".to_owned(),
+        state => format!(", now {state}"),
+    });
     add("action", format!("{}{state}", decision.action));
     add(
         "proposed",

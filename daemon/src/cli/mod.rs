@@ -29,6 +29,7 @@ mod recording;
 mod replay;
 mod score;
 pub mod sink;
+mod sound;
 mod status;
 mod text;
 
@@ -80,6 +81,8 @@ enum Verb {
     Audit(audit::AuditVerb),
     Campaign(campaign::CampaignArgs),
     Notify(notify::NotifyArgs),
+    Listen(sound::ListenArgs),
+    Speak(sound::SpeakArgs),
     Dial(dial::DialArgs),
     Answer(dial::AnswerArgs),
     Analyze(analyze::AnalyzeArgs),
@@ -121,6 +124,8 @@ pub fn run() -> ExitCode {
         Verb::Replay(verb) => replay::run(&common, &verb),
         Verb::Policy(verb) => policy::run(&common, &verb),
         Verb::Audit(verb) => audit::run(&common, &verb),
+        Verb::Listen(verb) => sound::listen(&common, &verb),
+        Verb::Speak(verb) => sound::speak(&common, &verb),
         Verb::Dial(verb) => dial::dial(&common, &verb),
         Verb::Answer(verb) => dial::answer(&common, &verb),
         Verb::Analyze(verb) => return analyze::run(&verb, common.json),

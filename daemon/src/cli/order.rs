@@ -26,6 +26,7 @@ pub(super) struct OriginateArgs {
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct HangupArgs {
     /// Its id, the beginning or end of it, or `last`.
+    #[arg(value_parser = clap::builder::NonEmptyStringValueParser::new())]
     id: String,
 }
 

@@ -465,7 +465,8 @@ fn escape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::{CallRow, CallState, Direction};
+    use crate::control::{CallRow, CallState};
+    use crate::store::Direction;
     use std::collections::BTreeMap;
 
     fn entry(ms: u64, lane: Lane, event: &str, detail: &str) -> TimelineEntry {

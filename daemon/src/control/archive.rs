@@ -6,20 +6,24 @@ use std::path::Path;
 use std::time::Duration;
 
 use offhook_core::output::Outcome;
-use offhook_core::{ConversationId, Record};
+use offhook_core::{ConversationId, Record, Verdict};
 
 use super::words::{
-    CallDetail, CallRow, CallState, Decision, Direction, Explanation, Lane, OutboxStatus, Rule,
-    TapeInfo, TimelineEntry,
+    CallDetail, CallRow, CallState, Decision, Explanation, Lane, OutboxStatus, Rule, TapeInfo,
+    TimelineEntry,
 };
 use super::{Live, LiveCall};
 use crate::clock;
 use crate::store::reader::{Call, Counts, Item, Reader, What};
-use crate::store::{self, Entry, EntryKind};
+use crate::store::{Entry, EntryKind};
 use crate::timeline::Line;
 
 /// The event that ends every call.
-const OUTCOME: &str = "outcome";
+pub(super) const OUTCOME: &str = "outcome";
+
+/// State of an action that was authorised and could not be made durable: it was
+/// never sent and never will be.
+const NOT_KEPT: &str = "not_kept";
 
 /// A reader of the store with the eyes of the control socket.
 pub(super) struct Archive {
@@ -116,10 +120,7 @@ fn row(call: &Call, live: &Live) -> CallRow {
     let end = call.ended_ms.unwrap_or_else(|| millis(clock::wall()));
     CallRow {
         id: call.conversation.to_string(),
-        direction: match call.direction {
-            store::Direction::Inbound => Direction::Inbound,
-            store::Direction::Outbound => Direction::Outbound,
-        },
+        direction: call.direction,
         trunk: call.trunk.clone(),
         caller: call.caller.clone(),
         called: call.called.clone(),
@@ -244,9 +245,12 @@ fn decision(
         .at
         .saturating_sub(Duration::from_micros(call.born_us));
     let rule = |id: String| Rule { why: why(&id), id };
+    // A decision is kept with its action, or, when the disk did not take that, alone.
+    let lost = (record.external && record.verdict == Verdict::Authorised).then_some(NOT_KEPT);
+    let state = states.get(&id).copied().or(lost);
     Decision {
         ms: millis(since),
-        state: states.get(&id).map(|state| (*state).to_owned()),
+        state: state.map(str::to_owned),
         action: id,
         kind: record.kind,
         object: record.object,
@@ -280,7 +284,7 @@ fn millis(time: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{Birth, Ended, Options, Store, Write};
+    use crate::store::{Birth, Direction, Ended, Options, Store, Write};
     use offhook_core::input::Cause;
     use offhook_core::{Event, LegEvent, LegId, Turn};
 
@@ -305,7 +309,7 @@ mod tests {
             Write::Born {
                 birth: Birth {
                     conversation: id,
-                    direction: store::Direction::Inbound,
+                    direction: Direction::Inbound,
                     trunk: "t".into(),
                     caller: "200".into(),
                     called: "100".into(),
@@ -389,7 +393,7 @@ mod tests {
     fn a_call_that_lives_shows_how_far_it_is() {
         let call = Call {
             conversation: ConversationId(3),
-            direction: store::Direction::Outbound,
+            direction: Direction::Outbound,
             trunk: "t".into(),
             caller: String::new(),
             called: "1".into(),

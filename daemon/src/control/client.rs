@@ -84,6 +84,38 @@ impl Client {
         self.ask(Method::POST, path, Some(body)).await
     }
 
+    /// Sends octets as they are.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn upload<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        octets: Vec<u8>,
+    ) -> Result<T, ClientError> {
+        self.ask(Method::POST, path, Some(octets)).await
+    }
+
+    /// Reads octets as they come until there are no more or `each` says to stop.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn download(
+        &self,
+        path: &str,
+        mut each: impl FnMut(&[u8]) -> bool,
+    ) -> Result<(), ClientError> {
+        let mut body = self.send(Method::GET, path, None).await?;
+        while let Some(frame) = body.frame().await {
+            if let Ok(data) = frame.map_err(garbled)?.into_data()
+                && !each(&data)
+            {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// Ends something.
     ///
     /// # Errors

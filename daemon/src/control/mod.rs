@@ -10,6 +10,7 @@ pub mod campaigns;
 pub mod client;
 pub mod people;
 mod server;
+mod sound;
 mod words;
 
 use tokio::sync::{broadcast, oneshot};
@@ -18,10 +19,12 @@ use offhook_core::output::Approval;
 use offhook_core::{ActionId, ConversationId};
 
 use crate::house::{Governing, House};
+use crate::media::{Hearing, Speech};
 
 pub use server::{bind, serve};
+pub use sound::Said;
 pub use words::{
-    ApprovalRow, CallCounts, CallDetail, CallRow, CallState, Decision, Decree, Decreed, Direction,
+    ApprovalRow, CallCounts, CallDetail, CallRow, CallState, Decision, Decree, Decreed,
     Explanation, Failure, Lane, LiveCall, MediaCounts, Order, OutboxStatus, OverrideOrder, Placed,
     PolicyNow, PolicyText, Rule, SipListener, StandingNow, Status, StoreStatus, TapeInfo,
     TimelineEntry, Told, TrunkStatus, Verdict,
@@ -29,7 +32,6 @@ pub use words::{
 
 /// What is asked of the decision thread. A reply that nobody waits for any
 /// more is no error.
-#[derive(Debug)]
 pub enum Request {
     /// What lives now.
     Live(oneshot::Sender<Live>),
@@ -51,6 +53,10 @@ pub enum Request {
     Govern(Governing, String, oneshot::Sender<usize>),
     /// End a call; `false`: it does not live.
     HangUp(ConversationId, oneshot::Sender<bool>),
+    /// Hear the caller of a live call.
+    Listen(ConversationId, oneshot::Sender<Result<Hearing, Failure>>),
+    /// Speak into a live call.
+    Speak(ConversationId, oneshot::Sender<Result<Speech, Failure>>),
 }
 
 /// What only the decision thread knows.

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::io;
-use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::pin::Pin;
@@ -27,14 +27,15 @@ use serde::Deserialize;
 use tokio::net::UnixListener;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::archive::Archive;
+use super::archive::OUTCOME;
 use super::words::{
     ApprovalRow, CallCounts, Decree, Decreed, Failure, Lane, Order, OutboxStatus, Placed,
     PolicyNow, PolicyText, StandingNow, Status, TimelineEntry, Told, Verdict,
 };
-use super::{Desk, Live, Request};
+use super::{Desk, Live, Request, sound};
 use crate::clock;
 use crate::house::Governing;
 use crate::settings::Page;
@@ -44,6 +45,8 @@ use crate::store::reader::FindError;
 const MODE: u32 = 0o660;
 /// The decision thread answers within microseconds; this long means that it hangs.
 pub(super) const PATIENCE: Duration = Duration::from_secs(2);
+/// How soon a socket that was removed is missed.
+const SOCKET_LOOK: Duration = Duration::from_secs(1);
 /// Calls listed where the client does not say.
 const LIMIT: u32 = 50;
 /// Calls listed at most.
@@ -84,12 +87,40 @@ pub fn bind(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Serves until the future is dropped.
+/// Serves until the future is dropped; a socket that somebody removed is made again.
 ///
 /// # Errors
 /// The listener fails for good.
-pub async fn serve(listener: UnixListener, desk: Arc<dyn Desk>) -> io::Result<()> {
-    axum::serve(listener, router(desk)).await
+pub async fn serve(mut listener: UnixListener, desk: Arc<dyn Desk>) -> io::Result<()> {
+    let path = listener.local_addr()?.as_pathname().map(Path::to_owned);
+    let path = path.ok_or(io::ErrorKind::InvalidInput)?;
+    loop {
+        tokio::select! {
+            done = axum::serve(listener, router(Arc::clone(&desk))) => return done,
+            () = gone(&path) => {}
+        }
+        tracing::warn!(message = "control_socket_gone", path = %path.display());
+        listener = loop {
+            match bind(&path) {
+                Ok(listener) => break listener,
+                Err(error) => tracing::error!(message = "control_socket", %error),
+            }
+            sleep(SOCKET_LOOK).await;
+        };
+    }
+}
+
+/// Waits until the path names another file than now, or none.
+async fn gone(path: &Path) {
+    let named = || {
+        std::fs::symlink_metadata(path)
+            .map(|found| found.ino())
+            .ok()
+    };
+    let ours = named();
+    while named() == ours {
+        sleep(SOCKET_LOOK).await;
+    }
 }
 
 pub(super) type Shared = State<Arc<dyn Desk>>;
@@ -104,6 +135,8 @@ fn router(desk: Arc<dyn Desk>) -> Router {
         .route("/v1/approvals/{id}", post(approve))
         .route("/v1/decrees", get(standing).post(decree))
         .route("/v1/policy", post(activate))
+        .route("/v1/calls/{id}/sound", get(listen))
+        .route("/v1/calls/{id}/speech", post(speak))
         .route("/v1/events", get(events))
         .merge(super::people::routes())
         .merge(super::campaigns::routes())
@@ -356,15 +389,67 @@ async fn hang_up(State(desk): Shared, InPath(id): InPath<String>) -> Answer<Plac
     Ok(Json(Placed { id: id.to_string() }))
 }
 
+/// The caller of a live call from now on, as raw samples.
+async fn listen(State(desk): Shared, InPath(id): InPath<String>) -> Result<Response, Refused> {
+    let id: ConversationId = read(&desk, move |archive, _| Ok(archive.reader().find(&id)?)).await?;
+    let hearing = ask(desk.as_ref(), |reply| Request::Listen(id, reply)).await?;
+    let hearing = hearing.map_err(no_sound)?;
+    let (sender, heard) = mpsc::channel(EVENTS_WAITING);
+    tokio::spawn(sound::hear(hearing, sender));
+    let kind = [(header::CONTENT_TYPE, "audio/l16;rate=8000;endian=little")];
+    Ok((kind, Body::new(Lines(heard))).into_response())
+}
+
+/// Raw samples, said into a live call; answers when they have been.
+async fn speak(State(desk): Shared, InPath(id): InPath<String>, body: Body) -> Answer<super::Said> {
+    let id: ConversationId = read(&desk, move |archive, _| Ok(archive.reader().find(&id)?)).await?;
+    let speech = ask(desk.as_ref(), |reply| Request::Speak(id, reply)).await?;
+    Ok(Json(sound::speak(speech.map_err(no_sound)?, body).await))
+}
+
+fn no_sound(failure: Failure) -> Refused {
+    Refused(StatusCode::CONFLICT, failure.error)
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EventsQuery {
+    /// Of this call alone, until it is over.
+    call: Option<String>,
+}
+
+/// The call that is meant, while it lives.
+async fn live_call(desk: &Arc<dyn Desk>, text: String) -> Result<String, Refused> {
+    let id = read(desk, move |archive, _| Ok(archive.reader().find(&text)?)).await?;
+    let live = ask(desk.as_ref(), Request::Live).await?;
+    if live.calls.iter().any(|call| call.id == id) {
+        return Ok(id.to_string());
+    }
+    let reason = format!("{id} is over already: see `offhook call {id}`");
+    Err(Refused(StatusCode::NOT_FOUND, reason))
+}
+
 /// One JSON object a line, from now on.
-async fn events(State(desk): Shared) -> Response {
+async fn events(
+    State(desk): Shared,
+    query: Result<Query<EventsQuery>, QueryRejection>,
+) -> Result<Response, Refused> {
     let mut told = desk.events();
+    let call = match query?.0.call {
+        Some(text) => Some(live_call(&desk, text).await?),
+        None => None,
+    };
     let (sender, lines) = mpsc::channel(EVENTS_WAITING);
     tokio::spawn(async move {
-        loop {
+        let mut over = false;
+        while !over {
             let line = tokio::select! {
                 next = told.recv() => match next {
-                    Ok(told) => line(&told),
+                    Ok(told) if call.as_ref().is_some_and(|call| *call != told.call) => continue,
+                    Ok(told) => {
+                        over = call.is_some() && told.entry.event == OUTCOME;
+                        line(&told)
+                    }
                     Err(RecvError::Lagged(count)) => line(&lost(count)),
                     Err(RecvError::Closed) => return,
                 },
@@ -376,7 +461,7 @@ async fn events(State(desk): Shared) -> Response {
         }
     });
     let kind = [(header::CONTENT_TYPE, "application/x-ndjson")];
-    (kind, Body::new(Lines(lines))).into_response()
+    Ok((kind, Body::new(Lines(lines))).into_response())
 }
 
 fn line(told: &Told) -> Bytes {
@@ -512,6 +597,12 @@ mod tests {
                 Request::Approve(_, _, reply) => reply.send(Ok(())).unwrap(),
                 Request::HangUp(id, reply) => reply.send(id == CALL).unwrap(),
                 Request::Lead(_) | Request::Campaign(_) => return Err(request),
+                Request::Listen(_, reply) => {
+                    assert!(reply.send(Err(Failure::new("no sound"))).is_ok());
+                }
+                Request::Speak(_, reply) => {
+                    assert!(reply.send(Err(Failure::new("no sound"))).is_ok());
+                }
             }
             Ok(())
         }
@@ -559,6 +650,57 @@ mod tests {
             Err(ClientError::Refused(status, _)) => status.as_u16(),
             other => panic!("not refused: {other:?}"),
         }
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_was_removed_is_made_again() {
+        let (client, desk) = served(false).await;
+        std::fs::remove_file(desk.folder.join("control.sock")).unwrap();
+        for _ in 0..200 {
+            if client.get::<Status>("/v1/status").await.is_ok() {
+                return;
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+        panic!("no socket");
+    }
+
+    #[tokio::test]
+    async fn events_of_a_call_that_is_not_there_are_refused() {
+        let (client, desk) = served(false).await;
+        let answer = client.lines("/v1/events?call=nosuch", |_| true).await;
+        assert_eq!(status_of(answer), 404);
+        let sound = client.download("/v1/calls/last/sound", |_| true).await;
+        assert_eq!(status_of(sound), 409);
+        let path = format!("/v1/events?call={CALL}");
+        let told = |call: &str, event: &str| {
+            let entry = TimelineEntry {
+                ms: 0,
+                lane: Lane::Note,
+                event: event.to_owned(),
+                detail: String::new(),
+                data: BTreeMap::new(),
+            };
+            Arc::new(Told {
+                call: call.to_owned(),
+                entry,
+            })
+        };
+        let mut seen = Vec::new();
+        let reading = client.lines(&path, |line| {
+            seen.push(serde_json::from_str::<Told>(line).unwrap().entry.event);
+            true
+        });
+        let telling = async {
+            while desk.told.receiver_count() == 0 {
+                sleep(Duration::from_millis(5)).await;
+            }
+            desk.told.send(told("another", "outcome")).unwrap();
+            desk.told.send(told(&CALL.to_string(), "outcome")).unwrap();
+        };
+        let (read, ()) = tokio::join!(reading, telling);
+        read.unwrap();
+        assert_eq!(seen, ["outcome"], "of this call, to its end");
     }
 
     #[tokio::test]

@@ -8,6 +8,7 @@ use offhook_core::Weighed;
 use offhook_core::{Limit, Override};
 use serde::{Deserialize, Serialize};
 
+use crate::store::Direction;
 use crate::vigil::Tally;
 
 /// `GET /v1/status`
@@ -120,26 +121,6 @@ pub struct OutboxStatus {
     pub dead: u64,
     /// Age of the oldest that is to be sent.
     pub oldest_ms: u64,
-}
-
-/// Who began a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Direction {
-    /// They called us.
-    Inbound,
-    /// We called them.
-    Outbound,
-}
-
-impl Direction {
-    /// The public name.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Inbound => "inbound",
-            Self::Outbound => "outbound",
-        }
-    }
 }
 
 /// How far a call is.

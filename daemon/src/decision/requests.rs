@@ -3,11 +3,13 @@
 use offhook_core::input::Originate;
 use offhook_core::{ConversationId, Event};
 
-use super::Decision;
 use super::people::number_of;
+use super::{Decision, FIRST};
 use crate::call::Call;
 use crate::clock;
 use crate::control::{Failure, Live, Order, Request};
+use crate::media::Full;
+use crate::timeline::Line;
 
 impl Decision {
     pub(super) fn serve(&mut self, request: Request) {
@@ -43,7 +45,27 @@ impl Decision {
                 }
                 let _ = reply.send(lives);
             }
+            Request::Listen(id, reply) => {
+                let hearing = self.board.listen((id, FIRST)).map_err(no_sound);
+                if hearing.is_ok() {
+                    self.note_of_operator(id, "operator_listens");
+                }
+                let _ = reply.send(hearing);
+            }
+            Request::Speak(id, reply) => {
+                let speech = self.board.speak((id, FIRST)).map_err(no_sound);
+                if speech.is_ok() {
+                    self.note_of_operator(id, "operator_speaks");
+                }
+                let _ = reply.send(speech);
+            }
         }
+    }
+
+    /// Who looks into a call leaves a trace in it.
+    fn note_of_operator(&mut self, id: ConversationId, what: &str) {
+        tracing::info!(message = "operator", CALL_ID = %id, what);
+        self.note(id, clock::now(), Line::action(what, ""));
     }
 
     pub(super) fn order(&mut self, mut order: Order) -> Result<ConversationId, Failure> {
@@ -96,4 +118,11 @@ impl Decision {
             counters: self.house.counters(),
         }
     }
+}
+
+fn no_sound(full: Full) -> Failure {
+    Failure::new(match full {
+        Full::Gone => "the call has no sound: it is not answered, or over".to_owned(),
+        full => full.to_string(),
+    })
 }

@@ -54,10 +54,27 @@ pub trait Outlet {
     fn tape(&mut self, mark: Mark, line: &[i16; FRAME], ours: &[i16; FRAME]) -> bool;
     /// A recording is so many frames long, and ends.
     fn end_tape(&mut self, recording: u32, frames: u32);
+    /// Passes a frame of the line to whoever listens; `false` if they are too slow.
+    fn heard(&mut self, frame: u32, near: &[i16; FRAME]) -> bool;
+    /// Takes the next frame of a speech that streams in.
+    fn voice(&mut self, speech: u32, frame: &mut [i16; FRAME]) -> Voice;
+    /// No more of that speech is wanted.
+    fn end_voice(&mut self, speech: u32);
     /// Puts figures on the board.
     fn publish(&mut self, figures: &Figures);
     /// What the board says of the other side.
     fn remote(&self) -> Remote;
+}
+
+/// What a speech that streams in has for the next 10 ms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Voice {
+    /// This.
+    Sound,
+    /// Nothing yet.
+    Nothing,
+    /// It is over.
+    Over,
 }
 
 /// What a new leg is given.
@@ -148,6 +165,7 @@ struct Counters {
     flooded: u32,
     unsent: u32,
     tape_gaps: u32,
+    heard_gaps: u32,
 }
 
 /// What a frame was found to need, once it has been heard.
@@ -307,6 +325,7 @@ impl Leg {
         let desk = &mut self.desk;
         match order {
             Order::Play { script, .. } if self.summary.is_some() => out.free(script),
+            Order::Stream { speech, .. } if self.summary.is_some() => out.end_voice(speech),
             _ if self.summary.is_some() => {}
             Order::Connect(stream) => self.connect(now, stream),
             Order::Answered => self.line.answer(),
@@ -317,6 +336,15 @@ impl Leg {
                 interruptible,
             } => {
                 let done = desk.mouth.play(turn, play, script, interruptible);
+                desk.answer_command(now, sample, turn, done.is_ok(), out);
+            }
+            Order::Stream {
+                turn,
+                play,
+                speech,
+                interruptible,
+            } => {
+                let done = desk.mouth.stream(turn, play, speech, interruptible);
                 desk.answer_command(now, sample, turn, done.is_ok(), out);
             }
             Order::Stop => {
@@ -432,7 +460,10 @@ impl Leg {
         let mut talks = 0u8;
         if let Turn::Sound = desk.sender.begin(samples, &mut packet) {
             for (index, frame) in sound[..samples].as_chunks_mut().0.iter_mut().enumerate() {
-                talks |= u8::from(desk.mouth.frame(now, frame)) << index;
+                let talk = desk
+                    .mouth
+                    .frame(now, frame, |speech, frame| out.voice(speech, frame));
+                talks |= u8::from(talk) << index;
                 desk.sender.overlay(frame);
             }
             desk.sender
@@ -562,6 +593,8 @@ impl Leg {
             unsent: desk.counters.unsent,
             shifts: self.line.shifts(),
             tape_gaps: desk.counters.tape_gaps,
+            heard_gaps: desk.counters.heard_gaps,
+            voice_gaps: desk.mouth.voice_gaps(),
             events_lost: desk.reporter.lost_ever,
             barge_ins,
             worst_cut,
@@ -640,7 +673,7 @@ impl Desk {
                     .report(out, now, heard.at, ReportKind::Ear(*event));
             }
         }
-        self.put_on_tape(heard, out);
+        self.pass_on(heard, out);
         let returned = self.mouth.echoes() && heard.source == Source::Received;
         if !returned || self.echo.is_full() {
             self.send_echo(heard.at - FRAME as u64, out);
@@ -688,18 +721,21 @@ impl Desk {
         !matches!(need, Need::Tone { .. })
     }
 
-    fn put_on_tape(&mut self, heard: &Heard<'_>, out: &mut impl Outlet) {
-        let Some(tape) = self.tape else { return };
-        let mark = Mark {
-            recording: tape.recording,
-            frame: (heard.at / FRAME as u64 - 1).saturating_sub(tape.from) as u32,
-        };
-        // A secret is not kept, however it is told.
+    /// To the tape and to whoever listens. A secret is neither kept nor passed on,
+    /// however it is told.
+    fn pass_on(&mut self, heard: &Heard<'_>, out: &mut impl Outlet) {
         let silence = [0; FRAME];
         let near = if self.keypad.is_secret() {
             &silence
         } else {
             heard.near
+        };
+        let number = heard.at / FRAME as u64 - 1;
+        self.counters.heard_gaps += u32::from(!out.heard(number as u32, near));
+        let Some(tape) = self.tape else { return };
+        let mark = Mark {
+            recording: tape.recording,
+            frame: number.saturating_sub(tape.from) as u32,
         };
         let ours = if self.mouth.echoes() { near } else { heard.far };
         self.counters.tape_gaps += u32::from(!out.tape(mark, near, ours));
@@ -754,6 +790,9 @@ impl Desk {
         }
         while let Some(script) = self.mouth.pop_freed() {
             out.free(script);
+        }
+        if let Some(speech) = self.mouth.take_ended_stream() {
+            out.end_voice(speech);
         }
     }
 }

@@ -15,6 +15,7 @@ pub mod port;
 pub mod ring;
 pub mod rtcp;
 pub mod sender;
+pub mod speech;
 pub mod system;
 pub mod thread;
 pub mod words;
@@ -44,6 +45,7 @@ use rtcp::Rtcp;
 use thread::{Ends, Errand, Loop, ORDERS, REPORTS, RETURNED, Returned, SLOTS, Shared};
 
 pub use ring::{Mark, Tapes};
+pub use speech::{Hearing, Speech};
 pub use words::{
     Clip, Codec, Cut, Digit, Digits, Direction, Order, ReceiveTypes, Report, ReportKind, Script,
     SlotId, Stream, Summary,
@@ -85,6 +87,8 @@ pub enum Full {
     System(io::ErrorKind),
     /// The slot belongs to another call by now, or never existed.
     Gone,
+    /// Somebody else listens, or speaks, on that leg.
+    Taken,
 }
 
 impl fmt::Display for Full {
@@ -95,6 +99,7 @@ impl fmt::Display for Full {
             Self::Orders => f.write_str("the media thread does not take orders"),
             Self::System(kind) => write!(f, "no socket: {kind}"),
             Self::Gone => f.write_str("the media slot belongs to another call"),
+            Self::Taken => f.write_str("somebody else does that on this call already"),
         }
     }
 }
@@ -139,6 +144,7 @@ pub struct Media {
     recorder: Option<Recorder>,
     recordings: Option<PathBuf>,
     recording: u32,
+    holders: u32,
     cname: Bytes,
     /// Where `next_report` looks first, so that no thread is neglected.
     turn: usize,
@@ -176,6 +182,7 @@ impl Media {
             recorder,
             recordings: settings.recordings,
             recording: 0,
+            holders: 0,
             cname: settings.cname.into(),
             turn: 0,
         })
@@ -234,6 +241,7 @@ impl Media {
             Order::Close => self.rtcp.close(slot),
             Order::Answered
             | Order::Play { .. }
+            | Order::Stream { .. }
             | Order::Stop
             | Order::Resume { .. }
             | Order::Collect { .. }
@@ -272,6 +280,57 @@ impl Media {
         });
         self.order(slot, Order::Record(self.recording))?;
         Ok(Some(path))
+    }
+
+    /// Hears what a leg hears, from its next frame on: with whoever recognises
+    /// speech, or listens in. One at a time.
+    ///
+    /// # Errors
+    /// The slot is not that call's any more, or somebody listens already.
+    pub fn listen(&mut self, slot: SlotId) -> Result<Hearing, Full> {
+        let number = self.next_holder();
+        let shared = Arc::clone(self.shared_of(slot)?);
+        Hearing::new(shared, slot.index.into(), number).ok_or(Full::Taken)
+    }
+
+    /// Lets somebody speak on a leg, in this turn: what they push is said from the
+    /// next tick on, until they end it, speech over it ends it (if it is
+    /// `interruptible`), or something else is said. `Played` answers under `play`.
+    ///
+    /// # Errors
+    /// As for [`Media::order`], or somebody speaks already.
+    pub fn speak(
+        &mut self,
+        slot: SlotId,
+        turn: u32,
+        play: u32,
+        interruptible: bool,
+    ) -> Result<Speech, Full> {
+        let number = self.next_holder();
+        let shared = Arc::clone(self.shared_of(slot)?);
+        let speech = Speech::new(shared, slot.index.into(), number).ok_or(Full::Taken)?;
+        let order = Order::Stream {
+            turn,
+            play,
+            speech: number,
+            interruptible,
+        };
+        self.order(slot, order)?;
+        Ok(speech)
+    }
+
+    fn shared_of(&self, slot: SlotId) -> Result<&Arc<Shared>, Full> {
+        let hand = self.hands.get(usize::from(slot.thread)).ok_or(Full::Gone)?;
+        if !hand.is_current(slot) {
+            return Err(Full::Gone);
+        }
+        Ok(&hand.shared)
+    }
+
+    /// Rises with each, from 1.
+    fn next_holder(&mut self) -> u32 {
+        self.holders = self.holders.saturating_add(1);
+        self.holders
     }
 
     /// Why nothing is recorded at the moment, where something should be.
@@ -339,6 +398,8 @@ impl Hand {
         let shared = Arc::new(Shared {
             board: (0..slots).map(|_| board::Notice::default()).collect(),
             tapes: Arc::new(Tapes::new(slots)),
+            heard: ring::Lent::new(slots),
+            voice: ring::Lent::new(slots),
             pulse: Pulse::default(),
             stop: AtomicBool::new(false),
         });
@@ -388,6 +449,11 @@ impl Hand {
 
     fn set_free(&mut self, id: SlotId) {
         let slot = &mut self.slots[usize::from(id.index)];
+        for lent in [&self.shared.heard, &self.shared.voice] {
+            if let Some(holder) = lent.holder(id.index.into()) {
+                lent.end(id.index.into(), holder);
+            }
+        }
         slot.taken = false;
         slot.generation = slot.generation.wrapping_add(1);
         self.free.push(id.index);

@@ -13,6 +13,7 @@ use offhook_dsp::noise::{ComfortNoise, LINE_NOISE_LEVEL};
 use offhook_dsp::tone::{Sine, ZERO_DBM0_DBOV};
 use offhook_dsp::{FRAME, fade};
 
+use super::leg::Voice;
 use super::words::{Clip, Cut, ReportKind, Script};
 
 /// A test tone is sent at -10 dBm0, which no limiter of a line touches (ITU-T O.6 sends below 0 dBm0).
@@ -33,9 +34,24 @@ pub struct Onset {
     pub packets: u32,
 }
 
+/// What is said.
+#[derive(Debug)]
+enum Matter {
+    /// It was there before.
+    Script(Arc<Script>),
+    /// It streams in, as this speech.
+    Stream(u32),
+}
+
+/// What there was of it for one frame.
+struct Said {
+    samples: usize,
+    over: bool,
+}
+
 #[derive(Debug)]
 struct Speaking {
-    script: Arc<Script>,
+    matter: Matter,
     play: u32,
     interruptible: bool,
     clip: usize,
@@ -44,7 +60,8 @@ struct Speaking {
     word: usize,
     words: u32,
     sent: u64,
-    resumed: bool,
+    /// The next sound begins softly: it does not begin with a beginning.
+    softly: bool,
     /// The next frame is its last, faded.
     ending: bool,
     onset: Option<Onset>,
@@ -72,6 +89,10 @@ pub struct Mouth {
     packets: u32,
     said: heapless::Deque<ReportKind, 8>,
     freed: heapless::Deque<Arc<Script>, 8>,
+    /// The latest speech that is over.
+    ended_stream: Option<u32>,
+    /// Frames for which a stream had nothing.
+    voice_gaps: u32,
     barge_ins: u32,
     worst: Cut,
 }
@@ -89,6 +110,8 @@ impl Mouth {
             packets: 0,
             said: heapless::Deque::new(),
             freed: heapless::Deque::new(),
+            ended_stream: None,
+            voice_gaps: 0,
             barge_ins: 0,
             worst: Cut::default(),
         }
@@ -124,6 +147,37 @@ impl Mouth {
         self.freed.pop_front()
     }
 
+    /// The latest speech of which no more is wanted, once.
+    pub fn take_ended_stream(&mut self) -> Option<u32> {
+        self.ended_stream.take()
+    }
+
+    /// Frames for which a stream had nothing.
+    pub fn voice_gaps(&self) -> u32 {
+        self.voice_gaps
+    }
+
+    /// Says what streams in; what is being said gives way to it.
+    ///
+    /// # Errors
+    /// It was decided in an older turn, or nothing is said on this line; the speech
+    /// is over.
+    pub fn stream(
+        &mut self,
+        turn: u32,
+        play: u32,
+        speech: u32,
+        interruptible: bool,
+    ) -> Result<(), Stale> {
+        if turn != self.turn || !matches!(self.program, Program::Prompts) {
+            self.ended_stream = Some(speech);
+            return Err(Stale);
+        }
+        self.forget_cut();
+        self.begin(Speaking::new(Matter::Stream(speech), play, interruptible));
+        Ok(())
+    }
+
     /// Says something; what is being said gives way to it.
     ///
     /// # Errors
@@ -139,10 +193,8 @@ impl Mouth {
             self.free(script);
             return Err(Stale);
         }
-        if let Some(cut) = self.cut.take() {
-            self.free(cut.script);
-        }
-        self.begin(Speaking::new(script, play, interruptible));
+        self.forget_cut();
+        self.begin(Speaking::new(Matter::Script(script), play, interruptible));
         Ok(())
     }
 
@@ -213,8 +265,13 @@ impl Mouth {
         }
     }
 
-    /// The next 10 ms. Gives whether prompt sound is in it.
-    pub fn frame(&mut self, now: Duration, frame: &mut [i16; FRAME]) -> bool {
+    /// The next 10 ms; `voice` has those of a stream. Gives whether prompt sound is in it.
+    pub fn frame(
+        &mut self,
+        now: Duration,
+        frame: &mut [i16; FRAME],
+        voice: impl FnOnce(u32, &mut [i16; FRAME]) -> Voice,
+    ) -> bool {
         match &mut self.program {
             Program::Tone(sine) => {
                 sine.fill(frame);
@@ -224,7 +281,7 @@ impl Mouth {
                 frame.fill(0);
                 false
             }
-            Program::Prompts => self.prompt_frame(now, frame),
+            Program::Prompts => self.prompt_frame(now, frame, voice),
         }
     }
 
@@ -248,31 +305,38 @@ impl Mouth {
     pub fn close(&mut self, now: Duration) {
         self.raise(None);
         self.settle(now);
-        if let Some(cut) = self.cut.take() {
-            self.free(cut.script);
-        }
+        self.forget_cut();
     }
 
-    fn prompt_frame(&mut self, now: Duration, frame: &mut [i16; FRAME]) -> bool {
+    fn prompt_frame(
+        &mut self,
+        now: Duration,
+        frame: &mut [i16; FRAME],
+        voice: impl FnOnce(u32, &mut [i16; FRAME]) -> Voice,
+    ) -> bool {
         let Some(speaking) = &mut self.speaking else {
             self.noise.fill(frame);
             return false;
         };
-        let first = speaking.resumed && speaking.sent == 0;
-        let said = speaking.copy(frame);
-        if first {
+        let Said { samples, over } = speaking.say(frame, voice);
+        if samples > 0 && std::mem::take(&mut speaking.softly) {
             fade::in_from_silence(frame);
         }
         if speaking.ending {
-            frame[said..].fill(0);
-            speaking.sent -= said.saturating_sub(fade::RAMP) as u64;
+            frame[samples..].fill(0);
+            speaking.sent -= samples.saturating_sub(fade::RAMP) as u64;
             fade::out_to_noise(frame, &mut self.noise);
             self.end(now, true);
-        } else if said < FRAME {
-            self.noise.fill(&mut frame[said..]);
-            self.end(now, false);
+            return samples > 0;
         }
-        said > 0
+        self.noise.fill(&mut frame[samples..]);
+        if over {
+            self.end(now, false);
+        } else if samples == 0 {
+            speaking.softly = true;
+            self.voice_gaps = self.voice_gaps.saturating_add(1);
+        }
+        samples > 0
     }
 
     /// The prompt is over: to its end, or cut (with this tick's packet, if it `fades`).
@@ -289,12 +353,12 @@ impl Mouth {
             self.worst = self.worst.max(cut);
         }
         self.say(speaking.played(!speaking.ending, cut));
-        if speaking.ending && self.next.is_none() {
+        if speaking.ending && self.next.is_none() && speaking.can_resume() {
             if let Some(older) = self.cut.replace(speaking) {
-                self.free(older.script);
+                self.let_go(older);
             }
         } else {
-            self.free(speaking.script);
+            self.let_go(speaking);
         }
         self.speaking = self.next.take();
     }
@@ -314,7 +378,7 @@ impl Mouth {
     fn discard_next(&mut self) {
         if let Some(next) = self.next.take() {
             self.say(next.played(false, None));
-            self.free(next.script);
+            self.let_go(next);
         }
     }
 
@@ -333,6 +397,19 @@ impl Mouth {
             !full,
             "the leg drains after each call; none says more than 4"
         );
+    }
+
+    fn forget_cut(&mut self) {
+        if let Some(cut) = self.cut.take() {
+            self.let_go(cut);
+        }
+    }
+
+    fn let_go(&mut self, speaking: Speaking) {
+        match speaking.matter {
+            Matter::Script(script) => self.free(script),
+            Matter::Stream(speech) => self.ended_stream = Some(speech),
+        }
     }
 
     fn free(&mut self, script: Arc<Script>) {
@@ -361,9 +438,9 @@ impl Cut {
 }
 
 impl Speaking {
-    fn new(script: Arc<Script>, play: u32, interruptible: bool) -> Self {
+    fn new(matter: Matter, play: u32, interruptible: bool) -> Self {
         Self {
-            script,
+            matter,
             play,
             interruptible,
             clip: 0,
@@ -371,7 +448,7 @@ impl Speaking {
             word: 0,
             words: 0,
             sent: 0,
-            resumed: false,
+            softly: false,
             ending: false,
             onset: None,
         }
@@ -379,23 +456,55 @@ impl Speaking {
 
     /// The same from the last word boundary that was heard.
     fn again(self, play: u32) -> Self {
-        let clip = self.script.clips.get(self.clip);
+        let clip = self.script().and_then(|script| script.clips.get(self.clip));
         let last = self.word.checked_sub(1);
         let boundary = clip.zip(last).and_then(|(clip, last)| clip.words.get(last));
         Self {
             at: boundary.map_or(0, |at| (*at as usize).min(self.at)),
             word: self.word,
             clip: self.clip,
-            resumed: true,
-            ..Self::new(self.script, play, self.interruptible)
+            softly: true,
+            ..Self::new(self.matter, play, self.interruptible)
         }
     }
 
-    /// Copies what comes next and gives how much; less than a frame is the end.
+    fn script(&self) -> Option<&Script> {
+        match &self.matter {
+            Matter::Script(script) => Some(script),
+            Matter::Stream(_) => None,
+        }
+    }
+
+    /// What streams in is gone once it was not said.
+    fn can_resume(&self) -> bool {
+        self.script().is_some()
+    }
+
+    fn say(
+        &mut self,
+        frame: &mut [i16; FRAME],
+        voice: impl FnOnce(u32, &mut [i16; FRAME]) -> Voice,
+    ) -> Said {
+        let Matter::Stream(speech) = self.matter else {
+            let samples = self.copy(frame);
+            let over = samples < FRAME;
+            return Said { samples, over };
+        };
+        let voice = voice(speech, frame);
+        let samples = if voice == Voice::Sound { FRAME } else { 0 };
+        self.sent += samples as u64;
+        let over = voice == Voice::Over;
+        Said { samples, over }
+    }
+
+    /// Copies what comes next of a script and gives how much; less than a frame is the end.
     fn copy(&mut self, frame: &mut [i16; FRAME]) -> usize {
         let mut filled = 0;
         while filled < FRAME {
-            let Some(clip) = self.script.clips.get(self.clip) else {
+            let Matter::Script(script) = &self.matter else {
+                break;
+            };
+            let Some(clip) = script.clips.get(self.clip) else {
                 break;
             };
             let rest = clip.samples.get(self.at..).unwrap_or_default();
@@ -457,8 +566,27 @@ mod tests {
     fn frames(mouth: &mut Mouth, count: usize) -> Vec<bool> {
         let mut frame = [0; FRAME];
         (0..count)
-            .map(|_| mouth.frame(Duration::ZERO, &mut frame))
+            .map(|_| mouth.frame(Duration::ZERO, &mut frame, no_voice))
             .collect()
+    }
+
+    fn no_voice(_: u32, _: &mut [i16; FRAME]) -> Voice {
+        unreachable!("nothing streams in")
+    }
+
+    /// The next frames of a stream that has this for them.
+    fn streamed(mouth: &mut Mouth, voices: &[Voice]) -> Vec<bool> {
+        let one = |voice: &Voice| {
+            let mut frame = [0; FRAME];
+            let said = mouth.frame(Duration::ZERO, &mut frame, |speech, frame| {
+                assert_eq!(speech, 9);
+                frame.fill(8_000);
+                *voice
+            });
+            assert_eq!(said, frame[FRAME / 2] > 4_000, "what is not said is noise");
+            said
+        };
+        voices.iter().map(one).collect()
     }
 
     fn reports(mouth: &mut Mouth) -> Vec<ReportKind> {
@@ -482,6 +610,55 @@ mod tests {
     }
 
     #[test]
+    fn a_speech_streams_in_and_where_it_is_late_there_is_comfort_noise() {
+        use Voice::{Nothing, Over, Sound};
+        let mut mouth = Mouth::new(1);
+        mouth.stream(0, 3, 9, true).unwrap();
+        let voices = [Nothing, Sound, Sound, Nothing, Sound, Over];
+        let said = [false, true, true, false, true, false];
+        assert_eq!(streamed(&mut mouth, &voices), said);
+        assert_eq!(mouth.voice_gaps(), 2);
+        let played = ReportKind::Played {
+            play: 3,
+            sent_samples: 240,
+            words: 0,
+            finished: true,
+            cut: None,
+        };
+        assert_eq!(reports(&mut mouth), [played]);
+        assert_eq!(mouth.take_ended_stream(), Some(9));
+        assert_eq!(frames(&mut mouth, 2), [false; 2]);
+    }
+
+    #[test]
+    fn speech_over_a_stream_ends_it_in_the_tick_and_nothing_more_is_taken() {
+        let mut mouth = Mouth::new(1);
+        mouth.stream(0, 3, 9, true).unwrap();
+        streamed(&mut mouth, &[Voice::Sound; 3]);
+        mouth.hear_onset(onset(0), Duration::from_millis(30), true);
+        let mut frame = [0; FRAME];
+        let sound = |_, frame: &mut [i16; FRAME]| {
+            frame.fill(8_000);
+            Voice::Sound
+        };
+        assert!(mouth.frame(Duration::from_millis(40), &mut frame, sound));
+        assert!(frame[fade::RAMP..].iter().all(|sample| sample.abs() < 100));
+        assert_eq!(mouth.take_ended_stream(), Some(9));
+        assert_eq!(frames(&mut mouth, 2), [false; 2], "nobody is asked");
+        assert_eq!(mouth.resume(1, 10), Ok(()));
+        assert_eq!(frames(&mut mouth, 1), [false], "it cannot be resumed");
+    }
+
+    #[test]
+    fn a_stream_of_an_older_turn_is_over_before_it_begins() {
+        let mut mouth = Mouth::new(1);
+        mouth.stop();
+        assert_eq!(mouth.stream(0, 3, 9, true), Err(Stale));
+        assert_eq!(mouth.take_ended_stream(), Some(9));
+        assert_eq!(frames(&mut mouth, 1), [false]);
+    }
+
+    #[test]
     fn speech_over_a_prompt_fades_it_within_one_frame_and_raises_the_turn() {
         let mut mouth = Mouth::new(1);
         mouth.play(0, 1, script(1_000), true).unwrap();
@@ -489,7 +666,7 @@ mod tests {
         mouth.hear_onset(onset(200), Duration::from_millis(250), true);
         assert_eq!(mouth.turn(), 1);
         let mut frame = [0; FRAME];
-        assert!(mouth.frame(Duration::from_millis(260), &mut frame));
+        assert!(mouth.frame(Duration::from_millis(260), &mut frame, no_voice));
         assert!(frame[0] > 7_000 && frame[20] > 3_000);
         assert!(frame[fade::RAMP..].iter().all(|sample| sample.abs() < 100));
         assert_eq!(frames(&mut mouth, 3), [false; 3]);

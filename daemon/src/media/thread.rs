@@ -15,9 +15,10 @@ use heapless::spsc::{Consumer, Producer};
 use offhook_dsp::FRAME;
 
 use super::board::{Figures, Notice};
-use super::leg::{Birth, Leg, Outlet, Remote};
-use super::ring::{Mark, Tapes};
+use super::leg::{Birth, Leg, Outlet, Remote, Voice};
+use super::ring::{Lent, Mark, Tapes};
 use super::sender::TICK;
+use super::speech::LAST;
 use super::system::{BATCH, Batch, Epoll, Timer};
 use super::words::{Order, Report, Script, SlotId};
 use crate::bell::Bell;
@@ -63,6 +64,10 @@ pub struct Shared {
     pub board: Box<[Notice]>,
     /// Per slot, for the recorder.
     pub tapes: Arc<Tapes>,
+    /// Per slot, for whoever listens.
+    pub heard: Lent,
+    /// Per slot, from whoever speaks.
+    pub voice: Lent,
     /// Beats once a tick.
     pub pulse: Pulse,
     /// The thread is to end.
@@ -318,6 +323,32 @@ impl Outlet for Out<'_> {
 
     fn end_tape(&mut self, recording: u32, frames: u32) {
         self.shared.tapes.finish(self.slot, recording, frames);
+    }
+
+    fn heard(&mut self, frame: u32, near: &[i16; FRAME]) -> bool {
+        let heard = &self.shared.heard;
+        heard
+            .holder(self.slot)
+            .is_none_or(|recording| heard.push(self.slot, Mark { recording, frame }, near))
+    }
+
+    fn voice(&mut self, speech: u32, frame: &mut [i16; FRAME]) -> Voice {
+        let voice = &self.shared.voice;
+        // Looked at before the frames: what is there then is all there is.
+        let over = voice.is_over(self.slot, speech);
+        match voice.pop(self.slot, speech, frame) {
+            Some(LAST) => {
+                voice.complete(self.slot, speech);
+                Voice::Over
+            }
+            Some(_) => Voice::Sound,
+            None if over => Voice::Over,
+            None => Voice::Nothing,
+        }
+    }
+
+    fn end_voice(&mut self, speech: u32) {
+        self.shared.voice.end(self.slot, speech);
     }
 
     fn publish(&mut self, figures: &Figures) {

@@ -130,6 +130,18 @@ pub enum Order {
         /// Speech over it stops it here.
         interruptible: bool,
     },
+    /// Say what streams in as this speech (see [`super::speech::Speech`]), until
+    /// it is over; `Played` answers. While nothing comes: comfort noise.
+    Stream {
+        /// The turn it was decided on.
+        turn: u32,
+        /// Its number in `Played`.
+        play: u32,
+        /// Which speech, as `Media::speak` numbers them.
+        speech: u32,
+        /// Speech over it stops it here, in the same tick.
+        interruptible: bool,
+    },
     /// Fade out, and raise the turn. Never stale: silence is right on any turn,
     /// and whoever stops counts on the raise.
     Stop,
@@ -297,6 +309,10 @@ pub struct Summary {
     pub shifts: u32,
     /// Frames that did not fit the tape: silence in the recording.
     pub tape_gaps: u32,
+    /// Frames that whoever listened had no room for.
+    pub heard_gaps: u32,
+    /// Frames for which a speech that streams in had nothing: comfort noise.
+    pub voice_gaps: u32,
     /// Reports lost.
     pub events_lost: u32,
     /// Barge-ins.

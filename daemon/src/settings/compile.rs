@@ -20,8 +20,8 @@ use super::books::{Books, POLICY_DEFAULT, Shelf, add_directory, policy_page};
 use super::net::port_range;
 use super::numbers::numbering;
 use super::raw::{
-    At, Raw, RawAnswer, RawBudget, RawInbound, RawLog, RawMedia, RawOutbound, RawRecording,
-    RawRoute, RawSip, RawTrunk, RawUpstream, RawVoice,
+    At, Raw, RawAnswer, RawBudget, RawDaemon, RawInbound, RawLog, RawMedia, RawOutbound,
+    RawRecording, RawRoute, RawSip, RawTrunk, RawUpstream, RawVoice,
 };
 use super::{
     Account, Cidr, Destination, INSTALLED, INSTALLED_SOCKET, INSTALLED_STATE, Inbound, Level,
@@ -34,6 +34,10 @@ const PORTS_PER_CALL: usize = 2;
 /// Calls with audio that one box is built for; each holds its memory from the start.
 const MAX_CALLS: u32 = 20_000;
 const MAX_CALLS_DEFAULT: u32 = 1_000;
+/// Between a stop and the end of calls, where the file does not say: most calls end.
+const DRAIN_SECONDS: u32 = 20;
+/// Longer than an hour nobody waits for a restart.
+const DRAIN_SECONDS_MAX: u32 = 3_600;
 /// Left free on the disk of the recordings where the file does not say: a day of
 /// the store's own at a call a second.
 const RESERVE_MB: u32 = 512;
@@ -163,6 +167,7 @@ impl<'c> Compiler<'c> {
         Settings {
             file: self.file.to_owned(),
             tls,
+            drain: self.drain(&raw.daemon),
             media: Media {
                 sensitivity: self.sensitivity(&raw.answer),
                 ..self.media(&raw.media, &sip)
@@ -313,8 +318,10 @@ impl<'c> Compiler<'c> {
             Some(at) => usize::try_from(*at.get_ref()).unwrap_or(1),
             None => cores.saturating_sub(1).max(1),
         };
+        let address = address.or(beside_sip).unwrap_or(IpAddr::from([0, 0, 0, 0]));
+        self.apart(raw.ports.as_ref(), &ports, address, sip);
         Media {
-            address: address.or(beside_sip).unwrap_or(IpAddr::from([0, 0, 0, 0])),
+            address,
             advertise: raw.advertise.as_ref().and_then(|at| self.reachable(at)),
             max_calls: self.max_calls(raw, &ports, threads),
             ports,
@@ -333,6 +340,14 @@ impl<'c> Compiler<'c> {
         level.and_then(Sensitivity::new).unwrap_or_default()
     }
 
+    fn drain(&mut self, raw: &RawDaemon) -> Duration {
+        let seconds = raw.drain_seconds.as_ref().map_or(DRAIN_SECONDS, |at| {
+            self.in_range(at, &(0..=DRAIN_SECONDS_MAX), " seconds");
+            *at.get_ref()
+        });
+        Duration::from_secs(seconds.into())
+    }
+
     fn recording(&mut self, raw: &RawRecording) -> Option<Recording> {
         let reserve_mb = raw.reserve_mb.as_ref().map_or(RESERVE_MB, |at| {
             self.in_range(at, &(0..=RESERVE_MB_MAX), "");
@@ -343,6 +358,35 @@ impl<'c> Compiler<'c> {
             reserve: u64::from(reserve_mb) << 20,
         };
         raw.enabled.then_some(recording)
+    }
+
+    /// A SIP socket among the ports of the audio would be met by a call some day.
+    fn apart(
+        &mut self,
+        at: Option<&At<String>>,
+        ports: &RangeInclusive<u16>,
+        address: IpAddr,
+        sip: &Sip,
+    ) {
+        let overlaps = |listen: &&Listen| {
+            let (ip, port) = (listen.address.ip(), listen.address.port());
+            let same = ip == address || ip.is_unspecified() || address.is_unspecified();
+            same && ports.contains(&port)
+        };
+        let Some(listen) = sip.listen.iter().find(overlaps) else {
+            return;
+        };
+        let reason = format!(
+            "{}-{} holds the SIP port of `{listen}`: write ports beside it",
+            ports.start(),
+            ports.end()
+        );
+        match at {
+            Some(at) => self.fault(at, reason),
+            None => self
+                .faults
+                .push(self.source.whole(format!("media.ports: {reason}"))),
+        }
     }
 
     fn ports(&mut self, at: &At<String>) -> Option<RangeInclusive<u16>> {

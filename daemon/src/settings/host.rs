@@ -7,6 +7,7 @@ use std::ffi::CString;
 use std::fs;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
 
 use offhook_config::{Located, Source};
@@ -25,6 +26,8 @@ pub(super) fn obstacles(settings: &Settings, text: &str, running: bool) -> Vec<L
     found.addresses(settings);
     if !running {
         found.ports(settings);
+        found.socket(&settings.socket);
+        found.store(&settings.store);
     }
     found.directories(settings);
     found.files(settings);
@@ -78,6 +81,38 @@ impl Obstacles<'_> {
                 self.add(&key, reason);
             }
         }
+    }
+
+    /// A socket that nobody answers at is replaced; anything else stands in the way.
+    fn socket(&mut self, path: &Path) {
+        let found = fs::symlink_metadata(path);
+        if found.is_ok_and(|found| !found.file_type().is_socket()) {
+            let reason = format!(
+                "`{}` is there and no socket: remove it, or write another path",
+                path.display()
+            );
+            self.add("control.socket", reason);
+        }
+    }
+
+    /// The database is a file that nobody else has open and that we may write.
+    fn store(&mut self, path: &Path) {
+        let shown = path.display();
+        let Ok(found) = fs::metadata(path) else {
+            return;
+        };
+        let reason = if !found.is_file() {
+            format!("`{shown}` is there and no file: write another path")
+        } else if !writable(path) {
+            format!("`{shown}` cannot be written to by this user")
+        } else if is_locked(path) {
+            format!(
+                "`{shown}` is open in another process, which this config does not reach: write another path, or stop it"
+            )
+        } else {
+            return;
+        };
+        self.add("store.path", reason);
     }
 
     fn directories(&mut self, settings: &Settings) {
@@ -173,17 +208,29 @@ fn local_address(line: &str) -> Option<SocketAddr> {
     Some(SocketAddr::new(ip, port))
 }
 
+/// Whether a daemon holds the store's lock; asking lets go of it at once.
+fn is_locked(store: &Path) -> bool {
+    let lock = crate::store::lock_of(store);
+    fs::File::open(lock)
+        .is_ok_and(|file| matches!(file.try_lock_shared(), Err(fs::TryLockError::WouldBlock)))
+}
+
 fn is_root() -> bool {
     // SAFETY: geteuid has no arguments and cannot fail.
     unsafe { libc::geteuid() == 0 }
 }
 
 fn writable(path: &Path) -> bool {
-    let Ok(path) = CString::new(path.as_os_str().as_bytes()) else {
+    let Ok(name) = CString::new(path.as_os_str().as_bytes()) else {
         return false;
     };
+    let mode = if path.is_dir() {
+        libc::W_OK | libc::X_OK
+    } else {
+        libc::W_OK
+    };
     // SAFETY: a valid string that ends in NUL and lives across the call.
-    unsafe { libc::access(path.as_ptr(), libc::W_OK | libc::X_OK) == 0 }
+    unsafe { libc::access(name.as_ptr(), mode) == 0 }
 }
 
 /// The hard limit: a start raises the soft one to it.
@@ -230,6 +277,38 @@ mod tests {
         );
         let settings = Settings::parse(Path::new("/tmp/f.toml"), &text).unwrap();
         assert_eq!(settings.obstacles(&text, true), []);
+    }
+
+    #[test]
+    fn a_store_that_another_process_has_open_is_an_obstacle_and_so_is_a_file_for_a_socket() {
+        let directory = std::env::temp_dir().join(format!("offhook-host-{}", std::process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        let (store, socket) = (directory.join("a.db"), directory.join("s"));
+        fs::write(&store, "").unwrap();
+        fs::write(&socket, "").unwrap();
+        let lock = fs::File::create(crate::store::lock_of(&store)).unwrap();
+        lock.try_lock().unwrap();
+        let text = format!(
+            "[sip]\nlisten = [\"udp:127.0.0.1:0\"]\n[store]\npath = \"{}\"\n[control]\nsocket = \"{}\"\n",
+            store.display(),
+            socket.display()
+        );
+        let list = found(&text);
+        assert_eq!(list.len(), 2, "{list:?}");
+        assert!(
+            list.iter()
+                .any(|line| line.contains("store.path") && line.contains("open in another")),
+            "{list:?}"
+        );
+        assert!(
+            list.iter()
+                .any(|line| line.contains("control.socket") && line.contains("no socket")),
+            "{list:?}"
+        );
+        drop(lock);
+        fs::remove_file(&socket).unwrap();
+        assert_eq!(found(&text), Vec::<String>::new());
+        fs::remove_dir_all(directory).unwrap();
     }
 
     #[test]

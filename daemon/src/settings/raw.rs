@@ -13,6 +13,7 @@ pub(super) struct Raw {
     pub(super) policy: Option<At<String>>,
     pub(super) playbooks: Option<At<String>>,
     pub(super) actions: Option<At<String>>,
+    pub(super) daemon: RawDaemon,
     pub(super) paths: RawPaths,
     pub(super) sip: RawSip,
     pub(super) tls: Option<At<RawTls>>,
@@ -31,6 +32,12 @@ pub(super) struct Raw {
     pub(super) log: RawLog,
     pub(super) trunk: Vec<At<RawTrunk>>,
     pub(super) route: Vec<At<RawRoute>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawDaemon {
+    pub(super) drain_seconds: Option<At<u32>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

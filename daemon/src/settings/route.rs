@@ -12,10 +12,12 @@ pub enum Pattern {
 }
 
 impl Pattern {
-    /// Reads `100`, `+4930*`, `*`; a star elsewhere than at the end is a star key.
+    /// Reads `100`, `+4930*`, `*`; a star elsewhere than at the end is a star key,
+    /// which is among digits or first.
     ///
     /// # Errors
-    /// The text is empty or holds what no called user holds.
+    /// The text is empty, holds what no called user holds, or a star that looks as
+    /// if it stood for anything and does not.
     pub fn parse(text: &str) -> Result<Self, String> {
         if text.is_empty() {
             return Err("is empty: write a number, a beginning and `*`, or \"*\" for all".into());
@@ -23,6 +25,12 @@ impl Pattern {
         if text.contains(|c: char| c.is_whitespace() || c.is_control() || c == '@') {
             return Err(format!(
                 "`{text}` cannot be called: write the user part alone, without spaces and without `@`"
+            ));
+        }
+        let inner = text.trim_end_matches('*').trim_start_matches('*');
+        if inner.contains('*') && inner.contains(char::is_alphabetic) {
+            return Err(format!(
+                "`{text}`: only a `*` at the end stands for anything: write one route for each"
             ));
         }
         Ok(match text.strip_suffix('*') {
@@ -129,6 +137,19 @@ mod tests {
         for (pattern, called, taken) in rows {
             let pattern = Pattern::parse(pattern).unwrap();
             assert_eq!(pattern.matches(called), taken, "{pattern} {called}");
+        }
+    }
+
+    #[test]
+    fn a_star_inside_a_name_is_refused_and_among_digits_it_is_a_key() {
+        for (text, right) in [
+            ("bo*king*", false),
+            ("bo*king", false),
+            ("book*", true),
+            ("*21*49#", true),
+            ("*", true),
+        ] {
+            assert_eq!(Pattern::parse(text).is_ok(), right, "{text}");
         }
     }
 

@@ -268,11 +268,16 @@ fn wall_ms() -> u64 {
     u64::try_from(clock::wall().as_millis()).unwrap_or(u64::MAX)
 }
 
-/// One process per file: two writers would fork the chain.
-fn lock(path: &Path) -> Result<File, StoreError> {
+/// The file that is locked as long as a process has the store open.
+pub fn lock_of(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
-    let name = PathBuf::from(name);
+    PathBuf::from(name)
+}
+
+/// One process per file: two writers would fork the chain.
+fn lock(path: &Path) -> Result<File, StoreError> {
+    let name = lock_of(path);
     let file = OpenOptions::new()
         .create(true)
         .truncate(false)

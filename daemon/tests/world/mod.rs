@@ -7,13 +7,14 @@
     reason = "each test binary includes this file and uses its part"
 )]
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use offhook::media::board::Figures;
-use offhook::media::leg::{Birth, Leg, Outlet, Remote};
+use offhook::media::leg::{Birth, Leg, Outlet, Remote, Voice};
 use offhook::media::{
     Clip, Codec, Direction, Mark, Order, ReceiveTypes, Report, ReportKind, Script, SlotId, Stream,
 };
@@ -77,6 +78,10 @@ pub struct Outside {
     pub tape: Vec<(Mark, [i16; 80], [i16; 80])>,
     pub tape_end: Option<(u32, u32)>,
     pub figures: Figures,
+    pub heard: Vec<(u32, [i16; 80])>,
+    /// What streams in, where it comes in time; over when there is no more.
+    pub voice: VecDeque<Option<[i16; 80]>>,
+    pub ended_voice: Option<u32>,
 }
 
 impl Outlet for Outside {
@@ -106,6 +111,26 @@ impl Outlet for Outside {
 
     fn end_tape(&mut self, recording: u32, frames: u32) {
         self.tape_end = Some((recording, frames));
+    }
+
+    fn heard(&mut self, frame: u32, near: &[i16; 80]) -> bool {
+        self.heard.push((frame, *near));
+        true
+    }
+
+    fn voice(&mut self, _: u32, frame: &mut [i16; 80]) -> Voice {
+        match self.voice.pop_front() {
+            Some(Some(sound)) => {
+                *frame = sound;
+                Voice::Sound
+            }
+            Some(None) => Voice::Nothing,
+            None => Voice::Over,
+        }
+    }
+
+    fn end_voice(&mut self, speech: u32) {
+        self.ended_voice = Some(speech);
     }
 
     fn publish(&mut self, figures: &Figures) {

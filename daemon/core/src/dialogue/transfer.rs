@@ -290,6 +290,7 @@ impl Dialogue {
             | Cause::Unallocated
             | Cause::NoCommonCodec
             | Cause::TrunkDown
+            | Cause::NoAck
             | Cause::NoRoute
             | Cause::MediaTimeout
             | Cause::Interrupted

@@ -403,6 +403,7 @@ fn cause(name: &str) -> Cause {
         Cause::Unallocated,
         Cause::TrunkDown,
         Cause::Congestion,
+        Cause::NoAck,
     ]
     .into_iter()
     .find(|cause| cause.name() == name)

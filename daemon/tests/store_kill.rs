@@ -2,17 +2,18 @@
 //! and repeats none. A child writes and reports what it was told is durable; it
 //! is killed with SIGKILL at a random moment, twenty times over one file.
 
+mod books;
+
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc::sync_channel;
-use std::time::Duration;
 
+use books::{birth, commit};
 use offhook::store::reader::{Reader, What};
-use offhook::store::{Birth, Commit, Direction, Options, Store, Write};
-use offhook_core::output::OutboxRow;
-use offhook_core::{ActionId, ConversationId, Record, Seq, Turn, Verdict};
+use offhook::store::{Options, Store};
+use offhook_core::{ActionId, ConversationId};
 
 const KILLS: u64 = 20;
 const FILE: &str = "OFFHOOK_KILL_TEST_FILE";
@@ -32,9 +33,16 @@ fn child_writes_until_killed() {
     let mut out = std::io::stdout();
     for call in 0.. {
         let conversation = ConversationId(round * 1_000_000 + call);
-        store.write(birth(conversation)).unwrap();
+        let caller = "+15550100".to_owned();
+        store.write(birth(conversation, caller)).unwrap();
         for number in 1..=4 {
-            store.write(commit(conversation, number)).unwrap();
+            let id = ActionId {
+                conversation,
+                number,
+            };
+            let held = number.is_multiple_of(2);
+            let lead = conversation.to_string();
+            store.write(commit(id, &lead, held, Vec::new())).unwrap();
         }
         for _ in 1..=4 {
             let answer = answers.recv().unwrap();
@@ -42,59 +50,6 @@ fn child_writes_until_killed() {
             writeln!(out, "{}-{}", answer.conversation, answer.seq.0).unwrap();
         }
     }
-}
-
-fn birth(conversation: ConversationId) -> Write {
-    Write::Born {
-        birth: Birth {
-            conversation,
-            direction: Direction::Inbound,
-            trunk: "demo".into(),
-            caller: "+15550100".into(),
-            called: "100".into(),
-            playbook: "booking".into(),
-            started_ms: 1,
-            born: Duration::ZERO,
-        },
-        entries: Vec::new(),
-    }
-}
-
-fn commit(conversation: ConversationId, number: u32) -> Write {
-    let id = ActionId {
-        conversation,
-        number,
-    };
-    Write::Commit(Box::new(Commit {
-        conversation,
-        seq: Seq(number),
-        entries: Vec::new(),
-        record: Record {
-            at: Duration::ZERO,
-            action: id,
-            kind: "schedule".into(),
-            object: "tuesday".into(),
-            role: "agent".into(),
-            stage: "book".into(),
-            turn: Turn(1),
-            external: true,
-            verdict: Verdict::Authorised,
-            rules: Vec::new(),
-            values: Vec::new(),
-            policy: "p".into(),
-            evidence: Vec::new(),
-        },
-        rows: vec![OutboxRow {
-            id,
-            kind: "schedule".into(),
-            lead: conversation.to_string(),
-            dedupe: id.to_string(),
-            held: number.is_multiple_of(2),
-            fields: vec![("slot".into(), "tuesday".into())],
-        }],
-        facts: Vec::new(),
-        pages: Vec::new(),
-    }))
 }
 
 /// Runs the child, kills it after it has acknowledged `enough`, and gives all

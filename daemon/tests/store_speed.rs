@@ -2,18 +2,18 @@
 //! the thousand, and commits a second. Prints figures; asserts only that all
 //! was kept. `cargo test --release -p offhook --test store_speed -- --nocapture`
 
+mod books;
+
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
+use books::{birth, commit, over};
 use offhook::clock;
 use offhook::store::reader::Reader;
-use offhook::store::{
-    Answer, Birth, Commit, Direction, Ended, Entry, EntryKind, NotTaken, Options, Store, Write,
-};
+use offhook::store::{Answer, Entry, EntryKind, NotTaken, Options, Store, Write};
 use offhook_core::input::{Cause, Event, LegEvent};
-use offhook_core::output::{OutboxRow, Outcome};
-use offhook_core::{ActionId, ConversationId, LegId, Record, Seq, Turn, Verdict};
+use offhook_core::{ActionId, ConversationId, LegId};
 
 fn calls() -> u64 {
     let asked = std::env::var("OFFHOOK_SPEED_CALLS").ok();
@@ -44,22 +44,6 @@ impl Drop for Place {
     }
 }
 
-fn birth(conversation: ConversationId) -> Write {
-    Write::Born {
-        birth: Birth {
-            conversation,
-            direction: Direction::Inbound,
-            trunk: "sipp".into(),
-            caller: format!("+1555{:07}", conversation.0),
-            called: "echo".into(),
-            playbook: "echo".into(),
-            started_ms: 1_700_000_000_000,
-            born: Duration::from_secs(5),
-        },
-        entries: Vec::new(),
-    }
-}
-
 fn entries() -> Vec<Entry> {
     let events = [
         LegEvent::Answered,
@@ -77,28 +61,6 @@ fn entries() -> Vec<Entry> {
         .collect()
 }
 
-fn over(conversation: ConversationId) -> Write {
-    Write::Outcome(Box::new(Ended {
-        conversation,
-        lead: format!("+1555{:07}", conversation.0),
-        ended_ms: 1_700_000_003_000,
-        outcome: Outcome {
-            cause: Cause::FarHangup,
-            result: "tested".into(),
-            role: "test".into(),
-            stage: "echo".into(),
-            answered_by: None,
-            talk: Duration::from_secs(1),
-            turns: 1,
-            barge_ins: 0,
-            authorised: 0,
-            refused: 0,
-            collected: Vec::new(),
-        },
-        entries: entries(),
-    }))
-}
-
 fn dialog(conversation: ConversationId) -> Write {
     Write::Dialog {
         conversation,
@@ -106,43 +68,6 @@ fn dialog(conversation: ConversationId) -> Write {
         text: "v1 call-id=1-2345@127.0.0.1 local=sip:echo@127.0.0.1;tag=0123456789abcdef "
             .repeat(6),
     }
-}
-
-fn commit(conversation: ConversationId, number: u32) -> Write {
-    let id = ActionId {
-        conversation,
-        number,
-    };
-    Write::Commit(Box::new(Commit {
-        conversation,
-        seq: Seq(number),
-        entries: entries(),
-        record: Record {
-            at: Duration::ZERO,
-            action: id,
-            kind: "schedule".into(),
-            object: "tuesday".into(),
-            role: "agent".into(),
-            stage: "book".into(),
-            turn: Turn(1),
-            external: true,
-            verdict: Verdict::Authorised,
-            rules: vec!["consent".into(), "hours".into()],
-            values: vec![("intent".into(), Some(900)), ("hour".into(), Some(10))],
-            policy: "0123456789abcdef".into(),
-            evidence: Vec::new(),
-        },
-        rows: vec![OutboxRow {
-            id,
-            kind: "schedule".into(),
-            lead: conversation.to_string(),
-            dedupe: id.to_string(),
-            held: true,
-            fields: vec![("slot".into(), "tuesday".into())],
-        }],
-        facts: Vec::new(),
-        pages: Vec::new(),
-    }))
 }
 
 /// Hands over, waiting for room like nobody in the daemon does.
@@ -182,7 +107,9 @@ fn calls_without_an_action() {
     let ready: Vec<[Write; 3]> = (1..=count)
         .map(|id| {
             let id = ConversationId(id << 20);
-            [birth(id), dialog(id), over(id)]
+            let caller = format!("+1555{:07}", id.0);
+            let over = over(id, caller.clone(), entries());
+            [birth(id, caller), dialog(id), over]
         })
         .collect();
     let (cpu, wall) = (clock::cpu(), clock::now());
@@ -209,7 +136,12 @@ fn commits(group: u64) {
     let count = calls().min(group * 200);
     let (cpu, wall) = (clock::cpu(), clock::now());
     for id in 1..=count {
-        push(&store, commit(ConversationId(id << 20), 1));
+        let id = ActionId {
+            conversation: ConversationId(id << 20),
+            number: 1,
+        };
+        let lead = id.conversation.to_string();
+        push(&store, commit(id, &lead, true, entries()));
         // `group` are under way at a time.
         if id > group {
             assert!(answers.recv().unwrap().durable);

@@ -1,5 +1,7 @@
 //! The forwarder against the sink, over real HTTP on loopback.
 
+mod books;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -11,12 +13,11 @@ use base64::Engine as _;
 use offhook::cli::sink::{Arrival, Mood, Sink};
 use offhook::settings::Secret;
 use offhook::store::reader::{Counts, Reader};
-use offhook::store::{Commit, Ended, Options, Store, Write};
+use offhook::store::{Options, Store, Write};
 use offhook::upstream::schedule::Schedule;
 use offhook::upstream::{Config, Forwarder};
-use offhook_core::input::{Cause, UpstreamAnswer};
-use offhook_core::output::{OutboxRow, Outcome};
-use offhook_core::{ActionId, ConversationId, Record, Seq, Turn, Verdict};
+use offhook_core::input::UpstreamAnswer;
+use offhook_core::{ActionId, ConversationId};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
@@ -109,63 +110,15 @@ fn serve(sink: &Sink, listener: TcpListener) -> JoinHandle<()> {
 }
 
 fn action(call: u64, number: u32, lead: &str) -> Write {
-    let conversation = ConversationId(call);
     let id = ActionId {
-        conversation,
+        conversation: ConversationId(call),
         number,
     };
-    Write::Commit(Box::new(Commit {
-        conversation,
-        seq: Seq(number),
-        entries: Vec::new(),
-        record: Record {
-            at: Duration::ZERO,
-            action: id,
-            kind: "schedule".into(),
-            object: "tuesday".into(),
-            role: "agent".into(),
-            stage: "book".into(),
-            turn: Turn(1),
-            external: true,
-            verdict: Verdict::Authorised,
-            rules: vec!["consent".into()],
-            values: Vec::new(),
-            policy: "p".into(),
-            evidence: Vec::new(),
-        },
-        rows: vec![OutboxRow {
-            id,
-            kind: "schedule".into(),
-            lead: lead.into(),
-            dedupe: format!("{lead}/{id}"),
-            held: false,
-            fields: vec![("slot".into(), "tuesday".into())],
-        }],
-        facts: Vec::new(),
-        pages: Vec::new(),
-    }))
+    books::commit(id, lead, false, Vec::new())
 }
 
 fn over(call: u64) -> Write {
-    Write::Outcome(Box::new(Ended {
-        conversation: ConversationId(call),
-        lead: format!("lead-{call}"),
-        ended_ms: 1_700_000_003_000,
-        outcome: Outcome {
-            cause: Cause::FarHangup,
-            result: "booked".into(),
-            role: "agent".into(),
-            stage: "close".into(),
-            answered_by: None,
-            talk: Duration::from_millis(1500),
-            turns: 1,
-            barge_ins: 0,
-            authorised: 1,
-            refused: 0,
-            collected: vec![("slot".into(), "tuesday".into())],
-        },
-        entries: Vec::new(),
-    }))
+    books::over(ConversationId(call), format!("lead-{call}"), Vec::new())
 }
 
 fn write_all(store: &Store, writes: impl IntoIterator<Item = Write>) {

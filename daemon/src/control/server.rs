@@ -118,7 +118,7 @@ async fn gone(path: &Path) {
             .ok()
     };
     let ours = named();
-    while named() == ours {
+    while ours.is_some() && named() == ours {
         sleep(SOCKET_LOOK).await;
     }
 }

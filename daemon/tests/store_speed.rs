@@ -135,15 +135,15 @@ fn commits(group: u64) {
     let (store, answers) = place.open();
     let count = calls().min(group * 200);
     let (cpu, wall) = (clock::cpu(), clock::now());
-    for id in 1..=count {
+    for call in 1..=count {
         let id = ActionId {
-            conversation: ConversationId(id << 20),
+            conversation: ConversationId(call << 20),
             number: 1,
         };
         let lead = id.conversation.to_string();
         push(&store, commit(id, &lead, true, entries()));
         // `group` are under way at a time.
-        if id > group {
+        if call > group {
             assert!(answers.recv().unwrap().durable);
         }
     }

@@ -7,20 +7,19 @@ use offhook_tests::peer::Peer;
 use offhook_tests::scene::Scene;
 use offhook_tests::sound::{Sound, likeness, sine};
 use offhook_tests::speech::person;
+use serde_json::Value;
 
 /// Sound over the wire is judged by the best of these: a stalled sender is no
 /// fault of the receiver.
 const TRIES: usize = 3;
 
-/// Waits until the one live call has done this so often.
+/// Waits until the latest call has this in its timeline.
 fn wait_event(daemon: &Daemon, event: &str) {
     wait_for(event, seconds(20), || {
-        let detail = daemon.json(&["call", "last"]);
-        let lines = detail["timeline"].as_array()?.iter();
-        lines
-            .into_iter()
-            .find(|line| line["event"] == event)
-            .map(|_| ())
+        let ran = daemon.offhook(&["call", "last", "--json"]);
+        let detail: Value = serde_json::from_str(&ran.out).ok()?;
+        let mut lines = detail["timeline"].as_array()?.iter();
+        lines.any(|line| line["event"] == event).then_some(())
     });
 }
 
@@ -36,7 +35,8 @@ fn what_the_caller_says_is_heard_by_who_listens() {
         let arguments = ["listen", "last", "--record", &file, "--seconds", "4"];
         let mut tech = daemon.offhook_running(&arguments, "listen.log");
         wait_event(&daemon, "operator_listens");
-        let second = daemon.offhook(&["listen", "last", "--record", "/dev/null", "--seconds", "1"]);
+        let other = daemon.place().name("other.wav");
+        let second = daemon.offhook(&["listen", "last", "--record", &other, "--seconds", "1"]);
         assert_eq!(second.code, 1, "one listens already: {}", second.err);
         call.say(&speech);
         assert!(tech.finish(seconds(15)).success(), "{}", tech.said());
@@ -75,9 +75,10 @@ fn nobody_speaks_on_a_test_line_or_into_a_call_that_is_not_there() {
     let file = daemon.place().file("say.wav");
     Sound::mono(vec![0; 800]).write(&file);
     let file = file.display().to_string();
+    let out = daemon.place().name("heard.wav");
     for (arguments, code) in [
         (vec!["speak", "nosuch", &file], 1),
-        (vec!["listen", "nosuch", "--record", "/dev/null"], 1),
+        (vec!["listen", "nosuch", "--record", &out], 1),
         (vec!["tail", "nosuch"], 1),
         (vec!["call", ""], 2),
     ] {
@@ -85,6 +86,7 @@ fn nobody_speaks_on_a_test_line_or_into_a_call_that_is_not_there() {
         assert_eq!(ran.code, code, "{arguments:?}: {}{}", ran.out, ran.err);
         assert!(!ran.err.is_empty(), "{arguments:?} says why");
     }
+    assert!(!std::path::Path::new(&out).exists(), "nothing is left");
     let call = Peer::new().call("tone", daemon.sip());
     wait_event(&daemon, "answered");
     assert_eq!(daemon.offhook(&["speak", "last", &file]).code, 1);

@@ -360,7 +360,7 @@ impl Reach {
             Cause::FarHangup | Cause::NearHangup | Cause::MediaTimeout => Self::Answered,
             Cause::Busy | Cause::NoAnswer | Cause::Declined | Cause::Cancelled => Self::Unanswered,
             Cause::Unallocated | Cause::NoRoute => Self::Never,
-            Cause::Interrupted | Cause::InternalError => Self::Unanswered,
+            Cause::Interrupted | Cause::InternalError | Cause::NoAck => Self::Unanswered,
             Cause::Congestion
             | Cause::NoCommonCodec
             | Cause::Overload

@@ -42,7 +42,7 @@ pub(super) struct SpeakArgs {
 pub(super) fn listen(common: &Common, arguments: &ListenArgs) -> u8 {
     asking(common, async |client| {
         let path = format!("/v1/calls/{}/sound", path_step(&arguments.id));
-        let mut tape = Tape::create(&arguments.record)?;
+        let mut tape = Tape::new(&arguments.record);
         let limit = arguments.seconds.unwrap_or(Duration::MAX);
         let reading = client.download(&path, |octets| tape.take(octets));
         let ended = tokio::select! {
@@ -50,12 +50,8 @@ pub(super) fn listen(common: &Common, arguments: &ListenArgs) -> u8 {
             _ = tokio::signal::ctrl_c() => Ok(()),
             () = tokio::time::sleep(limit) => Ok(()),
         };
-        if ended.is_err() {
-            // Nothing was heard: no file is left behind.
-            let _ = std::fs::remove_file(&arguments.record);
-        }
         ended?;
-        let ms = tape.close(&arguments.record)?;
+        let ms = tape.close()?;
         if common.json {
             print_json(&json!({ "file": arguments.record, "ms": ms }));
         } else {
@@ -65,21 +61,23 @@ pub(super) fn listen(common: &Common, arguments: &ListenArgs) -> u8 {
     })
 }
 
-/// The file that grows.
-struct Tape {
-    writer: Writer,
+/// The file that grows; made when the first sound comes, so that a call that is
+/// not there leaves nothing behind.
+struct Tape<'a> {
+    file: &'a Path,
+    writer: Option<Writer>,
     odd: Option<u8>,
     broken: Option<WavError>,
 }
 
-impl Tape {
-    fn create(file: &Path) -> Result<Self, Trouble> {
-        let writer = Writer::create(file, LINE_RATE, 1).map_err(|error| trouble(file, &error))?;
-        Ok(Self {
-            writer,
+impl<'a> Tape<'a> {
+    fn new(file: &'a Path) -> Self {
+        Self {
+            file,
+            writer: None,
             odd: None,
             broken: None,
-        })
+        }
     }
 
     /// `false` when the disk takes no more.
@@ -93,25 +91,32 @@ impl Tape {
         let (whole, rest) = octets.as_chunks();
         self.odd = rest.first().copied();
         let samples: Vec<i16> = whole.iter().map(|both| i16::from_le_bytes(*both)).collect();
-        self.broken = self.writer.write(&samples).err();
+        self.broken = self.write(&samples).err();
         self.broken.is_none()
     }
 
-    /// How long it has become, in ms.
-    fn close(self, file: &Path) -> Result<u64, Trouble> {
-        let ms = self.writer.frames() * 1000 / u64::from(LINE_RATE);
-        match self.broken {
-            Some(error) => Err(trouble(file, &error)),
-            None => match self.writer.close() {
-                Ok(_) => Ok(ms),
-                Err(error) => Err(trouble(file, &error)),
-            },
+    fn write(&mut self, samples: &[i16]) -> Result<(), WavError> {
+        if self.writer.is_none() {
+            self.writer = Some(Writer::create(self.file, LINE_RATE, 1)?);
         }
+        self.writer
+            .as_mut()
+            .map_or(Ok(()), |writer| writer.write(samples))
     }
-}
 
-fn trouble(file: &Path, error: &WavError) -> Trouble {
-    Trouble::CouldNot(format!("{}: {error}", file.display()))
+    /// How long it has become, in ms.
+    fn close(mut self) -> Result<u64, Trouble> {
+        let broken = self.broken.take();
+        let closed = broken.map_or_else(|| self.write(&[]), Err).and_then(|()| {
+            let Some(writer) = self.writer else {
+                return Ok(0);
+            };
+            let ms = writer.frames() * 1000 / u64::from(LINE_RATE);
+            writer.close().map(|_| ms)
+        });
+        let file = self.file.display();
+        closed.map_err(|error| Trouble::CouldNot(format!("{file}: {error}")))
+    }
 }
 
 pub(super) fn speak(common: &Common, arguments: &SpeakArgs) -> u8 {

@@ -61,6 +61,7 @@ pub fn commit(id: ActionId, lead: &str, held: bool, entries: Vec<Entry>) -> Writ
             fields: vec![("slot".into(), "tuesday".into())],
         }],
         facts: Vec::new(),
+        pages: Vec::new(),
     }))
 }
 

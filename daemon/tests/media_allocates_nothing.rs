@@ -288,7 +288,6 @@ fn one_call(media: &mut Media, bell: &Bell, voice: &[i16], call: u32) -> usize {
     media.order(leg.slot, Order::Close).unwrap();
     let summary = wait_closed(media, bell, leg.slot);
     assert!(heard > 100 && pushed > 10, "{heard} heard, {pushed} spoken");
-    assert!(summary.voice_gaps > 0, "{summary:?}");
     let told = [seen.barge_ins, seen.digits, seen.played, seen.stale];
     assert!(told.iter().all(|count| *count > 0), "{told:?} {summary:?}");
     assert!(

@@ -37,7 +37,7 @@ pub enum Heard {
 
 impl Hearing {
     pub(super) fn new(shared: Arc<Shared>, slot: usize, number: u32) -> Option<Self> {
-        shared.heard.lend(slot, number).then_some(Self {
+        shared.heard.lend(slot, number).then(|| Self {
             shared,
             slot,
             number,
@@ -84,7 +84,7 @@ pub enum Pushed {
 
 impl Speech {
     pub(super) fn new(shared: Arc<Shared>, slot: usize, number: u32) -> Option<Self> {
-        shared.voice.lend(slot, number).then_some(Self {
+        shared.voice.lend(slot, number).then(|| Self {
             shared,
             slot,
             number,

@@ -299,9 +299,12 @@ fn main() -> std::io::Result<()> {
     Ok(())
 }
 
+/// What is drawn: its title, and how it is read.
+type Figure = (&'static str, fn(&Sum) -> u64);
+
 /// Four figures side by side, a pair of bars for each share of impatient callers.
 fn picture(rows: &[(u64, &str, Sum)]) -> String {
-    let figures: [(&str, fn(&Sum) -> u64); 4] = [
+    let figures: [Figure; 4] = [
         ("questions asked again", |sum| sum.repeated),
         ("caller's turns", |sum| sum.turns),
         ("sold, of 200", |sum| sum.sold),

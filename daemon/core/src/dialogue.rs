@@ -251,13 +251,14 @@ impl Dialogue {
             self.judge_intent(desk);
             self.join(desk);
             // What follows a notice waits until it was heard.
-            if !self.mouth.says_firm_notice() {
+            if !self.mouth.says_firm_notice() && !self.is_handed_over() {
                 self.tell(desk);
                 self.end_if_final(desk);
             }
         }
         self.release(desk, self.is_over);
-        if !self.is_over && self.hearing.is_open() && !self.so_far {
+        let listened_to = !self.is_over && !self.is_handed_over();
+        if listened_to && self.hearing.is_open() && !self.so_far {
             while let Some(refused) = self.begin_next(desk) {
                 self.spoken(desk, refused);
             }
@@ -525,7 +526,7 @@ impl Dialogue {
         playbook: &'a Playbook,
         signal: &SignalKind,
     ) -> Option<(usize, &'a Handler)> {
-        let handlers = self.handlers(playbook);
+        let handlers = self.handlers(playbook, signal);
         let mut willing = handlers.filter(|(place, handler)| self.accepts(desk, *place, handler));
         let exactly = Trigger::Is(signal.clone());
         let mut first = None;
@@ -540,10 +541,17 @@ impl Dialogue {
     }
 
     /// Handlers that may be taken here, by place.
-    fn handlers<'a>(&self, playbook: &'a Playbook) -> impl Iterator<Item = (usize, &'a Handler)> {
+    fn handlers<'a>(
+        &self,
+        playbook: &'a Playbook,
+        signal: &SignalKind,
+    ) -> impl Iterator<Item = (usize, &'a Handler)> + use<'a> {
         let stage = playbook.stage(self.stage);
         let ended = stage.end || stage.handed_over;
         let waits = self.keeps_waiting() || !self.untold.is_empty();
+        // That a person has taken the call, or has not, waits for nothing.
+        let of_person = matches!(signal, SignalKind::Transferred | SignalKind::TransferFailed);
+        let waits = waits && !of_person;
         let own = if waits || ended || self.belated {
             0
         } else {
@@ -558,7 +566,7 @@ impl Dialogue {
     /// Where a handler would lead that only the guards of a role keep from it.
     fn barred(&self, desk: &Desk, signal: &SignalKind) -> Option<StageId> {
         let playbook = &self.playbook;
-        let mut handlers = self.handlers(playbook);
+        let mut handlers = self.handlers(playbook, signal);
         let (_, handler) = handlers.find(|(place, handler)| {
             handler.when.iter().any(|trigger| trigger.takes(signal))
                 && self.is_open(desk, *place, handler)

@@ -54,7 +54,8 @@ pub(super) struct Consult {
 impl Dialogue {
     /// A person has the call: nothing is said or heard by us.
     pub(crate) fn is_handed_over(&self) -> bool {
-        self.here().handed_over
+        let joined = |consult: &Consult| consult.state == State::Joined;
+        self.here().handed_over || self.consult.as_ref().is_some_and(joined)
     }
 
     /// Calls the person that the stage names.
@@ -224,6 +225,10 @@ impl Dialogue {
 
     /// Connects the two, once the caller is heard out.
     pub(super) fn join(&mut self, desk: &mut Desk) {
+        // A notice is heard to its end first.
+        if self.mouth.says_firm_notice() {
+            return;
+        }
         let Some(consult) = self
             .consult
             .as_mut()

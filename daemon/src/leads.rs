@@ -411,10 +411,8 @@ impl Leads {
         let theirs = said.iter().map(|known| Chapter::Learned((*known).clone()));
         pages.extend(self.write(fresh, theirs));
         for known in said.iter().filter(|known| known.topic != Topic::Contact) {
-            let earlier = before.iter().rev();
-            let earlier = earlier
-                .filter(|it| it.topic == known.topic && it.name == known.name)
-                .next();
+            let mut earlier = before.iter().rev();
+            let earlier = earlier.find(|it| it.topic == known.topic && it.name == known.name);
             let value = earlier.and_then(|it| it.value.as_deref());
             let at_ms = wall_ms(wall).max(known.at_ms.saturating_add(1));
             let back = Transition::new(known.topic, &known.name, value, at_ms, Source::Operator);

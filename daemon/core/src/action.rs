@@ -56,6 +56,7 @@ pub struct RawAction {
     #[serde(default)]
     pub leased: Vec<At<String>>,
     pub cost: Option<At<i64>>,
+    pub compensation: Option<At<String>>,
     #[serde(default)]
     pub field: Vec<RawField>,
 }
@@ -146,6 +147,8 @@ pub struct Action {
     pub ask_ms: u64,
     /// Fields that make two of its kind the same effect.
     pub dedupe: Vec<String>,
+    /// The action that undoes it once it is on its way.
+    pub compensation: Option<String>,
     /// What it costs, in points.
     pub cost: i64,
     /// Fields whose value must be on offer at this instant: `slot.tuesday`.
@@ -174,6 +177,7 @@ impl Action {
             dedupe: Vec::new(),
             leased: Vec::new(),
             cost: 0,
+            compensation: None,
             fields: Vec::new(),
         }
     }
@@ -227,6 +231,9 @@ impl Catalogue {
                 let reason = format!("`{}` is defined twice or built in", raw.kind.value);
                 faults.add(&raw.kind, "action.type", reason);
             }
+        }
+        for raw in &raw.action {
+            check_compensation(raw, &actions, &mut faults);
         }
         self.actions = faults.or(actions)?;
         Ok(())
@@ -294,8 +301,38 @@ fn compile_action(raw: &RawAction, faults: &mut Faults) -> Action {
         ask_ms: raw.ask_ms.as_ref().map_or(ASK_MS, |ms| ms.value),
         dedupe: raw.dedupe.iter().map(|name| name.value.clone()).collect(),
         leased: raw.leased.iter().map(|name| name.value.clone()).collect(),
+        compensation: raw.compensation.as_ref().map(|kind| kind.value.clone()),
         cost: cost(raw.cost.as_ref(), &path("cost"), faults),
         fields,
+    }
+}
+
+/// What undoes an action must be known, undoable at once, and content with its fields.
+fn check_compensation(raw: &RawAction, actions: &BTreeMap<String, Action>, faults: &mut Faults) {
+    let Some(kind) = &raw.compensation else {
+        return;
+    };
+    let path = format!("action.{}.compensation", raw.kind.value);
+    let Some(undo) = actions.get(&kind.value) else {
+        let near = suggest(&kind.value, actions.keys().map(String::as_str));
+        let reason = format!("unknown action `{}`{near}", kind.value);
+        return faults.add(kind, path, reason);
+    };
+    if undo.effect != Effect::Upstream || undo.irreversible {
+        let reason = "must be delivered upstream and not be `irreversible`: it is sent at once";
+        faults.add(kind, path.as_str(), reason);
+    }
+    let has = |name: &str| raw.field.iter().any(|field| field.name.value == name);
+    let needs = undo
+        .fields
+        .iter()
+        .filter(|field| field.required && !has(&field.name));
+    for field in needs {
+        let reason = format!(
+            "`{}` needs the field `{}`, which `{}` does not have",
+            kind.value, field.name, raw.kind.value
+        );
+        faults.add(kind, path.as_str(), reason);
     }
 }
 

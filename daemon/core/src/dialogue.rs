@@ -512,7 +512,7 @@ impl Dialogue {
         } else if self.answer_objection(desk) {
         } else if let Some(id) = self.ledger.denied_too_late(signal) {
             self.mouth.stop(desk);
-            self.untold.push_back((id, Turnout::PassedOn));
+            self.compensate(desk, id);
         }
     }
 

@@ -45,6 +45,9 @@ pub(crate) struct Entry {
     pub(crate) seq: Seq,
     pub(crate) plan: Arc<Propose>,
     pub(crate) dedupe: String,
+    pub(crate) fields: Vec<(String, String)>,
+    /// Another action undoes it.
+    pub(crate) undone: bool,
     pub(crate) irreversible: bool,
     /// The caller is told only what the upstream answers, within this time in ms.
     pub(crate) accept_ms: Option<u64>,
@@ -181,6 +184,19 @@ impl Ledger {
         let mut sent = self.entries.iter().rev();
         sent.find(|entry| matches!(entry.state, State::Sent { .. }) && entry.is_denied_by(signal))
             .map(|entry| entry.id)
+    }
+
+    /// The effect's key: another one where the same was done and undone before,
+    /// or who receives it would take it for the first.
+    pub(crate) fn key(&self, effect: String) -> String {
+        let same = |entry: &&Entry| {
+            let rest = entry.dedupe.strip_prefix(effect.as_str());
+            entry.undone && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('|'))
+        };
+        match self.entries.iter().rev().find(same) {
+            Some(entry) => format!("{effect}|after {}", entry.id.number),
+            None => effect,
+        }
     }
 
     /// Actions that the caller took back before they were durable.

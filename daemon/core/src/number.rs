@@ -251,10 +251,9 @@ impl Numbering {
 
     /// How the number is dialled by this trunk: E.164 where no rule says otherwise.
     pub fn write(&self, number: &Number) -> String {
-        let rules = self.outbound.iter();
+        let mut rules = self.outbound.iter();
         rules
-            .filter_map(|rule| rule.apply(number.as_str()))
-            .next()
+            .find_map(|rule| rule.apply(number.as_str()))
             .unwrap_or_else(|| number.as_str().to_owned())
     }
 }

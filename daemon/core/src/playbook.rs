@@ -356,7 +356,7 @@ impl core::fmt::Display for Guard {
 }
 
 /// An action to be proposed, and what is said and done about each answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Propose {
     /// Action type.
     pub action: String,
@@ -374,6 +374,8 @@ pub struct Propose {
     pub withdrawn: Answer,
     /// It was to be withdrawn, but is on its way.
     pub passed_on: Answer,
+    /// How it is undone once it is on its way, where there are words for that.
+    pub compensation: Option<Arc<Propose>>,
     /// The upstream accepted it.
     pub accepted: Answer,
     /// The upstream refused it.
@@ -406,8 +408,10 @@ pub enum Part {
 
 impl Propose {
     /// What follows each turnout.
-    pub fn answers(&self) -> [&Answer; 8] {
+    pub fn answers(&self) -> [&Answer; 9] {
+        let compensated = self.compensation.as_ref();
         [
+            compensated.map_or(&self.passed_on, |undo| &undo.durable),
             &self.durable,
             &self.refused,
             &self.failed,

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod actions;
 mod agent;
 pub mod analyze;
 mod ask;
@@ -80,6 +81,7 @@ enum Verb {
     #[command(subcommand)]
     Audit(audit::AuditVerb),
     Campaign(campaign::CampaignArgs),
+    Actions(actions::ActionsArgs),
     Notify(notify::NotifyArgs),
     Listen(sound::ListenArgs),
     Speak(sound::SpeakArgs),
@@ -115,6 +117,7 @@ pub fn run() -> ExitCode {
         Verb::Explain(verb) => explain::run(&common, &verb),
         Verb::Originate(verb) => order::originate(&common, &verb),
         Verb::Hangup(verb) => order::hangup(&common, &verb),
+        Verb::Actions(verb) => actions::run(&common, &verb),
         Verb::Notify(verb) => notify::run(&common, &verb),
         Verb::Campaign(verb) => campaign::run(&common, &verb),
         Verb::Lead(verb) => lead::run(&common, &verb),

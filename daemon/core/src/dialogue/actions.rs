@@ -23,6 +23,8 @@ const BRIDGE_AFTER_MS: u64 = 400;
 const HELD_MS: u64 = 3_000;
 /// Characters of a field; longer ones are cut, as rows go over the wire.
 const FIELD_MAX: usize = 500;
+/// Field of a compensation: the id of the action that it undoes.
+const COMPENSATES: &str = "compensates";
 
 impl Dialogue {
     pub(super) fn propose(&mut self, desk: &mut Desk, plan: &Arc<Propose>) {
@@ -33,7 +35,8 @@ impl Dialogue {
             .expect("the playbook was compiled against this catalogue");
         let fields = self.fill(plan);
         let object = object(action, &fields);
-        let dedupe = format!("{}|{}|{object}", desk.party, plan.action);
+        let effect = format!("{}|{}|{object}", desk.party, plan.action);
+        let dedupe = self.ledger.key(effect);
         let mut flaws = flaws(action, &fields);
         flaws.extend(desk.not_on_offer(action, &fields));
         if self.ledger.is_full() {
@@ -98,6 +101,8 @@ impl Dialogue {
             seq,
             plan: Arc::clone(plan),
             dedupe: dedupe.clone(),
+            fields: fields.clone(),
+            undone: false,
             irreversible: action.irreversible,
             accept_ms: (action.confirm == Confirm::Accepted).then_some(action.accept_ms),
             epoch: self.epoch,
@@ -182,6 +187,47 @@ impl Dialogue {
         self.untold.retain(|(known, _)| *known != id);
         self.tell_later(id, Turnout::Withdrawn);
         true
+    }
+
+    /// The caller takes back what is on its way: it is undone upstream, where
+    /// that can be and the playbook has words for it; else they are told so.
+    pub(super) fn compensate(&mut self, desk: &mut Desk, id: ActionId) {
+        let book = Arc::clone(&desk.book);
+        let Some(entry) = self.ledger.by_id(id) else {
+            return;
+        };
+        let Some(undo) = entry.plan.compensation.clone() else {
+            return self.untold.push_back((id, Turnout::PassedOn));
+        };
+        let action = book
+            .catalogue
+            .action(&undo.action)
+            .expect("the catalogue was checked: what undoes an action is in it");
+        let wanted = |name: &String| action.fields.iter().any(|field| field.name == *name);
+        let mut fields = entry.fields.clone();
+        fields.retain(|(name, _)| wanted(name));
+        let object = object(action, &fields);
+        let undone = entry.dedupe.clone();
+        // One for each action that is undone, whatever it was about.
+        let dedupe = format!("{}|{}|{id}", desk.party, undo.action);
+        let flaws = flaws(action, &fields);
+        fields.push((COMPENSATES.to_owned(), id.to_string()));
+        let ask = Ask {
+            kind: undo.action.clone(),
+            object,
+            dedupe: Some(dedupe.clone()),
+            flaws,
+            approved: None,
+        };
+        self.judge(desk, &undo, action, ask, fields);
+        if desk.in_force.contains(&dedupe) {
+            desk.in_force.remove(&undone);
+            desk.timers.cancel(Timer::Accept(id.number));
+            if let Some(entry) = self.ledger.by_id(id) {
+                entry.state = State::Withdrawn;
+                entry.undone = true;
+            }
+        }
     }
 
     /// Sends what is due, once nothing that was said is still in doubt.

@@ -768,14 +768,31 @@ impl<'a> Compiler<'a> {
                 .as_ref()
                 .and_then(|go| self.go(go, &format!("{path}.go_on_{word}"))),
         };
+        let passed_on = answer(&raw.say_on_passed_on, &raw.go_on_passed_on, "passed_on");
+        let compensated = answer(
+            &raw.say_on_compensated,
+            &raw.go_on_compensated,
+            "compensated",
+        );
+        let undo = action.and_then(|action| action.compensation.as_ref());
+        let undo = undo.filter(|_| !compensated.say.is_empty()).map(|kind| {
+            Arc::new(Propose {
+                action: kind.clone(),
+                durable: compensated,
+                refused: passed_on.clone(),
+                failed: passed_on.clone(),
+                ..Propose::default()
+            })
+        });
         Propose {
             action: raw.action.value.clone(),
+            compensation: undo,
             fields,
             durable: answer(&raw.say_on_durable, &raw.go_on_durable, "durable"),
             refused: answer(&raw.say_on_refused, &raw.go_on_refused, "refused"),
             failed: answer(&raw.say_on_failed, &raw.go_on_failed, "failed"),
             withdrawn: answer(&raw.say_on_withdrawn, &raw.go_on_withdrawn, "withdrawn"),
-            passed_on: answer(&raw.say_on_passed_on, &raw.go_on_passed_on, "passed_on"),
+            passed_on,
             accepted: answer(&raw.say_on_accepted, &raw.go_on_accepted, "accepted"),
             rejected: answer(&raw.say_on_rejected, &raw.go_on_rejected, "rejected"),
             late: answer(&raw.say_on_late, &raw.go_on_late, "late"),
@@ -810,6 +827,13 @@ impl<'a> Compiler<'a> {
                 let reason = format!("`{}` needs the field `{}`", raw.action.value, field.name);
                 self.faults.add(&raw.action, at("fields"), reason);
             }
+        }
+        if let (Some(first), None) = (raw.say_on_compensated.first(), &action.compensation) {
+            let reason = format!(
+                "nothing undoes `{}`; write its `compensation` in the action catalogue",
+                raw.action.value
+            );
+            self.faults.add(first, at("say_on_compensated"), reason);
         }
         let accepted = action.confirm == Confirm::Accepted;
         let demands = [

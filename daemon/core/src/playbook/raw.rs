@@ -238,6 +238,8 @@ pub struct RawPropose {
     #[serde(default)]
     pub say_on_passed_on: Vec<At<String>>,
     #[serde(default)]
+    pub say_on_compensated: Vec<At<String>>,
+    #[serde(default)]
     pub say_on_accepted: Vec<At<String>>,
     #[serde(default)]
     pub say_on_rejected: Vec<At<String>>,
@@ -248,6 +250,7 @@ pub struct RawPropose {
     pub go_on_failed: Option<At<String>>,
     pub go_on_withdrawn: Option<At<String>>,
     pub go_on_passed_on: Option<At<String>>,
+    pub go_on_compensated: Option<At<String>>,
     pub go_on_accepted: Option<At<String>>,
     pub go_on_rejected: Option<At<String>>,
     pub go_on_late: Option<At<String>>,

@@ -61,18 +61,7 @@ fn said(playbook: &Playbook) -> BTreeSet<String> {
     let handlers = stages.clone().flat_map(|stage| &stage.on);
     let handlers: Vec<&Handler> = handlers.chain(&playbook.everywhere).collect();
     let answers = handlers.iter().filter_map(|it| it.propose.as_ref());
-    let answers = answers.flat_map(|plan| {
-        [
-            &plan.durable,
-            &plan.refused,
-            &plan.failed,
-            &plan.withdrawn,
-            &plan.passed_on,
-            &plan.accepted,
-            &plan.rejected,
-            &plan.late,
-        ]
-    });
+    let answers = answers.flat_map(|plan| plan.answers());
     let templates = stages
         .flat_map(|stage| &stage.say)
         .chain(handlers.iter().flat_map(|handler| &handler.say))

@@ -1,3 +1,6 @@
+//! Leads as the daemon keeps them: found by number, kept as pages, merged and forgotten;
+//! property tests over random histories.
+
 use super::*;
 use offhook_core::number::{Country, Numbering};
 use proptest::prelude::*;

@@ -11,10 +11,10 @@ use offhook_core::{Event, Level, Limit, Policy, RawPolicy, Standing};
 
 /// The shipped booking playbook under a policy that asks before it books.
 fn asking() -> Stage {
-    let text = common::shipped("policies/default.toml").replace(
-        "role = \"booking\"\nactions = [\"schedule\", \"callback\"]",
-        "role = \"booking\"\nactions = [\"schedule\", \"callback\"]\nautonomy = \"ask\"",
-    );
+    let role = "role = \"booking\"\n";
+    let text = common::shipped("policies/default.toml");
+    assert!(text.contains(role), "the policy has a grant for booking");
+    let text = text.replace(role, &format!("{role}autonomy = \"ask\"\n"));
     let raw: RawPolicy = toml::from_str(&text).unwrap();
     let cases = RawPolicy {
         case: Vec::new(),

@@ -11,7 +11,7 @@ use offhook_core::{Event, Level, Limit, Policy, RawPolicy, Standing};
 
 /// The shipped booking playbook under a policy that asks before it books.
 fn asking() -> Stage {
-    let role = "role = \"booking\"\n";
+    let role = "[[grant]]\nrole = \"booking\"\n";
     let text = common::shipped("policies/default.toml");
     assert!(text.contains(role), "the policy has a grant for booking");
     let text = text.replace(role, &format!("{role}autonomy = \"ask\"\n"));

@@ -111,15 +111,6 @@ impl House {
         })
     }
 
-    /// Whether a call that goes there is listened to: by the ear, and by the tape
-    /// where calls are recorded.
-    pub fn listens(&self, program: &Program) -> bool {
-        match program {
-            Program::Playbook(_) => true,
-            Program::Test(_) => self.settings.tests_heard,
-        }
-    }
-
     /// What is said in a conversation by this book; nothing on a test line.
     pub fn prompts_of(&self, book: &Book) -> Arc<Prompts> {
         match &book.program {

@@ -367,7 +367,7 @@ mod tests {
         let secret = Secret::parse("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
         let signed = |id: &str, at: u64| {
             let mut headers = HeaderMap::new();
-            let value = signature::sign(&[secret.clone()], id, at, b"x");
+            let value = signature::sign(std::slice::from_ref(&secret), id, at, b"x");
             headers.insert(signature::ID, id.parse().unwrap());
             headers.insert(signature::TIMESTAMP, at.into());
             headers.insert(signature::SIGNATURE, value.parse().unwrap());

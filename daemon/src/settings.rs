@@ -79,8 +79,6 @@ pub struct Settings {
     pub routes: Vec<Route>,
     /// The tests are answered under their names, after the routes.
     pub tests: bool,
-    /// The ear hears calls to tests, and they are recorded as others are.
-    pub tests_heard: bool,
     /// Outbound calls.
     pub outbound: Outbound,
     /// What contacts cost, and what may be spent.

@@ -36,7 +36,7 @@ struct Leg {
     held: bool,
     /// As the media edge said last.
     turn: u32,
-    /// The ear listens, and the tape runs where calls are recorded.
+    /// The ear listens from the beginning, not from the first packet on.
     heard: bool,
     /// Keys are secret now, those in INFO too.
     secret: bool,
@@ -391,25 +391,25 @@ impl Switchboard {
             None => (session.offer(), None),
         };
         leg.offered = agreed.is_none();
+        let dozes = !leg.heard;
         if let Some(agreed) = agreed {
             self.stream(place, &agreed);
         }
         self.order(place, MediaOrder::Answered);
+        if dozes {
+            self.order(place, MediaOrder::Doze);
+        }
         self.record(place);
         self.orders.accept(key, sdp);
         Ok(())
     }
 
-    /// Both directions on tape, where the config says so; from the answer on. On a
-    /// test line nobody listens.
+    /// Both directions on tape, where the config says so; from the answer on.
     fn record(&mut self, place: Place) {
         let Some(leg) = self.legs.get(&place) else {
             return;
         };
         let Some(slot) = leg.slot else { return };
-        if !leg.heard {
-            return self.order(place, MediaOrder::Deafen);
-        }
         if let Err(error) = self.media.record(slot, &tape_name(place)) {
             tracing::error!(message = "not_recorded", CALL_ID = %place.0, %error);
         }

@@ -178,6 +178,12 @@ impl Ear {
         self.dropped = dropped;
     }
 
+    /// The next 10 ms go by unheard: only the clock goes on. For a line on which
+    /// nothing has come yet and on which its silence is of no interest.
+    pub fn pass(&mut self) {
+        self.at += FRAME as u64;
+    }
+
     /// Tells what a recogniser understood of the caller so far; it counts with
     /// the next frame as evidence of who answered.
     pub fn understand(&mut self, words: Words) {

@@ -382,7 +382,7 @@ fn a_list_is_worked_and_a_kill_in_the_middle_calls_nobody_twice() {
         "somebody was called twice: {calls:#?}"
     );
     assert!(
-        before >= 6 && before < 20,
+        (6..20).contains(&before),
         "the kill came in the middle: {before}"
     );
     // At most the two that were under way may have been written down and not dialled.

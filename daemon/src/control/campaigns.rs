@@ -25,7 +25,7 @@ pub const LISTED_AT_ONCE: usize = 2_000;
 #[derive(Debug)]
 pub enum CampaignRequest {
     /// Begin, go on, or put more leads on the list.
-    Start(CampaignOrder, oneshot::Sender<Result<Listed, Failure>>),
+    Start(Box<CampaignOrder>, oneshot::Sender<Result<Listed, Failure>>),
     /// Call nobody more.
     Pause(String, oneshot::Sender<Result<CampaignView, Failure>>),
     /// How they do.
@@ -104,7 +104,7 @@ async fn start(
         return Err(Refused(StatusCode::PAYLOAD_TOO_LARGE, reason));
     }
     let asked = ask(desk.as_ref(), |reply| {
-        Request::Campaign(CampaignRequest::Start(order, reply))
+        Request::Campaign(CampaignRequest::Start(Box::new(order), reply))
     });
     asked.await?.map(Json).map_err(no)
 }

@@ -46,7 +46,7 @@ impl Decision {
             attestation,
         } = caller;
         let id = self.new_id();
-        let heard = self.house.listens(&book.program);
+        let heard = matches!(book.program, Program::Playbook(_));
         self.board.seat((id, FIRST), key, invite.offer, heard);
         let offered = Offered {
             trunk,

@@ -215,7 +215,7 @@ impl Decision {
     pub(super) fn serve_campaign(&mut self, request: CampaignRequest) {
         match request {
             CampaignRequest::Start(order, reply) => {
-                let _ = reply.send(self.start_campaign(order));
+                let _ = reply.send(self.start_campaign(*order));
             }
             CampaignRequest::Pause(name, reply) => {
                 let _ = reply.send(self.pause_campaign(&name));

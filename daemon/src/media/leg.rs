@@ -363,7 +363,7 @@ impl Leg {
                 desk.echo_base = desk.sender.timestamp().wrapping_sub(sample as u32);
                 desk.mouth.echo();
             }
-            Order::Deafen => self.line.deafen(),
+            Order::Doze => self.line.doze(),
             Order::Tone { hz } => desk.mouth.tone(hz),
             Order::Record(recording) => {
                 desk.tape.get_or_insert(Tape {

@@ -129,8 +129,8 @@ struct Sound {
     number: u64,
     types: ReceiveTypes,
     answered: bool,
-    /// Nobody listens.
-    deaf: bool,
+    /// The ear sleeps until the first packet.
+    dozes: bool,
     events: Events,
 }
 
@@ -158,7 +158,7 @@ impl Line {
                 number: 0,
                 types: ReceiveTypes::new(),
                 answered: false,
-                deaf: false,
+                dozes: false,
                 events: Events::new(),
             },
             came: [Came::default(); ARRIVALS],
@@ -186,9 +186,9 @@ impl Line {
         codec(&self.sound.types, payload_type)
     }
 
-    /// Nobody listens from now on: frames pass, the ear does not hear them.
-    pub fn deafen(&mut self) {
-        self.sound.deaf = true;
+    /// The ear sleeps until the first packet: until then only its clock goes on.
+    pub fn doze(&mut self) {
+        self.sound.dozes = true;
     }
 
     /// Order and reception figures.
@@ -345,7 +345,10 @@ impl Sound {
             prompt: sent.prompt,
         };
         self.events.clear();
-        if !self.deaf {
+        self.dozes &= self.source == Source::NoRtp;
+        if self.dozes {
+            self.ear.pass();
+        } else {
             self.ear
                 .hear(&self.near, &sent.frame, line, &mut self.events);
         }

@@ -247,7 +247,7 @@ impl Media {
             | Order::Collect { .. }
             | Order::SendDigits(_)
             | Order::Echo
-            | Order::Deafen
+            | Order::Doze
             | Order::Tone { .. }
             | Order::Record(_) => {}
         }

@@ -161,8 +161,8 @@ pub enum Order {
     SendDigits(Digits),
     /// Return the caller's sound at once and send nothing else.
     Echo,
-    /// Nobody listens: the ear is off from here on.
-    Deafen,
+    /// The ear sleeps until the peer's first packet.
+    Doze,
     /// Send this tone and nothing else.
     Tone {
         /// Below 4,000.

@@ -185,7 +185,6 @@ impl<'c> Compiler<'c> {
             routes: self.routes(&raw.route, raw.test.enabled != Some(false)),
             trunks,
             tests,
-            tests_heard: raw.test.listen,
             log: self.log(&raw.log),
             policy: raw
                 .policy

@@ -160,7 +160,6 @@ pub(super) struct RawInbound {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RawTest {
     pub(super) enabled: Option<bool>,
-    pub(super) listen: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]

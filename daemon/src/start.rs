@@ -185,19 +185,21 @@ pub fn run(settings: Settings) -> Result<(), StartError> {
     );
     tracing::info!(message = "draining", seconds = drain.as_secs());
     tray.put(Inbound::Drain);
-    runtime.block_on(async {
+    let over = runtime.block_on(async {
         tokio::select! {
             // The decision thread drops its orders when the last call is gone.
-            _ = &mut calls_over => {}
-            () = told.wait(&mut watchdog, &house, &tray) => {}
-            () = tokio::time::sleep(drain) => {}
+            _ = &mut calls_over => true,
+            () = told.wait(&mut watchdog, &house, &tray) => false,
+            () = tokio::time::sleep(drain) => false,
         }
     });
     tracing::info!(message = "stopping");
     tray.put(Inbound::Stop);
-    runtime.block_on(async {
-        let _ = tokio::time::timeout(STOP_DEADLINE, calls_over).await;
-    });
+    if !over {
+        runtime.block_on(async {
+            let _ = tokio::time::timeout(STOP_DEADLINE, calls_over).await;
+        });
+    }
     if let Some(forwarder) = forwarder {
         runtime.block_on(forwarder.stop());
     }

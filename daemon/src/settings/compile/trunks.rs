@@ -1,0 +1,174 @@
+//! The part of the compiler that reads `[[trunk]]`: who they are, how they are reached,
+//! as whom we register, and which takes over when one is down.
+
+use super::*;
+
+impl<'c> Compiler<'c> {
+    pub(super) fn trunks(&mut self, raw: &[At<RawTrunk>]) -> Vec<Trunk> {
+        let mut trunks: Vec<Trunk> = Vec::new();
+        for at in raw {
+            let trunk = self.trunk(at, &trunks);
+            trunks.push(trunk);
+        }
+        self.chains(raw, &trunks);
+        trunks
+    }
+
+    fn trunk(&mut self, at: &At<RawTrunk>, earlier: &[Trunk]) -> Trunk {
+        let raw = at.get_ref();
+        let name = self.trunk_name(&raw.name, earlier);
+        let mut sources: Vec<Cidr> = Vec::new();
+        for entry in &raw.source {
+            let Some(network) = self.parsed::<Cidr>(entry) else {
+                continue;
+            };
+            let mut others = earlier
+                .iter()
+                .filter(|trunk| trunk.sources.contains(&network));
+            if let Some(other) = others.next() {
+                let reason = format!(
+                    "{network} already belongs to trunk `{}`: a call from there can have only one",
+                    other.name
+                );
+                self.fault(entry, reason);
+            } else if sources.contains(&network) {
+                self.fault(entry, format!("{network} is listed twice: remove one"));
+            }
+            sources.push(network);
+        }
+        if raw.source.is_empty() && raw.identity.is_empty() && raw.proxy.is_none() && self.whole {
+            self.fault(at, "neither calls nor is called: write source = [\"CIDR\", …], proxy = \"udp:HOST:PORT\", or both");
+        }
+        let (numbering, wrong) = numbering(raw);
+        for (span, reason) in wrong {
+            self.faults.push(self.source.fault(span, reason));
+        }
+        let mut identities = Vec::new();
+        for entry in &raw.identity {
+            let identity = entry.get_ref().clone();
+            if let Err(reason) = trunk::check_identity(&identity, earlier) {
+                self.fault(entry, reason);
+            }
+            identities.push(identity);
+        }
+        let proxy: Option<Proxy> = raw.proxy.as_ref().and_then(|proxy| self.parsed(proxy));
+        let account = self.account(at, proxy.as_ref());
+        if let Some(at) = &raw.options_s
+            && *at.get_ref() != 0
+        {
+            self.in_range(at, &OPTIONS_S, " s, or 0 for never");
+        }
+        let options = raw.options_s.as_ref().map(|at| *at.get_ref());
+        let options = options.filter(|seconds| *seconds != 0);
+        Trunk {
+            name,
+            sources,
+            numbering,
+            identities,
+            proxy,
+            account,
+            options: options.map(|seconds| Duration::from_secs(u64::from(seconds))),
+            next: raw.next.as_ref().map(|at| at.get_ref().clone()),
+        }
+    }
+
+    /// Who we are there, from the keys that belong together.
+    fn account(&mut self, at: &At<RawTrunk>, proxy: Option<&Proxy>) -> Option<Account> {
+        let raw = at.get_ref();
+        if let Some(at) = &raw.expires_s {
+            self.in_range(at, &EXPIRES_S, " s");
+        }
+        let Some(user) = &raw.user else {
+            let orphans = [&raw.password, &raw.password_file, &raw.domain];
+            for at in orphans.into_iter().flatten() {
+                self.fault(at, "belongs to a user: write user = \"NAME\" as well");
+            }
+            if raw.register {
+                self.fault(
+                    at,
+                    "registers nobody: write user = \"NAME\" and password = \"…\"",
+                );
+            }
+            return None;
+        };
+        if proxy.is_none() && raw.proxy.is_none() && self.whole {
+            self.fault(user, "is known nowhere: write proxy = \"udp:HOST:PORT\"");
+        }
+        let word = |c: char| c.is_ascii_graphic() && !matches!(c, '<' | '>' | '"' | '@');
+        if user.get_ref().is_empty() || !user.get_ref().chars().all(word) {
+            let reason = format!("`{}` is no user name", user.get_ref());
+            self.fault(user, reason);
+        }
+        let domain = raw.domain.as_ref().map(|at| at.get_ref().clone());
+        let domain = domain.or_else(|| proxy.map(Proxy::domain));
+        Some(Account {
+            user: user.get_ref().clone(),
+            password: self.password(at),
+            domain: domain.unwrap_or_default(),
+            register: raw.register.then(|| {
+                raw.expires_s
+                    .as_ref()
+                    .map_or(EXPIRES_S_DEFAULT, |at| *at.get_ref())
+            }),
+        })
+    }
+
+    fn password(&mut self, at: &At<RawTrunk>) -> String {
+        let raw = at.get_ref();
+        match (&raw.password, &raw.password_file) {
+            (Some(password), None) => password.get_ref().clone(),
+            (None, Some(file)) => {
+                let path = self.read(file);
+                std::fs::read_to_string(&path).map_or_else(
+                    |error| {
+                        let reason = format!("`{}` cannot be read: {error}", path.display());
+                        self.fault(file, reason);
+                        String::new()
+                    },
+                    |text| text.trim_end().to_owned(),
+                )
+            }
+            (Some(_), Some(file)) => {
+                self.fault(
+                    file,
+                    "is the second password: keep one of password, password_file",
+                );
+                String::new()
+            }
+            (None, None) => {
+                if self.whole {
+                    self.fault(at, "has a user and no password: write password_file = \"FILE\" or password = \"…\"");
+                }
+                String::new()
+            }
+        }
+    }
+
+    /// Each trunk that another one names is there, can be called, and the
+    /// chain of them ends.
+    fn chains(&mut self, raw: &[At<RawTrunk>], trunks: &[Trunk]) {
+        for at in raw.iter().filter(|_| self.whole).collect::<Vec<_>>() {
+            let Some(next) = &at.get_ref().next else {
+                continue;
+            };
+            if let Err(reason) = trunk::check_chain(next.get_ref(), trunks) {
+                self.fault(next, reason);
+            }
+        }
+    }
+
+    fn trunk_name(&mut self, at: &At<String>, earlier: &[Trunk]) -> String {
+        let name = at.get_ref();
+        let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+        if name.is_empty() || !name.chars().all(good) {
+            self.fault(
+                at,
+                format!("`{name}` is no name: use letters, digits, `.`, `-`, `_`"),
+            );
+        }
+        if earlier.iter().any(|trunk| trunk.name == *name) {
+            self.fault(at, format!("there are two trunks `{name}`: rename one"));
+        }
+        name.clone()
+    }
+}

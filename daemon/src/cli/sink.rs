@@ -116,6 +116,9 @@ pub struct Arrival {
     pub subject: String,
     /// CloudEvents sequence.
     pub sequence: String,
+    /// Hash of the sender's audit chain at this row, in hex: `offhook audit verify --head
+    /// SEQUENCE:HASH` tells whether the history before it is still whole.
+    pub chainhash: String,
     /// Dedupe key of an action.
     pub dedupe: String,
     /// The signature fits.
@@ -139,6 +142,7 @@ struct Seen {
     kind: String,
     subject: String,
     sequence: String,
+    chainhash: String,
     data: serde_json::Value,
 }
 
@@ -314,6 +318,7 @@ impl Inner {
             kind: seen.kind,
             subject: seen.subject,
             sequence: seen.sequence,
+            chainhash: seen.chainhash,
             dedupe: seen.data["dedupe"].as_str().unwrap_or_default().into(),
             verified: believed.is_ok(),
             reason: believed.err(),

@@ -101,22 +101,37 @@ impl Endpoint {
         }
     }
 
-    pub(super) fn on_reinvite(&mut self, flow: &Flow, request: &Request<'_>, key: Option<CallKey>) {
+    /// A change of a call that we know, in order and in terms that we understand;
+    /// `None`: it has its answer.
+    fn open_change(
+        &mut self,
+        flow: &Flow,
+        request: &Request<'_>,
+        key: Option<CallKey>,
+    ) -> Option<(CallKey, TransactionId)> {
         let Some(key) = key else {
-            return self.answer_unknown_dialog(flow, request);
+            self.answer_unknown_dialog(flow, request);
+            return None;
         };
-        let Some(id) = self.open_in_order(flow, request, key) else {
-            return;
-        };
+        let id = self.open_in_order(flow, request, key)?;
         let unsupported = request.unsupported(SUPPORTED);
         if !unsupported.is_empty() {
             let list = unsupported.join(", ");
             let field = ("Unsupported", list.as_str());
-            return self.refuse(id, StatusCode::BAD_EXTENSION, &[field]);
+            self.refuse(id, StatusCode::BAD_EXTENSION, &[field]);
+            return None;
         }
         if let Some(field) = body_refusal(request) {
-            return self.refuse(id, StatusCode::UNSUPPORTED_MEDIA_TYPE, &[field]);
+            self.refuse(id, StatusCode::UNSUPPORTED_MEDIA_TYPE, &[field]);
+            return None;
         }
+        Some((key, id))
+    }
+
+    pub(super) fn on_reinvite(&mut self, flow: &Flow, request: &Request<'_>, key: Option<CallKey>) {
+        let Some((key, id)) = self.open_change(flow, request, key) else {
+            return;
+        };
         let Some(call) = self.calls.get_mut(&key) else {
             return;
         };
@@ -154,21 +169,9 @@ impl Endpoint {
     /// UPDATE (RFC 3311): without SDP it refreshes session and target, with SDP
     /// it is a change that needs no ACK and may come before the answer.
     pub(super) fn on_update(&mut self, flow: &Flow, request: &Request<'_>, key: Option<CallKey>) {
-        let Some(key) = key else {
-            return self.answer_unknown_dialog(flow, request);
-        };
-        let Some(id) = self.open_in_order(flow, request, key) else {
+        let Some((key, id)) = self.open_change(flow, request, key) else {
             return;
         };
-        let unsupported = request.unsupported(SUPPORTED);
-        if !unsupported.is_empty() {
-            let list = unsupported.join(", ");
-            let field = ("Unsupported", list.as_str());
-            return self.refuse(id, StatusCode::BAD_EXTENSION, &[field]);
-        }
-        if let Some(field) = body_refusal(request) {
-            return self.refuse(id, StatusCode::UNSUPPORTED_MEDIA_TYPE, &[field]);
-        }
         let asked = Asked::read(request);
         if asked.is_too_short() {
             let least = MIN_SE.to_string();

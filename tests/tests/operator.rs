@@ -117,8 +117,10 @@ fn asked_to_stop_it_takes_no_more_calls_and_lets_those_that_it_has_end() {
     let at = daemon.sip();
     let call = Peer::new().call("echo", at);
     ask_to_stop(&daemon);
+    // The line that is always busy: a call that comes before the daemon has seen
+    // the signal leaves nothing behind that it would wait for.
     wait_for("a refusal", seconds(10), || {
-        let (_, answer) = Peer::new().invite("echo", at, 40_000);
+        let (_, answer) = Peer::new().invite("busy", at, 40_000);
         (answer.status() == 503).then_some(())
     });
     assert!(daemon.alive(), "the call goes on");

@@ -43,7 +43,7 @@ impl View {
     /// Takes the next 10 ms and gives the spectrum of the last 32.
     pub(crate) fn push(&mut self, frame: &[f32; FRAME]) -> Bins {
         self.slide(frame);
-        forward(windowed(&self.history))
+        forward(&windowed(&self.history))
     }
 
     /// Takes the next 10 ms.
@@ -60,12 +60,9 @@ pub(crate) fn windowed(samples: &[f32; POINTS]) -> [f32; POINTS] {
 
 /// The levels of a windowed spectrum.
 pub(crate) fn levels(bins: &Bins) -> Bands {
+    let squares = bins.squares();
     core::array::from_fn(|band| {
-        let bins = &bins[EDGES[band]..EDGES[band + 1]];
-        let power: f32 = bins
-            .iter()
-            .map(|bin| bin.re * bin.re + bin.im * bin.im)
-            .sum();
+        let power: f32 = squares[EDGES[band]..EDGES[band + 1]].iter().sum();
         decibels(power * SCALE).max(SOFTEST)
     })
 }
@@ -79,7 +76,7 @@ mod tests {
     fn a_sine_has_its_level_in_its_band() {
         let mut view = View::new();
         let mut sine = Sine::new(1_000.0, -20.0);
-        let mut bins = [fourier::ZERO; fourier::BINS];
+        let mut bins = Bins::ZERO;
         for _ in 0..5 {
             bins = view.push(&core::array::from_fn(|_| sine.sample() / 32_768.0));
         }

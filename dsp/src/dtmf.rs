@@ -4,9 +4,10 @@
 //! read RFC 4733 events (the media threads do). Called by the ear.
 
 use crate::FRAME;
-use crate::spectrum::{LONG, Spectrum, decibels};
+use crate::four::product;
+use crate::fourier::{cosine, hann};
+use crate::spectrum::{Spectrum, decibels};
 use crate::tone::{DTMF_HIGH, DTMF_LOW};
-use microfft::Complex32;
 
 /// Samples looked at: 25 ms, so that 40 ms (Q.24: must be taken) fill three hops.
 const WINDOW: usize = 200;
@@ -23,11 +24,15 @@ const DEVIATION: f32 = 0.025;
 /// Softer tones are not keys, dBov for both together.
 const LOWEST_LEVEL: f32 = -42.0;
 
+const HANN: [f32; WINDOW] = hann();
+
+/// A bin of a transform: real and imaginary part.
+type Bin = (f32, f32);
+
 /// Key detector of one line.
 #[derive(Clone, Debug)]
 pub(crate) struct Keys {
-    window: [f32; WINDOW],
-    before: [Complex32; 8],
+    before: [Bin; 8],
     candidate: Option<u8>,
     frames: u32,
     /// The key that is held, and frames since it was last heard.
@@ -39,19 +44,54 @@ pub(crate) struct Keys {
 struct Tone {
     index: usize,
     power: f32,
-    deviation_hz: f32,
+    bin: Bin,
+    /// The same bin one frame ago.
+    before: Bin,
+    hertz: f32,
+}
+
+/// A tone to compare with.
+struct Waves {
+    hertz: f32,
+    cos: [f32; WINDOW],
+    sin: [f32; WINDOW],
+}
+
+/// The four low tones, then the high ones.
+static WAVES: [Waves; 8] = waves();
+
+const fn waves() -> [Waves; 8] {
+    let mut waves = [const {
+        Waves {
+            hertz: 0.0,
+            cos: [0.0; WINDOW],
+            sin: [0.0; WINDOW],
+        }
+    }; 8];
+    let mut index = 0;
+    while index < 8 {
+        let hertz = if index < 4 {
+            DTMF_LOW[index]
+        } else {
+            DTMF_HIGH[index - 4]
+        };
+        waves[index].hertz = hertz as f32;
+        let mut sample = 0;
+        while sample < WINDOW {
+            let turn = (hertz as usize * sample % 8_000) as f64 / 8_000.0;
+            waves[index].cos[sample] = cosine(turn) as f32;
+            waves[index].sin[sample] = cosine(turn - 0.25) as f32;
+            sample += 1;
+        }
+        index += 1;
+    }
+    waves
 }
 
 impl Keys {
-    pub(crate) fn new() -> Self {
-        let mut window = [0.0; WINDOW];
-        for (index, weight) in window.iter_mut().enumerate() {
-            let angle = core::f32::consts::TAU * (index as f32 + 0.5) / WINDOW as f32;
-            *weight = 0.5 - 0.5 * libm::cosf(angle);
-        }
+    pub(crate) const fn new() -> Self {
         Self {
-            window,
-            before: [Complex32::default(); 8],
+            before: [(0.0, 0.0); 8],
             candidate: None,
             frames: 0,
             held: None,
@@ -89,33 +129,39 @@ impl Keys {
 
     fn judge(&mut self, spectrum: &Spectrum) -> Option<u8> {
         if !spectrum.is_peaky || decibels(spectrum.pair_power) < LOWEST_LEVEL - 6.0 {
-            self.before = [Complex32::default(); 8];
+            self.before = [(0.0, 0.0); 8];
             return None;
         }
         let mut windowed = [0.0; WINDOW];
-        let recent = spectrum.recent(WINDOW.min(LONG));
-        for ((slot, sample), weight) in windowed.iter_mut().zip(recent).zip(&self.window) {
+        let recent = spectrum.recent(WINDOW);
+        for ((slot, sample), weight) in windowed.iter_mut().zip(recent).zip(&HANN) {
             *slot = sample * weight;
         }
-        let total = windowed.iter().map(|s| s * s).sum::<f32>() / (WINDOW as f32 * 0.375);
-        let low = self.strongest(&windowed, &DTMF_LOW, 0);
-        let high = self.strongest(&windowed, &DTMF_HIGH, 4);
+        let total = product(&windowed, &windowed) / (WINDOW as f32 * 0.375);
+        let low = self.strongest(&windowed, 0);
+        let high = self.strongest(&windowed, 4);
         is_key(&low, &high, total).then(|| KEYS[low.index][high.index])
     }
 
-    fn strongest(&mut self, windowed: &[f32; WINDOW], group: &[u16; 4], offset: usize) -> Tone {
+    /// The strongest of the four tones that begin with this one.
+    fn strongest(&mut self, windowed: &[f32; WINDOW], first: usize) -> Tone {
         let mut best = Tone::default();
-        for (index, &hertz) in group.iter().enumerate() {
-            let bin = correlate(windowed, f32::from(hertz));
-            let before = core::mem::replace(&mut self.before[offset + index], bin);
-            let power = 2.0 * bin.norm_sqr() / (WINDOW * WINDOW / 4) as f32;
+        for index in 0..4 {
+            let waves = &WAVES[first + index];
+            let bin = (
+                product(windowed, &waves.cos),
+                -product(windowed, &waves.sin),
+            );
+            let before = core::mem::replace(&mut self.before[first + index], bin);
+            let power = 2.0 * (bin.0 * bin.0 + bin.1 * bin.1) / (WINDOW * WINDOW / 4) as f32;
             if power > best.power {
                 best = Tone {
                     index,
                     power,
-                    deviation_hz: deviation(bin, before, f32::from(hertz)),
+                    bin,
+                    before,
+                    hertz: waves.hertz,
                 };
-                best.deviation_hz /= f32::from(hertz);
             }
         }
         best
@@ -129,29 +175,22 @@ fn is_key(low: &Tone, high: &Tone, total: f32) -> bool {
     decibels(total) > LOWEST_LEVEL
         && low.power + high.power > PURE * total
         && TWIST_DB.contains(&twist)
-        && low.deviation_hz.abs() < DEVIATION
-        && high.deviation_hz.abs() < DEVIATION
+        && low.deviation().abs() < DEVIATION
+        && high.deviation().abs() < DEVIATION
 }
 
-/// One bin of the Fourier transform, by rotation.
-fn correlate(windowed: &[f32; WINDOW], hertz: f32) -> Complex32 {
-    let angle = core::f32::consts::TAU * hertz / 8_000.0;
-    let step = Complex32::new(libm::cosf(angle), -libm::sinf(angle));
-    let mut turn = Complex32::new(1.0, 0.0);
-    let mut sum = Complex32::default();
-    for &sample in windowed {
-        sum += turn * sample;
-        turn *= step;
+impl Tone {
+    /// How far off it is as a share of its frequency, by how far its phase moved
+    /// in one frame.
+    fn deviation(&self) -> f32 {
+        const TURN: f32 = core::f32::consts::TAU * FRAME as f32 / 8_000.0;
+        let expected = TURN * self.hertz;
+        let (cos, sin) = (libm::cosf(expected), -libm::sinf(expected));
+        let ((re, im), (then_re, then_im)) = (self.bin, self.before);
+        let moved = (re * then_re + im * then_im, im * then_re - re * then_im);
+        let off = (moved.0 * cos - moved.1 * sin, moved.0 * sin + moved.1 * cos);
+        libm::atan2f(off.1, off.0) / expected
     }
-    sum
-}
-
-/// How far the tone is from `hertz`, by how far its phase moved in one frame, Hz.
-fn deviation(bin: Complex32, before: Complex32, hertz: f32) -> f32 {
-    let expected = core::f32::consts::TAU * hertz * FRAME as f32 / 8_000.0;
-    let turned_back = Complex32::new(libm::cosf(expected), -libm::sinf(expected));
-    let moved = bin * before.conj() * turned_back;
-    libm::atan2f(moved.im, moved.re) / (core::f32::consts::TAU * FRAME as f32 / 8_000.0)
 }
 
 #[cfg(test)]
@@ -167,7 +206,7 @@ mod tests {
         let mut heard = heapless::Vec::new();
         for (index, chunk) in samples.chunks_exact(FRAME).enumerate() {
             let frame = core::array::from_fn(|i| chunk[i] / 32_768.0);
-            spectrum.push(&frame, &view.push(&frame));
+            spectrum.push(&frame, &view.push(&frame), true);
             if let Some((digit, _)) = keys.hear(((index + 1) * FRAME) as u64, &spectrum) {
                 heard.push(digit).expect("few keys");
             }

@@ -160,7 +160,8 @@ impl Ear {
             self.rest.slide(&samples);
             seen.clone()
         };
-        self.spectrum.push(&residual.samples, &rest.bins);
+        self.spectrum
+            .push(&residual.samples, &rest.bins, self.music.compares_next());
         let heard = self.hear_tones(line.source, &mut report);
         self.voice
             .hear(&seen, &rest, &residual.samples, residual.far.as_ref());

@@ -11,10 +11,9 @@
 use crate::FRAME;
 use crate::bands::{self, Bands, SILENT, windowed};
 use crate::delay::{Delay, LAGS};
-use crate::fourier::{BINS, Bins, POINTS, ZERO, forward, inverse};
+use crate::fourier::{BINS, Bins, POINTS, forward, inverse};
 use crate::g711::Law;
 use crate::spectrum::decibels;
-use microfft::Complex32;
 
 /// Samples of the echo path that a partition covers; with a frame of new
 /// samples they fit a transform: 160 + 80 - 1 <= 256.
@@ -111,9 +110,9 @@ impl Echo {
             newest: 0,
             delay: Delay::new(),
             place: 0,
-            spectra: [[ZERO; BINS]; SPECTRA],
+            spectra: [Bins::ZERO; SPECTRA],
             latest: 0,
-            weights: [[ZERO; BINS]; PARTITIONS],
+            weights: [Bins::ZERO; PARTITIONS],
             uncertainty: [[UNKNOWN; BINS]; PARTITIONS],
             other: [LEAST_OTHER; BINS],
             next_cut: 0,
@@ -129,8 +128,15 @@ impl Echo {
     /// [`Echo::cancel`] has to be called.
     pub(crate) fn push_far(&mut self, far: &[i16; FRAME]) -> bool {
         self.newest = (self.newest + 1) % PAST;
-        Law::Mu.encode_into(far, &mut self.past[self.newest]);
-        let power = power(&far.map(|s| f32::from(s) / 32_768.0));
+        let past = &mut self.past[self.newest];
+        let silent = far.iter().fold(0, |any, &sample| any | sample) == 0;
+        let power = if silent {
+            past.fill(Law::Mu.silence());
+            0.0
+        } else {
+            Law::Mu.encode_into(far, past);
+            power(&far.map(|s| f32::from(s) / 32_768.0))
+        };
         let was_idle = self.is_idle();
         self.frames_since_far = if decibels(power) > FAR_ACTIVE_DBOV {
             0
@@ -138,7 +144,7 @@ impl Echo {
             self.frames_since_far.saturating_add(1)
         };
         if was_idle && !self.is_idle() {
-            self.spectra = [[ZERO; BINS]; SPECTRA];
+            self.spectra = [Bins::ZERO; SPECTRA];
             self.delay.rest();
             self.far_held = SILENT;
         }
@@ -152,7 +158,7 @@ impl Echo {
     /// Takes the frame from the line with its levels.
     pub(crate) fn cancel(&mut self, near: &[f32; FRAME], levels: &Bands) -> Residual {
         let far_now = self.frames_since_far == 0;
-        let far = bands::levels(&forward(windowed(&self.far_samples(0))));
+        let far = bands::levels(&forward(&windowed(&self.far_samples(0))));
         for (held, level) in self.far_held.iter_mut().zip(&far) {
             *held = (*held - FADE_DB).max(*level);
         }
@@ -174,7 +180,7 @@ impl Echo {
     }
 
     fn forget(&mut self) {
-        self.weights = [[ZERO; BINS]; PARTITIONS];
+        self.weights = [Bins::ZERO; PARTITIONS];
         self.uncertainty = [[UNKNOWN; BINS]; PARTITIONS];
         self.wrong = 0;
     }
@@ -206,7 +212,7 @@ impl Echo {
         self.forget();
         for age in (1..SPECTRA).rev() {
             self.latest = (self.latest + 1) % SPECTRA;
-            self.spectra[self.latest] = forward(self.far_samples(wanted + age));
+            self.spectra[self.latest] = forward(&self.far_samples(wanted + age));
         }
     }
 
@@ -217,8 +223,8 @@ impl Echo {
     /// Takes the echo out of a frame, as far as it is known, and learns from it.
     fn filter(&mut self, near: &[f32; FRAME]) -> [f32; FRAME] {
         self.latest = (self.latest + 1) % SPECTRA;
-        self.spectra[self.latest] = forward(self.far_samples(self.place));
-        let mut sum = [ZERO; BINS];
+        self.spectra[self.latest] = forward(&self.far_samples(self.place));
+        let mut sum = Bins::ZERO;
         for partition in 0..PARTITIONS {
             add_product(&mut sum, &self.weights[partition], self.spectrum(partition));
         }
@@ -231,7 +237,7 @@ impl Echo {
             rest[POINTS - FRAME + index] = near[index] - estimate;
         }
         let samples = core::array::from_fn(|index| rest[POINTS - FRAME + index]);
-        self.learn(&forward(rest));
+        self.learn(&forward(&rest));
         self.echo_power = (self.echo_power * ECHO_FADES).max(echo_power / FRAME as f32);
         let louder = power(&samples) > 1.2 * power(near);
         self.wrong = if louder {
@@ -249,34 +255,35 @@ impl Echo {
     fn learn(&mut self, rest: &Bins) {
         let mut explained = [0.0; BINS];
         for partition in 0..PARTITIONS {
-            let spectrum = self.spectrum(partition);
+            let squares = self.spectrum(partition).squares();
             let uncertainty = &self.uncertainty[partition];
             for bin in 0..BINS {
-                explained[bin] += norm(spectrum[bin]) * uncertainty[bin];
+                explained[bin] += squares[bin] * uncertainty[bin];
             }
         }
-        let mut step = [ZERO; BINS];
+        let power = rest.squares();
+        let (mut scale, mut step) = ([0.0; BINS], Bins::ZERO);
         for bin in 0..BINS {
-            self.other[bin] += OTHER_PACE * (norm(rest[bin]) - self.other[bin]);
-            let other = self.other[bin].max(LEAST_OTHER);
-            let scale = 1.0 / (explained[bin] + other);
-            explained[bin] = scale;
-            step[bin] = Complex32::new(rest[bin].re * scale, rest[bin].im * scale);
+            let other = self.other[bin] + OTHER_PACE * (power[bin] - self.other[bin]);
+            self.other[bin] = other;
+            let other = if other > LEAST_OTHER {
+                other
+            } else {
+                LEAST_OTHER
+            };
+            scale[bin] = 1.0 / (explained[bin] + other);
+            step.re[bin] = rest.re[bin] * scale[bin];
+            step.im[bin] = rest.im[bin] * scale[bin];
         }
-        step[0] = ZERO; // DC and Nyquist are out of the band
+        // DC and Nyquist are out of the band.
+        (step.re[0], step.im[0]) = (0.0, 0.0);
         for partition in 0..PARTITIONS {
-            let spectrum = self.spectra[(self.latest + SPECTRA - partition * STRIDE) % SPECTRA];
-            let weights = &mut self.weights[partition];
-            let uncertainty = &mut self.uncertainty[partition];
-            for bin in 0..BINS {
-                let doubt = uncertainty[bin];
-                let (far, step) = (spectrum[bin], step[bin]);
-                weights[bin].re += doubt * (far.re * step.re + far.im * step.im);
-                weights[bin].im += doubt * (far.re * step.im - far.im * step.re);
-                let learnt = NEW * doubt * explained[bin] * norm(far);
-                let drift = (1.0 - STEADINESS) * norm(weights[bin]);
-                uncertainty[bin] = STEADINESS * doubt * (1.0 - learnt) + drift;
-            }
+            let far = &self.spectra[(self.latest + SPECTRA - partition * STRIDE) % SPECTRA];
+            let (weights, doubt) = (
+                &mut self.weights[partition],
+                &mut self.uncertainty[partition],
+            );
+            adapt(weights, doubt, far, &step, &scale);
         }
         self.cut();
     }
@@ -286,20 +293,37 @@ impl Echo {
         let weights = &mut self.weights[self.next_cut];
         let mut response = inverse(weights);
         response[PARTITION..].fill(0.0);
-        *weights = forward(response);
+        *weights = forward(&response);
         self.next_cut = (self.next_cut + 1) % PARTITIONS;
     }
 }
 
-fn add_product(sum: &mut Bins, weights: &Bins, far: &Bins) {
-    for ((sum, weight), far) in sum.iter_mut().zip(weights).zip(far).skip(1) {
-        sum.re += weight.re * far.re - weight.im * far.im;
-        sum.im += weight.re * far.im + weight.im * far.re;
+/// Moves the weights of a partition by the step, as far as they are doubted.
+fn adapt(
+    weights: &mut Bins,
+    doubts: &mut [f32; BINS],
+    far: &Bins,
+    step: &Bins,
+    scale: &[f32; BINS],
+) {
+    for bin in 0..BINS {
+        let (doubt, re, im) = (doubts[bin], far.re[bin], far.im[bin]);
+        weights.re[bin] += doubt * (re * step.re[bin] + im * step.im[bin]);
+        weights.im[bin] += doubt * (re * step.im[bin] - im * step.re[bin]);
+        let learnt = NEW * doubt * scale[bin] * (re * re + im * im);
+        let (re, im) = (weights.re[bin], weights.im[bin]);
+        let drift = (1.0 - STEADINESS) * (re * re + im * im);
+        doubts[bin] = STEADINESS * doubt * (1.0 - learnt) + drift;
     }
 }
 
-fn norm(value: Complex32) -> f32 {
-    value.re * value.re + value.im * value.im
+/// DC and Nyquist are out of the band.
+fn add_product(sum: &mut Bins, weights: &Bins, far: &Bins) {
+    for bin in 0..BINS {
+        sum.re[bin] += weights.re[bin] * far.re[bin] - weights.im[bin] * far.im[bin];
+        sum.im[bin] += weights.re[bin] * far.im[bin] + weights.im[bin] * far.re[bin];
+    }
+    (sum.re[0], sum.im[0]) = (0.0, 0.0);
 }
 
 fn power(samples: &[f32; FRAME]) -> f32 {

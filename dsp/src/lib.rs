@@ -22,6 +22,7 @@ mod echo;
 pub mod event;
 pub mod fade;
 mod fax;
+mod four;
 mod fourier;
 pub mod g711;
 mod manner;

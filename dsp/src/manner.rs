@@ -401,7 +401,7 @@ mod tests {
                     phase -= libm::floorf(phase);
                     0.3 * (phase - 0.5)
                 });
-                spectrum.push(&frame, &view.push(&frame));
+                spectrum.push(&frame, &view.push(&frame), true);
             }
             let found = pitch(&spectrum).expect("voiced");
             let expected = 12.0 * libm::log2f(hertz);

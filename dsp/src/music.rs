@@ -54,6 +54,11 @@ impl Music {
         self.held
     }
 
+    /// Whether the next frame is one that it compares.
+    pub(crate) const fn compares_next(&self) -> bool {
+        self.frames.wrapping_add(1).is_multiple_of(APART)
+    }
+
     /// Takes a frame; says where music began if it is known from this frame on.
     pub(crate) fn hear(&mut self, at: u64, spectrum: &Spectrum, tonal: bool) -> Option<u64> {
         self.frames = self.frames.wrapping_add(1);

@@ -4,7 +4,7 @@
 //! ranges from 60 to 400 Hz. It names no pitch. Called by `voice`.
 
 use crate::FRAME;
-use crate::spectrum::product;
+use crate::four::{Four, product, transposed};
 
 /// Ranges of pitch.
 pub(crate) const RANGES: usize = 6;
@@ -12,6 +12,9 @@ pub(crate) const RANGES: usize = 6;
 const EDGES: [usize; RANGES + 1] = [10, 14, 19, 26, 35, 48, 66];
 /// Samples compared: 32 ms.
 const COMPARED: usize = 128;
+/// Lags compared, four at a time.
+const LAGS: usize = EDGES[RANGES] - EDGES[0];
+const _: () = assert!(LAGS.is_multiple_of(4));
 const HISTORY: usize = COMPARED + EDGES[RANGES];
 /// Softer than this, -62 dBov, a likeness counts for less.
 const SOFT: f32 = 6e-7 * COMPARED as f32;
@@ -41,28 +44,53 @@ impl Pitch {
         }
         let now = &self.history[HISTORY - COMPARED..];
         let own = product(now, now);
-        let first = HISTORY - COMPARED - EDGES[0];
-        let mut energy = product(
-            &self.history[first..][..COMPARED],
-            &self.history[first..][..COMPARED],
-        );
-        let mut likeness = [0.0; RANGES];
-        for (range, most) in likeness.iter_mut().enumerate() {
-            for lag in EDGES[range]..EDGES[range + 1] {
+        let first = &self.history[HISTORY - COMPARED - EDGES[0]..][..COMPARED];
+        let mut energy = product(first, first);
+        let mut likeness = [0.0f32; RANGES];
+        let mut range = 0;
+        for group in 0..LAGS / 4 {
+            let shortest = EDGES[0] + 4 * group;
+            let common = self.products(shortest);
+            for (offset, common) in common.into_iter().enumerate() {
+                let lag = shortest + offset;
+                range += usize::from(lag == EDGES[range + 1]);
+                let alike = common / (libm::sqrtf(own * energy) + SOFT);
+                likeness[range] = alike.max(likeness[range]);
                 let begin = HISTORY - COMPARED - lag;
-                let then = &self.history[begin..][..COMPARED];
-                let alike = product(now, then) / (libm::sqrtf(own * energy) + SOFT);
-                *most = alike.max(*most);
                 let entering = if begin > 0 {
                     self.history[begin - 1]
                 } else {
                     0.0
                 };
-                let leaving = then[COMPARED - 1];
+                let leaving = self.history[begin + COMPARED - 1];
                 energy = (energy + entering * entering - leaving * leaving).max(0.0);
             }
         }
         likeness.map(|alike| alike.min(1.0))
+    }
+
+    fn compared(&self, begin: usize) -> &[[f32; 4]; COMPARED / 4] {
+        let (fours, _) = self.history[begin..begin + COMPARED].as_chunks();
+        fours.first_chunk().expect("as many as are compared")
+    }
+
+    /// Products of the last 32 ms with those that end this many samples before,
+    /// and one, two, three more.
+    fn products(&self, lag: usize) -> [f32; 4] {
+        let begin = HISTORY - COMPARED - lag;
+        let now = self.compared(HISTORY - COMPARED);
+        let (one, two) = (self.compared(begin), self.compared(begin - 1));
+        let (three, four) = (self.compared(begin - 2), self.compared(begin - 3));
+        let mut sums = [Four::same(0.0); 4];
+        for at in 0..COMPARED / 4 {
+            let now = Four::of(&now[at]);
+            sums[0] = sums[0].plus(now.times(Four::of(&one[at])));
+            sums[1] = sums[1].plus(now.times(Four::of(&two[at])));
+            sums[2] = sums[2].plus(now.times(Four::of(&three[at])));
+            sums[3] = sums[3].plus(now.times(Four::of(&four[at])));
+        }
+        let [a, b, c, d] = transposed(sums);
+        a.plus(b).plus(c.plus(d)).values()
     }
 }
 

@@ -297,7 +297,7 @@ mod tests {
                     *slot = sines.iter_mut().flatten().map(Sine::sample).sum::<f32>() / 32_768.0;
                 }
             }
-            spectrum.push(&frame, &view.push(&frame));
+            spectrum.push(&frame, &view.push(&frame), true);
             closed = closed.or(signal.hear(((index + 1) * FRAME) as u64, &spectrum));
         }
         (closed, end as u64)

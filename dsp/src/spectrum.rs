@@ -4,8 +4,7 @@
 //! the ear's voice and tone parts read it once per frame.
 
 use crate::FRAME;
-use crate::fourier::{BINS, Bins, hann};
-use microfft::Complex32;
+use crate::fourier::{BINS, Bins, Complex, forward_long, hann};
 
 /// Samples of the long window: 64 ms, for tones.
 pub(crate) const LONG: usize = 512;
@@ -17,15 +16,18 @@ pub(crate) const SHORT_BINS: usize = BINS;
 const LOWEST_SHORT: usize = 6;
 
 const HANN: [f32; LONG] = hann();
+/// No tone and no music is looked for on a line as soft as this: -60 dBov.
+const LEAST_POWER: f32 = 1e-6;
 
 /// Sliding window over the line and its spectra.
 #[derive(Clone, Debug)]
 pub(crate) struct Spectrum {
     history: [f32; LONG],
-    /// Power per bin of the last 64 ms.
+    /// Power per bin of the last 64 ms, where it tells anything.
     pub(crate) long: [f32; LONG_BINS],
     /// Power per bin of the last 32 ms.
     pub(crate) short: [f32; SHORT_BINS],
+    has_long: bool,
     /// Whether a tone could be in the last 32 ms.
     pub(crate) is_peaky: bool,
     /// Power of the last 10 ms.
@@ -40,6 +42,7 @@ impl Spectrum {
             history: [0.0; LONG],
             long: [0.0; LONG_BINS],
             short: [0.0; SHORT_BINS],
+            has_long: false,
             is_peaky: false,
             frame_power: 0.0,
             pair_power: 0.0,
@@ -47,17 +50,25 @@ impl Spectrum {
     }
 
     /// Takes the next 10 ms, full scale = 1.0, and the spectrum of the last 32
-    /// through a window (see `bands`).
-    pub(crate) fn push(&mut self, frame: &[f32; FRAME], bins: &Bins) {
+    /// through a window (see `bands`). The long spectrum is all zeros where it
+    /// could tell nothing: on a soft line, and without peaks unless it is `wanted`.
+    pub(crate) fn push(&mut self, frame: &[f32; FRAME], bins: &Bins, wanted: bool) {
         self.history.copy_within(FRAME.., 0);
         self.history[LONG - FRAME..].copy_from_slice(frame);
         let before = self.frame_power;
         self.frame_power = frame.iter().map(|s| s * s).sum::<f32>() / FRAME as f32;
         self.pair_power = 0.5 * (before + self.frame_power);
-        self.transform_long();
-        powers(bins, &mut self.short);
+        self.short = powers(bins);
         let (total, most) = extent(&self.short[LOWEST_SHORT..]);
         self.is_peaky = most >= 0.5 * PEAKY * total;
+        let is_loud = self.frame_power.max(before) > LEAST_POWER;
+        let (was, tells) = (self.has_long, is_loud && (self.is_peaky || wanted));
+        if tells {
+            self.long = self.transform_long();
+        } else if was {
+            self.long = [0.0; LONG_BINS];
+        }
+        self.has_long = tells;
     }
 
     /// The last `count` samples (at most 512), oldest first.
@@ -65,24 +76,26 @@ impl Spectrum {
         &self.history[LONG - count..]
     }
 
-    fn transform_long(&mut self) {
+    fn transform_long(&self) -> [f32; LONG_BINS] {
         let mut buffer = [0.0; LONG];
         for ((slot, sample), weight) in buffer.iter_mut().zip(&self.history).zip(&HANN) {
             *slot = sample * weight;
         }
-        powers(microfft::real::rfft_512(&mut buffer), &mut self.long);
+        powers(&forward_long(&buffer))
     }
 }
 
 /// Powers that sum to the mean square of the windowed signal. The window's own
 /// energy is 3/8 of its length (Hann).
-fn powers(bins: &[Complex32], powers: &mut [f32]) {
-    let length = 2.0 * bins.len() as f32;
+fn powers<const N: usize>(bins: &Complex<N>) -> [f32; N] {
+    let length = 2.0 * N as f32;
     let scale = 2.0 / (length * length * 0.375);
-    for (power, bin) in powers.iter_mut().zip(bins) {
-        *power = (bin.re * bin.re + bin.im * bin.im) * scale;
+    let mut powers = bins.squares();
+    for power in &mut powers {
+        *power *= scale;
     }
     powers[0] = 0.0; // DC, and the packed Nyquist bin
+    powers
 }
 
 /// A concentration of power.
@@ -130,12 +143,30 @@ pub(crate) fn peaks(powers: &[f32], radius: usize) -> Peaks {
             ..Peaks::default()
         };
     }
-    let (first, middle) = strongest(powers, lowest, radius, None);
-    let (second, _) = strongest(powers, lowest, radius, Some(middle));
+    let mut tops = [0.0; LONG_BINS];
+    let tops = &mut tops[..powers.len()];
+    keep_tops(powers, lowest, tops);
+    let (first, middle) = strongest(powers, lowest, radius, tops, None);
+    let around = middle.saturating_sub(radius)..(middle + radius + 1).min(tops.len());
+    tops[around].fill(0.0);
+    let (second, _) = strongest(powers, lowest, radius, tops, Some(middle));
     Peaks {
         first,
         second,
         total,
+    }
+}
+
+/// Copies the bins that are not below their neighbours.
+fn keep_tops(powers: &[f32], lowest: usize, tops: &mut [f32]) {
+    let last = powers.len() - 1;
+    let inner = powers[lowest - 1..].windows(3);
+    for (top, three) in tops[lowest..last].iter_mut().zip(inner) {
+        let is_top = (three[0] <= three[1]) & (three[2] <= three[1]);
+        *top = if is_top { three[1] } else { 0.0 };
+    }
+    if powers[last - 1] <= powers[last] {
+        tops[last] = powers[last];
     }
 }
 
@@ -160,31 +191,31 @@ fn extent(powers: &[f32]) -> (f32, f32) {
     (sums.iter().chain(rest).sum(), all)
 }
 
-fn strongest(powers: &[f32], lowest: usize, radius: usize, taken: Option<usize>) -> (Peak, usize) {
-    let free = |bin: usize| taken.is_none_or(|middle| bin.abs_diff(middle) > radius);
-    let mut middle = lowest;
-    let mut most = 0.0;
-    for (bin, &power) in powers.iter().enumerate().skip(lowest) {
-        let local = || powers[bin - 1] <= power && powers.get(bin + 1).is_none_or(|&p| p <= power);
-        if power > most && local() && free(bin) {
-            most = power;
-            middle = bin;
-        }
+/// The strongest of these tops with its skirts, as far as they are not taken.
+fn strongest(
+    powers: &[f32],
+    lowest: usize,
+    radius: usize,
+    tops: &[f32],
+    taken: Option<usize>,
+) -> (Peak, usize) {
+    let (_, most) = extent(tops);
+    if most <= 0.0 {
+        return (Peak::default(), lowest);
     }
-    let mut power = 0.0;
-    let mut moment = 0.0;
-    let first = middle.saturating_sub(radius).max(lowest);
-    let around = powers
+    let middle = tops
         .iter()
-        .enumerate()
-        .skip(first)
-        .take_while(|(bin, _)| *bin <= middle + radius);
-    for (bin, &share) in around.filter(|(bin, _)| most > 0.0 && free(*bin)) {
+        .position(|&top| top == most)
+        .expect("the greatest is one of them");
+    let free = |bin: usize| taken.is_none_or(|taken| bin.abs_diff(taken) > radius);
+    let (mut power, mut moment) = (0.0, 0.0);
+    let first = middle.saturating_sub(radius).max(lowest);
+    let around = powers.iter().enumerate().take(middle + radius + 1);
+    for (bin, &share) in around.skip(first).filter(|(bin, _)| free(*bin)) {
         power += share;
         moment += share * bin as f32;
     }
-    let centre = if power > 0.0 { moment / power } else { 0.0 };
-    let hertz = centre * 4_000.0 / powers.len() as f32;
+    let hertz = moment / power * 4_000.0 / powers.len() as f32;
     (Peak { hertz, power }, middle)
 }
 
@@ -196,17 +227,6 @@ pub(crate) fn decibels(power: f32) -> f32 {
     let rest = mantissa - 1.0;
     let log2 = exponent as f32 + rest * (1.417_5 + rest * (-0.582_6 + rest * 0.165_1));
     log2 * 3.010_3
-}
-
-/// Dot product in eight lanes, so that the compiler can use vectors.
-pub(crate) fn product(one: &[f32], other: &[f32]) -> f32 {
-    let mut lanes = [0.0; 8];
-    for (a, b) in one.chunks_exact(8).zip(other.chunks_exact(8)) {
-        for lane in 0..8 {
-            lanes[lane] += a[lane] * b[lane];
-        }
-    }
-    lanes.iter().sum()
 }
 
 #[cfg(test)]
@@ -226,7 +246,7 @@ mod tests {
             for slot in &mut frame {
                 *slot = sines.iter_mut().flatten().map(Sine::sample).sum::<f32>() / 32_768.0;
             }
-            spectrum.push(&frame, &view.push(&frame));
+            spectrum.push(&frame, &view.push(&frame), true);
         }
         spectrum
     }

@@ -149,9 +149,7 @@ impl Sound {
 
     /// The levels of what this has and the other has not.
     fn less(&self, other: &Self) -> Bands {
-        bands::levels(&core::array::from_fn(|bin| {
-            self.bins[bin] - other.bins[bin]
-        }))
+        bands::levels(&self.bins.less(&other.bins))
     }
 }
 

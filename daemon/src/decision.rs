@@ -192,6 +192,10 @@ impl Decision {
                     }
                     self.feed(conversation, clock::now(), Event::Stored { seq, durable });
                 }
+                Inbound::HandedOver((id, leg), taken) => {
+                    let event = LegEvent::HandedOver { taken };
+                    self.feed(id, clock::now(), Event::Leg(leg, event));
+                }
                 Inbound::Upstream(action, answer) => {
                     self.leads.backlog = self.leads.backlog.saturating_sub(1);
                     if answer == UpstreamAnswer::Rejected {

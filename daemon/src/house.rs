@@ -10,6 +10,7 @@ use offhook_core::{Book, Policy, Program};
 use tokio::sync::{broadcast, watch};
 
 use crate::control::{Order, Told};
+use crate::courier::Courier;
 use crate::prompts::Prompts;
 use crate::settings::{CheckedPolicy, Destination, Page, Settings, Sources};
 use crate::signalling;
@@ -25,6 +26,8 @@ pub struct House {
     pub trunks: Trunks,
     /// The SIP sockets' counters.
     pub sip: Arc<signalling::Counters>,
+    /// Carries secrets to their sinks.
+    pub courier: Courier,
     /// Those who look on.
     pub events: broadcast::Sender<Arc<Told>>,
     /// The policy that holds; the one thing here that changes.

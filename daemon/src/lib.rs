@@ -7,6 +7,7 @@ pub mod campaigns;
 pub mod cli;
 pub mod clock;
 pub mod control;
+pub mod courier;
 pub mod decision;
 pub mod desk;
 pub mod engine;

@@ -49,6 +49,10 @@ pub fn reported(report: &Report, mut tell: impl FnMut(Told)) {
                 heard(LegEvent::Digit(digit));
             }
         }
+        ReportKind::Sealed { keys, check_digit } => heard(LegEvent::Sealed {
+            keys: *keys,
+            check_digit: *check_digit,
+        }),
         ReportKind::Played {
             play: OPERATOR_PLAY,
             sent_samples,

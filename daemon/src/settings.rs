@@ -30,6 +30,7 @@ mod numbers;
 mod raw;
 mod route;
 mod secret;
+mod sink;
 mod tls;
 mod trunk;
 
@@ -37,6 +38,7 @@ pub use books::{Books, CheckedPolicy, POLICY_DEFAULT, Page, Sources, recompile};
 pub use net::{Cidr, Listen, Proxy};
 pub use route::{Destination, Pattern, Route, Test};
 pub use secret::{Secret, SecretSource};
+pub use sink::{Sink, SinkAddress};
 pub use tls::Tls;
 pub use trunk::{Account, Trunk};
 
@@ -73,6 +75,8 @@ pub struct Settings {
     pub voice: Voice,
     /// Where actions are delivered; `None`: they stay in the outbox.
     pub upstream: Option<Upstream>,
+    /// Where the secrets of callers go.
+    pub sinks: Vec<Sink>,
     /// Peers that may call and be called, in the order of the file.
     pub trunks: Vec<Trunk>,
     /// In the order of the file; the first that matches decides.

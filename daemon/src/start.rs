@@ -27,6 +27,7 @@ use crate::bell::Bell;
 use crate::campaigns::Campaigns;
 use crate::clock;
 use crate::control::{self, Request};
+use crate::courier::Courier;
 use crate::decision::Decision;
 use crate::desk::Desk;
 use crate::engine;
@@ -95,7 +96,8 @@ pub fn run(settings: Settings) -> Result<(), StartError> {
     let (sender, inbox) = sync_channel(INBOX);
     let tray = Tray::new(sender, bell.clone());
     let (store, recovery) = open_store(&settings, tray.clone())?;
-    let house = Arc::new(furnish(settings, listeners.clone())?);
+    let courier = courier(&settings, &runtime, &tray)?;
+    let house = Arc::new(furnish(settings, courier, listeners.clone())?);
     let reader = Reader::open(store.path()).map_err(failed("store"))?;
     let leads = Leads::load(&reader).map_err(failed("store"))?;
     let campaigns = load_campaigns(&reader).map_err(failed("store"))?;
@@ -311,9 +313,18 @@ fn open_store(settings: &Settings, tray: Tray) -> Result<(Store, Recovery), Star
     Ok((store, recovery))
 }
 
+/// Who carries secrets, to whom the certificates of the config are trusted too.
+fn courier(settings: &Settings, runtime: &Runtime, tray: &Tray) -> Result<Courier, StartError> {
+    let client = Tls::client(settings.tls.as_ref()).map_err(failed("tls"))?;
+    let connector = TlsConnector::from(client);
+    let runtime = runtime.handle().clone();
+    Courier::new(&settings.sinks, connector, runtime, tray.clone()).map_err(failed("sink"))
+}
+
 /// Renders the prompts and looks up the trunks.
 fn furnish(
     settings: Settings,
+    courier: Courier,
     listeners: Vec<(Transport, SocketAddr)>,
 ) -> Result<House, StartError> {
     let voice = &settings.voice;
@@ -329,6 +340,7 @@ fn furnish(
         prompts,
         trunks,
         sip: Arc::default(),
+        courier,
         events,
     })
 }

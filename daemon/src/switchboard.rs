@@ -12,7 +12,9 @@ use offhook_sip::{CallKey, Event as SipEvent, Invite, ReinviteAnswer, StoredDial
 use tokio::sync::mpsc;
 
 use crate::control::MediaCounts;
-use crate::media::{Full, Hearing, Media, Opened, Order as MediaOrder, ReportKind, SlotId, Speech};
+use crate::media::{
+    Full, Hearing, Media, Opened, Order as MediaOrder, ReportKind, Secret, SlotId, Speech,
+};
 use crate::orders::Orders;
 use crate::prompts::Prompts;
 use crate::reports::{Told, reported};
@@ -219,7 +221,12 @@ impl Switchboard {
             SipEvent::Info { kind, body, .. } => {
                 let key = translate::info_key(&kind, &body)?;
                 let secret = self.legs.get(&place).is_some_and(|leg| leg.secret);
-                heard(LegEvent::Digit(if secret { Digit::Masked } else { key }))
+                if let (true, Digit::Key(key)) = (secret, key) {
+                    // Where the keys of a secret are kept, all of them are.
+                    self.order(place, MediaOrder::Press(key as u8));
+                    return None;
+                }
+                heard(LegEvent::Digit(key))
             }
             // Nobody orders a transfer yet, and the endpoint refuses the peer's.
             SipEvent::TransferProgress { .. }
@@ -348,10 +355,14 @@ impl Switchboard {
             }
             Command::Collect { secret } => {
                 if let Some(leg) = self.legs.get_mut(&place) {
-                    leg.secret = secret;
+                    leg.secret = secret.is_some();
                 }
+                let ascii = |key: char| u8::try_from(key).unwrap_or(b'#');
+                let secret = secret.map(|it| (it.digits, it.terminator.map(ascii)));
                 self.order(place, MediaOrder::Collect { secret });
             }
+            // The decision thread knows the sinks: see `hand_over`.
+            Command::HandOver { .. } => {}
             // The media threads connect no legs with each other: the conversation
             // takes its caller back.
             Command::Join { with: _ } => return Some(LegEvent::JoinFailed),
@@ -359,6 +370,11 @@ impl Switchboard {
             Command::TestTone => self.order(place, MediaOrder::Tone { hz: TEST_TONE_HZ }),
         }
         None
+    }
+
+    /// What was sealed on a leg; it is nowhere else from then on.
+    pub fn take_secret(&self, place: Place) -> Option<Secret> {
+        self.media.take_secret(self.legs.get(&place)?.slot?)
     }
 
     fn ring(&mut self, place: Place) {

@@ -167,6 +167,17 @@ impl Line {
             LegEvent::Tone(kind) => Self::new(Perception, "tone", kind.clone()),
             LegEvent::Digit(Digit::Key(key)) => Self::new(Perception, "dtmf", key.to_string()),
             LegEvent::Digit(Digit::Masked) => Self::new(Perception, "dtmf", "masked"),
+            LegEvent::Sealed { keys, check_digit } => {
+                let right = if *check_digit { "right" } else { "wrong" };
+                let keys = usize::from(*keys);
+                Self::new(
+                    Perception,
+                    "sealed",
+                    format!("{} ({keys} keys, check digit {right})", "*".repeat(keys)),
+                )
+            }
+            LegEvent::HandedOver { taken: true } => Self::new(Action, "handed_over", ""),
+            LegEvent::HandedOver { taken: false } => Self::new(Action, "not_handed_over", ""),
             LegEvent::Silence(cause) => Self::new(Perception, "silence", silence_name(*cause)),
             LegEvent::Played {
                 play,
@@ -225,10 +236,11 @@ impl Line {
             ),
             Command::Stop { turn } => say("stop", format!("turn {}", turn.0)),
             Command::Resume { play, .. } => say("resume", format!("prompt {play}")),
-            Command::Collect { secret } => say(
-                "collect",
-                if *secret { "secret" } else { "open" }.to_owned(),
-            ),
+            Command::Collect { secret } => {
+                let how = if secret.is_some() { "secret" } else { "open" };
+                say("collect", how.to_owned())
+            }
+            Command::HandOver { sink, id } => say("hand_over", format!("to {sink} as {id}")),
             Command::Join { with } => say("join", format!("leg {}", with.0)),
             Command::Echo => say("echo", String::new()),
             Command::TestTone => say("test_tone", String::new()),

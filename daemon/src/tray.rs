@@ -11,6 +11,7 @@ use crate::engine::Recognised;
 use crate::inbound::Arrived;
 use crate::signalling::{self, Notice};
 use crate::store;
+use crate::switchboard::Place;
 
 /// What comes to the decision thread but from the media threads.
 pub enum Inbound {
@@ -20,6 +21,8 @@ pub enum Inbound {
     Stored(store::Answer),
     /// From the forwarder: what the upstream says to a delivered action.
     Upstream(ActionId, UpstreamAnswer),
+    /// From a sink: whether it has the secret of that leg.
+    HandedOver(Place, bool),
     /// From an engine: what somebody said.
     Words(Recognised),
     /// From another channel.

@@ -323,7 +323,9 @@ fn command(media: &mut Media, slot: SlotId, peer: &Peer, seen: &Seen, step: usiz
         },
         111 => Order::Stop,
         113 => Order::SendDigits(Digits::from_slice(b"42").unwrap()),
-        114 => Order::Collect { secret: call == 1 },
+        114 => Order::Collect {
+            secret: (call == 1).then_some((16, None)),
+        },
         116 => Order::Connect(stream(
             peer.socket.local_addr().unwrap(),
             Direction::ReceiveOnly,

@@ -416,7 +416,9 @@ fn a_secret_leaves_neither_in_reports_nor_on_tape() {
     let mut world = World::connected();
     world.order(Order::Record(1));
     world.run(100);
-    world.order(Order::Collect { secret: true });
+    world.order(Order::Collect {
+        secret: Some((2, None)),
+    });
     let mut samples = vec![0; 960];
     offhook_dsp::tone::Dtmf::new(b'7', 100, 20, -15.0)
         .unwrap()
@@ -440,7 +442,18 @@ fn a_secret_leaves_neither_in_reports_nor_on_tape() {
     });
     assert!(!told);
     assert!(world.out.tape.iter().all(|(_, line, _)| peak(line) < LOUD));
-    world.order(Order::Collect { secret: false });
+    let sealed = ReportKind::Sealed {
+        keys: 2,
+        check_digit: true,
+    };
+    assert!(
+        world.kinds().any(|kind| *kind == sealed),
+        "7 + 2 * 5 - 9 + 2"
+    );
+    assert_eq!(world.out.sealed, b"75");
+    world.order(Order::Collect { secret: None });
+    world.run(600);
+    assert_eq!(world.out.sealed, b"");
     world.say(&speech(200));
     world.run(300);
     assert!(world.out.tape.iter().any(|(_, line, _)| peak(line) > LOUD));

@@ -19,6 +19,8 @@ pub mod builtin {
     pub const HANG_UP: &str = "hang_up";
     /// Call a person and connect the caller.
     pub const TRANSFER: &str = "transfer";
+    /// Give a secret to a sink of the box.
+    pub const HAND_OVER: &str = "hand_over";
     /// The lead does not want to be called any more. It stands in a file, as it
     /// is delivered, but the core knows its meaning.
     pub const OPT_OUT: &str = "opt_out";
@@ -197,6 +199,7 @@ impl Default for Catalogue {
             (builtin::DIAL, Action::local(Effect::Line, true)),
             (builtin::HANG_UP, Action::local(Effect::Line, false)),
             (builtin::TRANSFER, Action::local(Effect::Line, true)),
+            (builtin::HAND_OVER, Action::local(Effect::Line, true)),
         ];
         Self {
             actions: actions

@@ -360,6 +360,10 @@ impl Conversation {
             LegEvent::BargeInRetracted => dialogue.barge_in_retracted(desk),
             LegEvent::Beep => dialogue.beep(desk),
             LegEvent::Digit(digit) => dialogue.digit(desk, at, digit),
+            LegEvent::Sealed { keys, check_digit } => {
+                dialogue.sealed(desk, at, keys, check_digit);
+            }
+            LegEvent::HandedOver { taken } => dialogue.handed_over(desk, taken),
             LegEvent::Silence(cause) => dialogue.silence(desk, cause),
             LegEvent::Played {
                 play,
@@ -419,6 +423,7 @@ impl Conversation {
             | Timer::Keys
             | Timer::Bridge
             | Timer::Release(_)
+            | Timer::HandOver
             | Timer::Accept(_)
             | Timer::Approval(_)
             | Timer::Silence

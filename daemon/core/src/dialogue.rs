@@ -9,6 +9,7 @@ mod approvals;
 mod listening;
 mod remembering;
 mod role;
+mod secrets;
 mod transfer;
 mod weighing;
 
@@ -34,6 +35,7 @@ use crate::timers::Timer;
 use approvals::Pending;
 
 use role::Return;
+use secrets::Handing;
 use transfer::Consult;
 
 /// Characters of a number or name that are kept; it goes into every row.
@@ -70,6 +72,8 @@ pub(crate) struct Dialogue {
     mouth: Mouth,
     hearing: Hearing,
     keypad: Option<Keypad>,
+    /// A secret on its way to its sink.
+    handing: Option<Handing>,
     ledger: Ledger,
     /// Actions that wait for a person.
     pending: Vec<Pending>,
@@ -126,6 +130,7 @@ impl Dialogue {
             mouth: Mouth::default(),
             hearing: Hearing::default(),
             keypad: None,
+            handing: None,
             ledger: Ledger::default(),
             pending: Vec::new(),
             untold: VecDeque::new(),
@@ -204,6 +209,7 @@ impl Dialogue {
             return;
         }
         self.untold.clear();
+        self.handing = None;
         self.give_up_asking(desk);
         self.hearing = Hearing::Open;
         self.so_far = false;
@@ -281,7 +287,7 @@ impl Dialogue {
 
     /// The caller waits for what becomes of something proposed in this stay.
     fn keeps_waiting(&self) -> bool {
-        self.ledger.keeps_waiting(self.epoch) || self.is_asking()
+        self.ledger.keeps_waiting(self.epoch) || self.is_asking() || self.handing.is_some()
     }
 
     fn here(&self) -> &Stage {
@@ -321,9 +327,7 @@ impl Dialogue {
         let stage = playbook.stage(stage);
         desk.hold(&playbook.role(stage.role).name);
         if let Some(collect) = &stage.collect {
-            desk.command(Command::Collect {
-                secret: collect.secret,
-            });
+            desk.command(secrets::collect(collect));
             self.keypad = Some(Keypad::new(collect.clone()));
         }
         if let Some(ms) = stage.elapsed_ms {
@@ -349,8 +353,10 @@ impl Dialogue {
         desk.timers.cancel(Timer::Elapsed);
         self.drop_person(desk);
         let keypad = self.keypad.take();
-        if keypad.is_some_and(|keypad| keypad.wanted().secret) {
-            desk.command(Command::Collect { secret: false });
+        if keypad.is_some_and(|keypad| keypad.wanted().secret.is_some()) {
+            desk.timers.cancel(Timer::HandOver);
+            self.handing = None;
+            desk.command(Command::Collect { secret: None });
         }
     }
 

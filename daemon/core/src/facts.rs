@@ -181,6 +181,10 @@ pub const OWN_FACTS: &[FactInfo] = &[
         "how often the caller has talked over a prompt",
     ),
     fact("call_ms", "ms", "time since the call was answered"),
+    flag(
+        "check_digit_ok",
+        "the last secret number collected ends in its check digit",
+    ),
     fact(
         "confirmations",
         "times",

@@ -201,6 +201,18 @@ pub enum LegEvent {
     Tone(String),
     /// A key was pressed.
     Digit(Digit),
+    /// The keys of a secret are complete. They stay at the media edge.
+    Sealed {
+        /// How many there are.
+        keys: u8,
+        /// The last one is the check digit of the others (ISO/IEC 7812-1, Luhn).
+        check_digit: bool,
+    },
+    /// What came of `HandOver`.
+    HandedOver {
+        /// The sink has it.
+        taken: bool,
+    },
     /// Nobody speaks, and why.
     Silence(SilenceCause),
     /// A prompt is over.

@@ -1,4 +1,5 @@
-//! Collects keys. In a secret collection it learns how many, never which.
+//! Collects keys. In a secret collection it learns how many, never which; the
+//! media edge says when they are complete.
 
 use crate::input::Digit;
 use crate::playbook::Collect;
@@ -8,8 +9,8 @@ use crate::playbook::Collect;
 pub(crate) enum Progress {
     /// More are awaited.
     More,
-    /// Complete, with the keys; none of a secret.
-    Complete(Option<String>),
+    /// Complete, with the keys.
+    Complete(String),
     /// Ended by the terminator before it was complete.
     Short,
 }
@@ -40,13 +41,19 @@ impl Keypad {
     }
 
     pub(crate) fn press(&mut self, digit: Digit) -> Progress {
-        if let (Digit::Key(key), false) = (digit, self.wanted.secret) {
-            if Some(key) == self.wanted.terminator {
-                return self.finish();
-            }
-            self.keys.push(key);
-        }
         self.count = self.count.saturating_add(1);
+        let Digit::Key(key) = digit else {
+            return Progress::More;
+        };
+        if self.wanted.secret.is_some() {
+            // A key of before: what is secret comes masked.
+            return Progress::More;
+        }
+        if Some(key) == self.wanted.terminator {
+            self.count -= 1;
+            return self.finish();
+        }
+        self.keys.push(key);
         match self.count >= self.wanted.digits {
             true => self.finish(),
             false => Progress::More,
@@ -55,14 +62,16 @@ impl Keypad {
 
     /// No more will come: with a terminator any number will do, without one all.
     pub(crate) fn finish(&mut self) -> Progress {
-        let enough = match self.wanted.terminator {
-            Some(_) => self.count > 0,
-            None => self.count >= self.wanted.digits,
+        let enough = match (&self.wanted.secret, self.wanted.terminator) {
+            // The media edge has not sealed them.
+            (Some(_), _) => false,
+            (None, Some(_)) => self.count > 0,
+            (None, None) => self.count >= self.wanted.digits,
         };
         let keys = core::mem::take(&mut self.keys);
         self.count = 0;
         match enough {
-            true => Progress::Complete((!self.wanted.secret).then_some(keys)),
+            true => Progress::Complete(keys),
             false => Progress::Short,
         }
     }

@@ -75,10 +75,18 @@ pub enum Command {
         /// The number under which `Played` will answer.
         play: u32,
     },
-    /// Collect keys; in a secret collection they end at the media edge.
+    /// Collect keys; those of a secret end at the media edge, which answers `Sealed`
+    /// when they are complete. What was sealed before is erased.
     Collect {
-        /// Keys are masked.
-        secret: bool,
+        /// What to wait for, where the keys are secret.
+        secret: Option<SecretKeys>,
+    },
+    /// Give what is sealed to that sink, once, and erase it; `HandedOver` answers.
+    HandOver {
+        /// Name of the sink.
+        sink: String,
+        /// Under this id.
+        id: ActionId,
     },
     /// Let this leg and that one hear each other, and nothing of us; `Joined` or
     /// `JoinFailed` answers. Ending one of them does not end the other.
@@ -91,6 +99,15 @@ pub enum Command {
     /// Send 1004 Hz (a test destination): the test frequency of ITU-T O.6,
     /// kept off a submultiple of the sampling rate.
     TestTone,
+}
+
+/// When the keys of a secret are complete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecretKeys {
+    /// So many at most.
+    pub digits: u8,
+    /// Or this key, which is none of them.
+    pub terminator: Option<char>,
 }
 
 /// One prompt to be played.

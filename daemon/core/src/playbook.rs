@@ -65,6 +65,12 @@ pub struct Playbook {
 }
 
 impl Playbook {
+    /// Names of the sinks that secrets go to.
+    pub fn sinks(&self) -> impl Iterator<Item = &str> {
+        let collects = self.stages.iter().filter_map(|it| it.collect.as_ref());
+        collects.filter_map(|it| Some(it.secret.as_ref()?.sink.as_str()))
+    }
+
     /// The stage of that id.
     pub fn stage(&self, id: StageId) -> &Stage {
         &self.stages[id.0]
@@ -216,6 +222,14 @@ pub struct Stage {
     pub on: Vec<Handler>,
 }
 
+impl Stage {
+    /// It collects keys that never come here.
+    pub(crate) fn takes_secret(&self) -> bool {
+        let collect = self.collect.as_ref();
+        collect.is_some_and(|collect| collect.secret.is_some())
+    }
+}
+
 /// What is remembered of a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {
@@ -264,9 +278,18 @@ pub struct Collect {
     /// Ends the collection early.
     pub terminator: Option<char>,
     /// They end at the media edge; only their number is known here.
-    pub secret: bool,
+    pub secret: Option<Secret>,
     /// The longest wait for a key, in ms.
     pub timeout_ms: u64,
+}
+
+/// Where a secret goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Secret {
+    /// Name of a sink of the box.
+    pub sink: String,
+    /// It must end in its check digit.
+    pub checked: bool,
 }
 
 /// What follows a signal.

@@ -112,8 +112,10 @@ pub enum SignalKind {
     Beep,
     /// The keys asked for are complete.
     Collected,
-    /// Too few keys came in time.
+    /// Too few keys came in time, or they do not end in their check digit.
     Incomplete,
+    /// The secret did not reach its sink.
+    NotTaken,
     /// Something of this person happened elsewhere.
     Happened(String),
     /// Intent rose to the playbook's threshold.
@@ -144,7 +146,7 @@ pub enum Trigger {
 }
 
 /// Words a playbook writes in `when`, beside keys and its own phrase lists.
-pub(crate) const TRIGGER_WORDS: [&str; 26] = [
+pub(crate) const TRIGGER_WORDS: [&str; 27] = [
     "any",
     "beep",
     "busy",
@@ -158,6 +160,7 @@ pub(crate) const TRIGGER_WORDS: [&str; 26] = [
     "ivr",
     "machine",
     "no_voice",
+    "not_taken",
     "price_changed",
     "ready",
     "reorder",
@@ -198,6 +201,7 @@ impl Trigger {
             "ivr" => SignalKind::Answered(Class::Ivr),
             "machine" => SignalKind::Answered(Class::Machine),
             "no_voice" => SignalKind::Answered(Class::Silence),
+            "not_taken" => SignalKind::NotTaken,
             "price_changed" => SignalKind::PriceChanged,
             "ready" => SignalKind::Ready,
             "reorder" => SignalKind::Answered(Class::Reorder),

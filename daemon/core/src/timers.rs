@@ -30,6 +30,8 @@ pub(crate) enum Timer {
     Accept(u32),
     /// Nobody has approved the action.
     Approval(u32),
+    /// The sink does not take the secret.
+    HandOver,
     /// Nobody has spoken.
     Silence,
     /// The stage's time is over.

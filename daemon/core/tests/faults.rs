@@ -403,11 +403,21 @@ fn every_fault_of_a_playbook_is_named_with_its_remedy() {
         (
             spoilt(
                 "say = ['ask']",
-                "say = ['ask']\ncollect = { name = 'pin', digits = 99, secret = true, terminator = '#' }",
+                "say = ['ask']\ncollect = { name = 'pin', digits = 99, secret = true, check = 'lun' }",
             ),
             &[
+                "'pin' | stage.ask.collect.sink | a secret goes to a sink and nowhere else: write `sink = \"NAME\"`",
                 "99 | stage.ask.collect.digits | 99 keys; write 1 to 32",
-                "'#' | stage.ask.collect.terminator | a secret collection cannot see which key it is",
+                "'lun' | stage.ask.collect.check | unknown `lun`; write `luhn`",
+            ],
+        ),
+        (
+            spoilt(
+                "say = ['ask']",
+                "say = ['ask']\ncollect = { name = 'pin', digits = 4, sink = 'vault' }",
+            ),
+            &[
+                "'vault' | stage.ask.collect.sink | belongs to a secret: write `secret = true`, or leave it out",
             ],
         ),
         (
@@ -454,20 +464,14 @@ fn every_fault_of_a_playbook_is_named_with_its_remedy() {
     }
 }
 
-/// A secret value has no way into a field, a prompt or a guard.
+/// Only the stage that collects a secret hears that its sink did not take it.
 #[test]
-fn a_secret_goes_nowhere() {
-    let text = SOUND
-        .replacen("go = 'bye'", &PROPOSE.replace("{letter}", "{pin}"), 1)
-        .replacen(
-            "say = ['ask']",
-            "say = ['ask']\ncollect = { name = 'pin', digits = 4, secret = true }",
-            1,
-        );
+fn a_secret_not_taken_is_heard_where_one_is_collected() {
+    let text = SOUND.replacen("'confirm']", "'not_taken']", 1);
     check(
         "secret",
         &playbook_faults(&text),
-        &["`{pin}` is secret: its keys never come here"],
+        &["no secret is collected here; write `secret = true` in `collect`"],
     );
 }
 

@@ -210,7 +210,10 @@ impl World {
                     assert_eq!(before, None, "twice: {}", row.dedupe);
                 }
                 let rows = persist.actions.iter();
-                let rows = rows.map(|row| (row.id, row.held)).collect();
+                let mut rows: Vec<_> = rows.map(|row| (row.id, row.held)).collect();
+                if persist.record.kind == "hand_over" {
+                    rows.push((persist.record.action, false));
+                }
                 self.rows.insert(persist.seq, rows);
             }
             Output::Ask(_) => panic!("no policy of these asks"),
@@ -280,6 +283,11 @@ impl World {
             self.joining = true;
         }
         let needs = match command {
+            Command::HandOver { id, .. } => {
+                assert!(self.durable.contains(&id), "handed over before durable");
+                assert!(self.settled.insert(id), "handed over twice");
+                None
+            }
             Command::Play(play) => {
                 assert_eq!(play.turn, Turn(self.turn), "a stale prompt");
                 self.plays.push(play.play);
@@ -371,6 +379,17 @@ fn random_event(dice: &mut Dice, world: &mut World) -> Event {
     }
     match dice.below(100) {
         0..=24 => leg(LegEvent::Digit(match dice.below(12) {
+            0 if dice.chance(30) => {
+                return leg(match dice.chance(50) {
+                    true => LegEvent::HandedOver {
+                        taken: dice.chance(70),
+                    },
+                    false => LegEvent::Sealed {
+                        keys: 16,
+                        check_digit: dice.chance(70),
+                    },
+                });
+            }
             0 => Digit::Masked,
             1 => Digit::Key('x'),
             _ => Digit::Key(dice.pick(&['1', '1', '1', '2', '2', '8', '0', '9', '#', '*'])),

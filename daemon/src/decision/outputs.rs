@@ -46,6 +46,7 @@ impl Decision {
         self.note(id, now, Line::of_command(&command));
         let known = match command {
             Command::Dial { to, trunk } => self.dial(place, &to, &trunk),
+            Command::HandOver { sink, id } => self.hand_over(place, &sink, id),
             command => {
                 let prompts = self.calls.get(&id).map(|call| Arc::clone(&call.prompts));
                 self.board
@@ -61,6 +62,13 @@ impl Decision {
                 },
             ));
         }
+    }
+
+    /// The secret of a leg goes to its sink; nothing of it stays here.
+    fn hand_over(&mut self, place: Place, sink: &str, id: ActionId) -> Option<LegEvent> {
+        let secret = self.board.take_secret(place)?;
+        let sent = self.house.courier.carry(place, sink, id, secret);
+        (!sent).then_some(LegEvent::HandedOver { taken: false })
     }
 
     pub(super) fn dial(&mut self, place: Place, to: &str, trunk: &str) -> Option<LegEvent> {

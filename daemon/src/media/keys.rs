@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use offhook_sip::rtp::{KeyEvent, Keys, TelephoneEvent};
 
+use super::safe::Pressed;
 use super::words::Digit;
 
 /// How long a tone waits for its event: an event follows its tone within a
@@ -24,7 +25,7 @@ pub struct Keypad {
     /// One has come.
     seen: bool,
     tone: Option<(u8, Duration)>,
-    secret: bool,
+    pressed: Pressed,
 }
 
 impl Keypad {
@@ -34,14 +35,27 @@ impl Keypad {
         self.seen = false;
     }
 
-    /// A collection begins.
-    pub fn collect(&mut self, secret: bool) {
-        self.secret = secret;
+    /// A collection begins, of a secret (see [`Pressed::begin`]) or in the open.
+    pub fn collect(&mut self, secret: Option<(u8, Option<u8>)>) {
+        self.pressed.begin(secret);
+        // The tone of a key that belonged to what was before.
+        self.tone = None;
     }
 
     /// Keys, and the sound they make, stay here.
     pub fn is_secret(&self) -> bool {
-        self.secret
+        self.pressed.is_secret()
+    }
+
+    /// Takes a secret that the last key has made complete out to `keep`, and
+    /// erases it here.
+    pub fn press(&mut self, key: u8, keep: impl FnOnce(&[u8])) -> bool {
+        let Some(secret) = self.pressed.press(key) else {
+            return false;
+        };
+        keep(secret);
+        self.pressed.erase();
+        true
     }
 
     /// A telephone-event packet.
@@ -50,39 +64,40 @@ impl Keypad {
         timestamp: u32,
         marker: bool,
         event: TelephoneEvent,
-    ) -> Option<Digit> {
+    ) -> Option<u8> {
         self.seen = true;
         self.tone = None;
         match self.events.receive(timestamp, marker, event) {
-            KeyEvent::Pressed(key) => Some(self.mask(key)),
+            KeyEvent::Pressed(key) => Some(key),
             KeyEvent::Released { .. } | KeyEvent::Nothing => None,
         }
     }
 
     /// A tone in the sound.
-    pub fn hear_tone(&mut self, now: Duration, key: u8) -> Option<Digit> {
+    pub fn hear_tone(&mut self, now: Duration, key: u8) -> Option<u8> {
         if self.seen {
             return None;
         }
         if self.agreed {
             let before = self.tone.replace((key, now));
-            return before.map(|(key, _)| self.mask(key));
+            return before.map(|(key, _)| key);
         }
-        Some(self.mask(key))
+        Some(key)
     }
 
     /// A tone whose event has not come in time.
-    pub fn tick(&mut self, now: Duration) -> Option<Digit> {
+    pub fn tick(&mut self, now: Duration) -> Option<u8> {
         let (key, since) = self.tone?;
         if now.saturating_sub(since) < WAIT {
             return None;
         }
         self.tone = None;
-        Some(self.mask(key))
+        Some(key)
     }
 
-    fn mask(&self, key: u8) -> Digit {
-        if self.secret {
+    /// The key as it may leave the media edge.
+    pub fn mask(&self, key: u8) -> Digit {
+        if self.is_secret() {
             Digit::Masked
         } else {
             Digit::Key(key)
@@ -112,10 +127,7 @@ mod tests {
         let mut keypad = Keypad::default();
         keypad.connect(true);
         assert_eq!(keypad.hear_tone(ms(0), b'5'), None);
-        assert_eq!(
-            keypad.hear_event(1, true, five(false)),
-            Some(Digit::Key(b'5'))
-        );
+        assert_eq!(keypad.hear_event(1, true, five(false)), Some(b'5'));
         assert_eq!(keypad.tick(ms(500)), None);
         assert_eq!(keypad.hear_tone(ms(600), b'5'), None);
         assert_eq!(keypad.hear_event(1, false, five(true)), None);
@@ -127,29 +139,30 @@ mod tests {
         keypad.connect(true);
         keypad.hear_tone(ms(0), b'1');
         assert_eq!(keypad.tick(ms(190)), None);
-        assert_eq!(keypad.tick(ms(200)), Some(Digit::Key(b'1')));
+        assert_eq!(keypad.tick(ms(200)), Some(b'1'));
         assert_eq!(keypad.tick(ms(210)), None);
         keypad.hear_tone(ms(300), b'2');
-        assert_eq!(keypad.hear_tone(ms(400), b'3'), Some(Digit::Key(b'2')));
+        assert_eq!(keypad.hear_tone(ms(400), b'3'), Some(b'2'));
     }
 
     #[test]
     fn without_events_a_tone_is_a_digit_at_once() {
         let mut keypad = Keypad::default();
         keypad.connect(false);
-        assert_eq!(keypad.hear_tone(ms(0), b'#'), Some(Digit::Key(b'#')));
+        assert_eq!(keypad.hear_tone(ms(0), b'#'), Some(b'#'));
     }
 
     #[test]
-    fn a_secret_key_is_masked_either_way() {
+    fn a_secret_key_is_masked_and_kept_until_it_is_complete() {
         let mut keypad = Keypad::default();
-        keypad.collect(true);
-        assert_eq!(keypad.hear_tone(ms(0), b'5'), Some(Digit::Masked));
-        assert_eq!(keypad.hear_event(1, true, five(false)), Some(Digit::Masked));
-        keypad.collect(false);
-        assert_eq!(
-            keypad.hear_event(9000, true, five(false)),
-            Some(Digit::Key(b'5'))
-        );
+        keypad.collect(Some((2, None)));
+        assert_eq!(keypad.mask(b'5'), Digit::Masked);
+        assert!(!keypad.press(b'5', |_| panic!("it is not complete")));
+        let mut kept = Vec::new();
+        assert!(keypad.press(b'6', |secret| kept.extend_from_slice(secret)));
+        assert_eq!(kept, b"56");
+        assert_eq!(keypad.mask(b'7'), Digit::Masked, "until it is collected");
+        keypad.collect(None);
+        assert_eq!(keypad.mask(b'5'), Digit::Key(b'5'));
     }
 }

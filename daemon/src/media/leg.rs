@@ -20,8 +20,9 @@ use super::keys::Keypad;
 use super::line::{Heard, Line};
 use super::mouth::Mouth;
 use super::ring::Mark;
+use super::safe::ends_in_check_digit;
 use super::sender::{Packet, SAMPLES_MAX, Sender, Turn, packet_samples};
-use super::words::{Digit, Order, Report, ReportKind, Script, SlotId, Stream, Summary};
+use super::words::{Order, Report, ReportKind, Script, SlotId, Stream, Summary};
 
 /// Reports kept while the ring is full (DESIGN: "the ear keeps up to 8").
 const KEPT: usize = 8;
@@ -32,6 +33,10 @@ const PUBLISH_TICKS: u32 = 10;
 /// No packet for this long is reported, and again each time it has passed.
 const MEDIA_LOST: Duration = Duration::from_secs(1);
 const MEDIA_LOST_AGAIN: Duration = Duration::from_secs(5);
+
+/// The last key of a secret is not heard of for 500 ms, in samples: nobody presses
+/// one much longer.
+const HUSH: u64 = 4_000;
 
 /// What RTCP knows of the other side.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -60,6 +65,8 @@ pub trait Outlet {
     fn voice(&mut self, speech: u32, frame: &mut [i16; FRAME]) -> Voice;
     /// No more of that speech is wanted.
     fn end_voice(&mut self, speech: u32);
+    /// Puts a secret into the safe, or with none erases what is there.
+    fn seal(&mut self, keys: &[u8]);
     /// Puts figures on the board.
     fn publish(&mut self, figures: &Figures);
     /// What the board says of the other side.
@@ -194,6 +201,8 @@ struct Desk {
     tape: Option<Tape>,
     speaking: bool,
     needs: heapless::Vec<Need, 8>,
+    /// Nobody hears the line until this sample: what sounds is the end of a secret.
+    hushed_until: u64,
     echo: heapless::Vec<i16, SAMPLES_MAX>,
     /// Our timestamp of the line's sample 0.
     echo_base: u32,
@@ -232,6 +241,7 @@ impl Leg {
                 tape: None,
                 speaking: false,
                 needs: heapless::Vec::new(),
+                hushed_until: 0,
                 echo: heapless::Vec::new(),
                 echo_base: birth.timestamp,
             },
@@ -355,7 +365,8 @@ impl Leg {
                 let done = desk.mouth.resume(turn, play);
                 desk.answer_command(now, sample, turn, done.is_ok(), out);
             }
-            Order::Collect { secret } => desk.keypad.collect(secret),
+            Order::Collect { secret } => desk.collect(sample, secret, out),
+            Order::Press(key) => desk.report_digit(now, sample, Some(key), out),
             Order::SendDigits(digits) => {
                 desk.sender.push_keys(&digits);
             }
@@ -523,6 +534,7 @@ impl Leg {
         let sample = self.line.heard();
         self.desk.mouth.close(now);
         self.desk.drain_mouth(now, sample, out);
+        self.desk.collect(sample, None, out);
         if let Some(tape) = self.desk.tape {
             out.end_tape(tape.recording, (sample / FRAME as u64 - tape.from) as u32);
         }
@@ -725,7 +737,7 @@ impl Desk {
     /// however it is told.
     fn pass_on(&mut self, heard: &Heard<'_>, out: &mut impl Outlet) {
         let silence = [0; FRAME];
-        let near = if self.keypad.is_secret() {
+        let near = if self.keypad.is_secret() || heard.at <= self.hushed_until {
             &silence
         } else {
             heard.near
@@ -771,17 +783,29 @@ impl Desk {
         self.drain_mouth(now, sample, out);
     }
 
-    fn report_digit(
-        &mut self,
-        now: Duration,
-        sample: u64,
-        digit: Option<Digit>,
-        out: &mut impl Outlet,
-    ) {
-        if let Some(digit) = digit {
-            self.reporter
-                .report(out, now, sample, ReportKind::Digit(digit));
+    fn report_digit(&mut self, now: Duration, sample: u64, key: Option<u8>, out: &mut impl Outlet) {
+        let Some(key) = key else { return };
+        let digit = ReportKind::Digit(self.keypad.mask(key));
+        self.reporter.report(out, now, sample, digit);
+        let mut sealed = None;
+        let complete = self.keypad.press(key, |secret| {
+            out.seal(secret);
+            let keys = secret.len() as u8;
+            let check_digit = ends_in_check_digit(secret);
+            sealed = Some(ReportKind::Sealed { keys, check_digit });
+        });
+        if let (true, Some(sealed)) = (complete, sealed) {
+            self.reporter.report(out, now, sample, sealed);
         }
+    }
+
+    /// Keys are collected anew. The sound of a secret's last key goes on for a while.
+    fn collect(&mut self, sample: u64, secret: Option<(u8, Option<u8>)>, out: &mut impl Outlet) {
+        if self.keypad.is_secret() {
+            self.hushed_until = sample + HUSH;
+            out.seal(&[]);
+        }
+        self.keypad.collect(secret);
     }
 
     fn drain_mouth(&mut self, now: Duration, sample: u64, out: &mut impl Outlet) {

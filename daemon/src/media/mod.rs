@@ -14,6 +14,7 @@ pub mod mouth;
 pub mod port;
 pub mod ring;
 pub mod rtcp;
+pub mod safe;
 pub mod sender;
 pub mod speech;
 pub mod system;
@@ -45,6 +46,7 @@ use rtcp::Rtcp;
 use thread::{Ends, Errand, Loop, ORDERS, REPORTS, RETURNED, Returned, SLOTS, Shared};
 
 pub use ring::{Mark, Tapes};
+pub use safe::Secret;
 pub use speech::{Hearing, Speech};
 pub use words::{
     Clip, Codec, Cut, Digit, Digits, Direction, Order, ReceiveTypes, Report, ReportKind, Script,
@@ -245,6 +247,7 @@ impl Media {
             | Order::Stop
             | Order::Resume { .. }
             | Order::Collect { .. }
+            | Order::Press(_)
             | Order::SendDigits(_)
             | Order::Echo
             | Order::Doze
@@ -317,6 +320,12 @@ impl Media {
         };
         self.order(slot, order)?;
         Ok(speech)
+    }
+
+    /// Takes out what was sealed on a leg; it is nowhere else from then on.
+    pub fn take_secret(&self, slot: SlotId) -> Option<Secret> {
+        let shared = self.shared_of(slot).ok()?;
+        shared.safes.get(usize::from(slot.index))?.take()
     }
 
     fn shared_of(&self, slot: SlotId) -> Result<&Arc<Shared>, Full> {
@@ -397,6 +406,7 @@ impl Hand {
             Box::leak(Box::new(Queue::<Returned, RETURNED>::new())).split();
         let shared = Arc::new(Shared {
             board: (0..slots).map(|_| board::Notice::default()).collect(),
+            safes: (0..slots).map(|_| safe::Safe::default()).collect(),
             tapes: Arc::new(Tapes::new(slots)),
             heard: ring::Lent::new(slots),
             voice: ring::Lent::new(slots),

@@ -17,6 +17,7 @@ use offhook_dsp::FRAME;
 use super::board::{Figures, Notice};
 use super::leg::{Birth, Leg, Outlet, Remote, Voice};
 use super::ring::{Lent, Mark, Tapes};
+use super::safe::Safe;
 use super::sender::TICK;
 use super::speech::LAST;
 use super::system::{BATCH, Batch, Epoll, Timer};
@@ -62,6 +63,8 @@ pub enum Returned {
 pub struct Shared {
     /// Per slot, for RTCP.
     pub board: Box<[Notice]>,
+    /// Per slot.
+    pub safes: Box<[Safe]>,
     /// Per slot, for the recorder.
     pub tapes: Arc<Tapes>,
     /// Per slot, for whoever listens.
@@ -349,6 +352,10 @@ impl Outlet for Out<'_> {
 
     fn end_voice(&mut self, speech: u32) {
         self.shared.voice.end(self.slot, speech);
+    }
+
+    fn seal(&mut self, keys: &[u8]) {
+        self.shared.safes[self.slot].seal(keys);
     }
 
     fn publish(&mut self, figures: &Figures) {

@@ -152,11 +152,14 @@ pub enum Order {
         /// Its number in `Played`.
         play: u32,
     },
-    /// From now on keys are reported, or in a secret collection masked.
+    /// From now on keys are reported; those of a secret are masked and kept for
+    /// [`super::Media::take_secret`] once they are complete, which `Sealed` reports.
     Collect {
-        /// Keys end here.
-        secret: bool,
+        /// When the secret is complete: so many keys, or this one, in ASCII.
+        secret: Option<(u8, Option<u8>)>,
     },
+    /// A key that came by signalling (SIP INFO), in ASCII.
+    Press(u8),
     /// Send keys.
     SendDigits(Digits),
     /// Return the caller's sound at once and send nothing else.
@@ -230,6 +233,13 @@ pub enum ReportKind {
     },
     /// A key was pressed.
     Digit(Digit),
+    /// A secret is complete.
+    Sealed {
+        /// How many keys.
+        keys: u8,
+        /// The last one is the check digit of the others.
+        check_digit: bool,
+    },
     /// A prompt is over.
     Played {
         /// Which.

@@ -21,12 +21,12 @@ use super::net::port_range;
 use super::numbers::numbering;
 use super::raw::{
     At, Raw, RawAnswer, RawBudget, RawDaemon, RawInbound, RawLog, RawMedia, RawOutbound,
-    RawRecording, RawRoute, RawSip, RawTrunk, RawUpstream, RawVoice,
+    RawRecording, RawRoute, RawSink, RawSip, RawTrunk, RawUpstream, RawVoice,
 };
 use super::{
     Account, Cidr, Destination, INSTALLED, INSTALLED_SOCKET, INSTALLED_STATE, Inbound, Level,
     Listen, Log, Media, Outbound, Pattern, Proxy, Recording, Route, Secret, SecretSource, Settings,
-    Sip, Test, Tls, Trunk, Upstream, VOICES, Voice, tls, trunk,
+    Sink, SinkAddress, Sip, Test, Tls, Trunk, Upstream, VOICES, Voice, tls, trunk,
 };
 
 mod trunks;
@@ -56,6 +56,9 @@ const OPTIONS_S: RangeInclusive<u32> = 5..=3600;
 const EXPIRES_S: RangeInclusive<u32> = 60..=86_400;
 const EXPIRES_S_DEFAULT: u32 = 600;
 const TIMEOUT_MS_DEFAULT: u64 = 10_000;
+/// The caller waits for it, and the conversation gives it up after 30 s.
+const SINK_TIMEOUT_MS: RangeInclusive<u64> = 100..=25_000;
+const SINK_TIMEOUT_MS_DEFAULT: u64 = 5_000;
 /// `sun_path` holds 108 bytes with its end (unix(7)).
 const SOCKET_PATH_MAX: usize = 107;
 
@@ -181,6 +184,7 @@ impl<'c> Compiler<'c> {
             recording: self.recording(&raw.recording),
             voice: self.voice(&raw.voice),
             upstream: raw.upstream.as_ref().and_then(|up| self.upstream(up)),
+            sinks: self.sinks(raw, &books),
             outbound: self.outbound(&raw.outbound, &trunks),
             budget: self.budget(&raw.budget),
             inbound: raw.inbound.as_ref().and_then(|at| self.inbound(at)),
@@ -523,6 +527,56 @@ impl<'c> Compiler<'c> {
         let secret = self.secret_source(at, [&raw.secret, &raw.secret_file, &raw.credential]);
         Some(Upstream {
             url: raw.url.get_ref().clone(),
+            secret: secret?,
+            timeout: Duration::from_millis(timeout_ms),
+        })
+    }
+
+    /// All that the playbooks name must be there.
+    fn sinks(&mut self, raw: &Raw, books: &Books) -> Vec<Sink> {
+        let mut sinks: Vec<Sink> = Vec::new();
+        for at in &raw.sink {
+            let name = &at.get_ref().name;
+            if sinks.iter().any(|known| known.name == *name.get_ref()) {
+                self.fault(name, format!("`{}` is used twice", name.get_ref()));
+            }
+            sinks.extend(self.sink(at));
+        }
+        let named = |name: &str| {
+            raw.sink
+                .iter()
+                .any(|at| at.get_ref().name.get_ref() == name)
+        };
+        for (playbook, book) in &books.playbooks {
+            let missing = book.sinks().find(|name| !named(name));
+            if let (Some(name), Some(at)) = (missing, &raw.playbooks) {
+                let reason = format!(
+                    "playbook `{playbook}` collects a secret for the sink `{name}`: write [[sink]] with name = \"{name}\" and its url"
+                );
+                self.fault(at, reason);
+            }
+        }
+        sinks
+    }
+
+    fn sink(&mut self, at: &At<RawSink>) -> Option<Sink> {
+        let raw = at.get_ref();
+        let timeout_ms = raw
+            .timeout_ms
+            .as_ref()
+            .map_or(SINK_TIMEOUT_MS_DEFAULT, |at| {
+                self.in_range(at, &SINK_TIMEOUT_MS, " ms");
+                *at.get_ref()
+            });
+        let address = self.parsed::<SinkAddress>(&raw.url);
+        if address.as_ref().is_some_and(|it| !it.is_private()) {
+            let reason = "the secrets of callers would travel unencrypted: write \"https://…\" or \"unix:/…\"";
+            self.fault(&raw.url, reason);
+        }
+        let secret = self.secret_source(at, [&raw.secret, &raw.secret_file, &raw.credential]);
+        Some(Sink {
+            name: raw.name.get_ref().clone(),
+            address: address?,
             secret: secret?,
             timeout: Duration::from_millis(timeout_ms),
         })

@@ -32,6 +32,7 @@ pub(super) struct Raw {
     pub(super) log: RawLog,
     pub(super) trunk: Vec<At<RawTrunk>>,
     pub(super) route: Vec<At<RawRoute>>,
+    pub(super) sink: Vec<At<RawSink>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -210,4 +211,15 @@ pub(super) struct RawRoute {
     pub(super) called: At<String>,
     pub(super) playbook: Option<At<String>>,
     pub(super) test: Option<At<String>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawSink {
+    pub(super) name: At<String>,
+    pub(super) url: At<String>,
+    pub(super) secret: Option<At<String>>,
+    pub(super) secret_file: Option<At<String>>,
+    pub(super) credential: Option<At<String>>,
+    pub(super) timeout_ms: Option<At<u64>>,
 }

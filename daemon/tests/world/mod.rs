@@ -69,6 +69,8 @@ pub fn speech(ms: usize) -> Vec<i16> {
 /// Everything that left the leg.
 #[derive(Default)]
 pub struct Outside {
+    /// What is in the safe.
+    pub sealed: Vec<u8>,
     pub now: Duration,
     pub sent: Vec<(Duration, SocketAddr, Vec<u8>)>,
     pub reports: Vec<Report>,
@@ -85,6 +87,10 @@ pub struct Outside {
 }
 
 impl Outlet for Outside {
+    fn seal(&mut self, keys: &[u8]) {
+        self.sealed = keys.to_vec();
+    }
+
     fn send(&mut self, target: SocketAddr, packet: &[u8]) -> bool {
         self.sent.push((self.now, target, packet.to_vec()));
         true

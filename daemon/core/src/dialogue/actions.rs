@@ -124,6 +124,9 @@ impl Dialogue {
     }
 
     pub(crate) fn stored(&mut self, desk: &mut Desk, seq: Seq, durable: bool) {
+        if self.secret_stored(desk, seq, durable) {
+            return;
+        }
         let Some(entry) = self.ledger.by_seq(seq) else {
             return;
         };

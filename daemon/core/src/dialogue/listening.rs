@@ -149,7 +149,8 @@ impl Dialogue {
     }
 
     pub(crate) fn digit(&mut self, desk: &mut Desk, at: Duration, digit: Digit) {
-        if matches!(digit, Digit::Key(key) if !is_key(key)) {
+        // What comes behind a secret that is complete is no part of it.
+        if matches!(digit, Digit::Key(key) if !is_key(key)) || self.handing.is_some() {
             return;
         }
         self.weigh_answer_time(desk, at);
@@ -176,14 +177,15 @@ impl Dialogue {
             }
             (Progress::Complete(keys), Some(keypad)) => {
                 let name = keypad.wanted().name.clone();
-                if let Some(keys) = keys {
-                    self.answered(desk, &name, keys);
-                }
+                self.answered(desk, &name, keys);
                 self.confirmations = 0;
                 desk.facts.own("confirmations", 0);
                 self.understood(desk, at, &SignalKind::Collected);
             }
-            (Progress::Short, Some(_)) => self.on_signal(desk, &SignalKind::Incomplete),
+            (Progress::Short, Some(_)) => {
+                self.collect_anew(desk);
+                self.on_signal(desk, &SignalKind::Incomplete);
+            }
             (Progress::More | Progress::Complete(_) | Progress::Short, None) => {}
         }
     }
@@ -287,6 +289,7 @@ impl Dialogue {
                     entry.make_due();
                 }
             }
+            Timer::HandOver => self.handed_over(desk, false),
             Timer::Accept(number) => self.accept_late(number),
             Timer::Approval(number) => self.approval_late(number),
             Timer::AnswerAfter
@@ -298,7 +301,7 @@ impl Dialogue {
         }
     }
 
-    fn understood(&mut self, desk: &mut Desk, at: Duration, signal: &SignalKind) {
+    pub(super) fn understood(&mut self, desk: &mut Desk, at: Duration, signal: &SignalKind) {
         self.means(desk, at, signal, Meaning::Plain);
     }
 

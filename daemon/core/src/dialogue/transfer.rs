@@ -133,7 +133,9 @@ impl Dialogue {
             | LegEvent::Stale { .. }
             | LegEvent::Words(_)
             | LegEvent::EventsLost { .. }
-            | LegEvent::MediaLost { .. } => {}
+            | LegEvent::MediaLost { .. }
+            | LegEvent::Sealed { .. }
+            | LegEvent::HandedOver { .. } => {}
         }
     }
 

@@ -81,6 +81,9 @@ fn check_handlers(raw: &RawPlaybook, stage: &RawStage, compiled: &Stage, faults:
             "collected" | "incomplete" if compiled.collect.is_none() => {
                 "no keys are collected here; write `collect`"
             }
+            "not_taken" if !compiled.takes_secret() => {
+                "no secret is collected here; write `secret = true` in `collect`"
+            }
             "elapsed" if compiled.elapsed_ms.is_none() => "no time is set here; write `elapsed_ms`",
             "transferred" | "transfer_failed" if compiled.transfer.is_none() => {
                 "nobody is called here; write `[stage.transfer]`"
@@ -105,6 +108,7 @@ fn check_everywhere(raw: &RawPlaybook, playbook: &Playbook, faults: &mut Faults)
             "collected" | "incomplete" if !some(|stage| stage.collect.is_some()) => {
                 "no stage collects keys"
             }
+            "not_taken" if !some(Stage::takes_secret) => "no stage collects a secret",
             "elapsed" if !some(|stage| stage.elapsed_ms.is_some()) => "no stage sets `elapsed_ms`",
             "transferred" | "transfer_failed" if !some(|stage| stage.transfer.is_some()) => {
                 "no stage has a `[stage.transfer]`"

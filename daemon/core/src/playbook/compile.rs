@@ -10,8 +10,8 @@ use super::raw::{
 };
 use super::{
     Answer, Answers, CALL_NAMES, Collect, Go, Guard, Handler, Identifies, Limits, Notice, Part,
-    Playbook, Propose, Role, RoleId, Skip, Stage, StageId, Template, Transfer, Wanted, Weights,
-    check,
+    Playbook, Propose, Role, RoleId, Secret, Skip, Stage, StageId, Template, Transfer, Wanted,
+    Weights, check,
 };
 use crate::action::{Action, Catalogue, Confirm, Effect, builtin, is_name, name_fault};
 use crate::condition::{self, Literal, Operator};
@@ -63,6 +63,8 @@ const NOTICE_FACTS: [&str; 3] = ["disclosure_heard", "price_heard", "recording_n
 
 /// Most keys of one collection; a card number has 19 (ISO/IEC 7812-1).
 const DIGITS_MAX: u64 = 32;
+/// The one check digit that is known (ISO/IEC 7812-1 annex B).
+const CHECK_LUHN: &str = "luhn";
 /// The longest shelf life of what is remembered: ten years.
 const SHELF_MOST_HOURS: u64 = 10 * 366 * 24;
 
@@ -91,14 +93,12 @@ struct Compiler<'a> {
     roles: Vec<&'a str>,
     /// Names with all the values that handlers set; `None` = collected, any value.
     values: BTreeMap<&'a str, Option<BTreeSet<&'a str>>>,
-    secrets: BTreeSet<&'a str>,
     faults: Faults,
 }
 
 impl<'a> Compiler<'a> {
     fn new(raw: &'a RawPlaybook, catalogue: &'a Catalogue) -> Self {
         let mut values: BTreeMap<&str, Option<BTreeSet<&str>>> = BTreeMap::new();
-        let mut secrets = BTreeSet::new();
         let handlers = raw
             .on
             .iter()
@@ -110,10 +110,8 @@ impl<'a> Compiler<'a> {
             }
         }
         for collect in raw.stage.iter().filter_map(|stage| stage.collect.as_ref()) {
-            match collect.secret {
-                true => drop(secrets.insert(collect.name.value.as_str())),
-                false => drop(values.insert(&collect.name.value, None)),
-            }
+            // Of a secret: the id under which its sink has it.
+            values.insert(&collect.name.value, None);
         }
         if raw.stage.iter().any(|stage| stage.transfer.is_some()) {
             let reasons = TRANSFER_REASONS.into_iter().collect();
@@ -128,7 +126,6 @@ impl<'a> Compiler<'a> {
                 .map(|(place, stage)| (stage.name.value.as_str(), StageId(place)))
                 .collect(),
             values,
-            secrets,
             faults: Faults::default(),
         }
     }
@@ -561,23 +558,47 @@ impl<'a> Compiler<'a> {
             if key.is_none() || given.value.len() != 1 {
                 let reason = format!("`{}` is no key; write `#` or `*`", given.value);
                 self.faults.add(given, path, reason);
-            } else if raw.secret {
-                let reason = "a secret collection cannot see which key it is; leave it out";
-                self.faults.add(given, path, reason);
             }
             key
         });
+        let secret = self.secret(raw, path);
         Collect {
             name: raw.name.value.clone(),
             digits: raw.digits.value.min(DIGITS_MAX) as usize,
             terminator,
-            secret: raw.secret,
+            secret,
             timeout_ms: self.ms(
                 raw.timeout_ms.as_ref(),
                 &format!("{path}.timeout_ms"),
                 5_000,
             ),
         }
+    }
+
+    /// Where the keys go; whether the box has such a sink, the config says.
+    fn secret(&mut self, raw: &RawCollect, path: &str) -> Option<Secret> {
+        if !raw.secret {
+            for (key, given) in [("sink", &raw.sink), ("check", &raw.check)] {
+                if let Some(given) = given {
+                    let reason = "belongs to a secret: write `secret = true`, or leave it out";
+                    self.faults.add(given, format!("{path}.{key}"), reason);
+                }
+            }
+            return None;
+        }
+        if let Some(check) = raw.check.as_ref().filter(|it| it.value != CHECK_LUHN) {
+            let reason = format!("unknown `{}`; write `{CHECK_LUHN}`", check.value);
+            self.faults.add(check, format!("{path}.check"), reason);
+        }
+        let Some(sink) = &raw.sink else {
+            let reason = "a secret goes to a sink and nowhere else: write `sink = \"NAME\"`";
+            self.faults.add(&raw.name, format!("{path}.sink"), reason);
+            return None;
+        };
+        Some(Secret {
+            sink: sink.value.clone(),
+            checked: raw.check.is_some(),
+        })
     }
 
     fn prompts(&mut self, raw: &[At<String>], path: &str) -> Vec<Template> {
@@ -628,10 +649,7 @@ impl<'a> Compiler<'a> {
             Template::default()
         });
         for name in template.names() {
-            if self.secrets.contains(name) {
-                let reason = format!("`{{{name}}}` is secret: its keys never come here");
-                self.faults.add(text, path, reason);
-            } else if !CALL_NAMES.contains(&name) && !self.values.contains_key(name) {
+            if !CALL_NAMES.contains(&name) && !self.values.contains_key(name) {
                 let known = CALL_NAMES.into_iter().chain(self.values.keys().copied());
                 let reason = format!("nothing sets `{{{name}}}`{}", suggest(name, known));
                 self.faults.add(text, path, reason);

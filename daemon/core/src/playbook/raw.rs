@@ -184,6 +184,8 @@ pub struct RawCollect {
     pub terminator: Option<At<String>>,
     #[serde(default)]
     pub secret: bool,
+    pub sink: Option<At<String>>,
+    pub check: Option<At<String>>,
     pub timeout_ms: Option<At<u64>>,
 }
 

@@ -161,8 +161,9 @@ impl Stage {
                 self.play = play;
                 "resume".to_owned()
             }
-            Command::Collect { secret: true } => "collect secretly".to_owned(),
-            Command::Collect { secret: false } => "collect".to_owned(),
+            Command::Collect { secret: Some(_) } => "collect secretly".to_owned(),
+            Command::Collect { secret: None } => "collect".to_owned(),
+            Command::HandOver { sink, .. } => format!("hand over to {sink}"),
             Command::Join { with } => format!("join leg {}", with.0),
             Command::Echo => "echo".to_owned(),
             Command::TestTone => "tone".to_owned(),
@@ -287,6 +288,9 @@ impl Stage {
             "coughed" => LegEvent::BargeInRetracted,
             "key" => LegEvent::Digit(Digit::Key(rest.chars().next().expect("a key"))),
             "masked" => LegEvent::Digit(Digit::Masked),
+            "sealed" => sealed(rest),
+            "taken" => LegEvent::HandedOver { taken: true },
+            "not_taken" => LegEvent::HandedOver { taken: false },
             "said" => words(rest, true),
             "saying" => words(rest, false),
             "joined" => LegEvent::Joined,
@@ -322,6 +326,15 @@ impl Stage {
                 corrected: rest == "corrected",
             },
         }
+    }
+}
+
+/// `sealed KEYS`, with the wrong check digit `sealed KEYS wrong`.
+fn sealed(text: &str) -> LegEvent {
+    let (keys, wrong) = text.split_once(' ').unwrap_or((text, ""));
+    LegEvent::Sealed {
+        keys: keys.parse().expect("how many keys"),
+        check_digit: wrong.is_empty(),
     }
 }
 

@@ -551,7 +551,8 @@ impl Agent {
                 self.tell("media_lost", &detail, json!({"ms": ms}));
             }
             ReportKind::Closed(summary) => self.summary = Some(summary),
-            ReportKind::Latched(_) => {}
+            // Only a conversation collects secrets.
+            ReportKind::Latched(_) | ReportKind::Sealed { .. } => {}
         }
     }
 

@@ -36,6 +36,7 @@ pub mod timeline;
 pub mod translate;
 pub mod tray;
 pub mod trunks;
+pub mod tune;
 pub mod upstream;
 pub mod vigil;
 pub mod voice;

@@ -2,6 +2,7 @@
 //!
 //! No state: called by the switchboard for each report.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use offhook_core::input::Digit;
@@ -99,6 +100,8 @@ pub fn reported(report: &Report, mut tell: impl FnMut(Told)) {
                 speaking: *speaking,
             });
         }
+        ReportKind::Joined => heard(LegEvent::Joined),
+        ReportKind::NotJoined => heard(LegEvent::JoinFailed),
         ReportKind::Latched(from) => {
             tell(Told::Note(at, Line::media("rtp_from", from.to_string())));
         }
@@ -121,7 +124,7 @@ fn cut_line(cut: &Cut) -> Line {
 }
 
 fn summary_text(summary: &Summary) -> String {
-    format!(
+    let mut text = format!(
         "received {} lost {} late {} concealed {} ms, sent {}, jitter {} us, foreign {}",
         summary.received,
         summary.lost,
@@ -130,7 +133,11 @@ fn summary_text(summary: &Summary) -> String {
         summary.sent,
         summary.jitter_us,
         summary.foreign
-    )
+    );
+    if let Some(playout) = &summary.playout {
+        let _ = write!(text, ", straight {}, {playout}", summary.straight);
+    }
+    text
 }
 
 /// Samples at 8 kHz as time.

@@ -234,10 +234,7 @@ impl Switchboard {
             | SipEvent::TransferAsked { .. } => None,
             // Trunks are signalling's own: see `crate::trunks`.
             SipEvent::Trunk { .. } => None,
-            SipEvent::Released { .. } => {
-                self.release(place);
-                Some(Told::Gone)
-            }
+            SipEvent::Released { .. } => self.release(place).then_some(Told::Gone),
             SipEvent::Message {
                 sent,
                 summary,
@@ -363,9 +360,7 @@ impl Switchboard {
             }
             // The decision thread knows the sinks: see `hand_over`.
             Command::HandOver { .. } => {}
-            // The media threads connect no legs with each other: the conversation
-            // takes its caller back.
-            Command::Join { with: _ } => return Some(LegEvent::JoinFailed),
+            Command::Join { with } => return self.join(place, with),
             Command::Echo => self.order(place, MediaOrder::Echo),
             Command::TestTone => self.order(place, MediaOrder::Tone { hz: TEST_TONE_HZ }),
         }
@@ -375,6 +370,14 @@ impl Switchboard {
     /// What was sealed on a leg; it is nowhere else from then on.
     pub fn take_secret(&self, place: Place) -> Option<Secret> {
         self.media.take_secret(self.legs.get(&place)?.slot?)
+    }
+
+    /// Both on one media thread from their beginning; `Joined` comes from there.
+    fn join(&mut self, place: Place, with: LegId) -> Option<LegEvent> {
+        let slot = |place| self.legs.get(place).and_then(|leg: &Leg| leg.slot);
+        let both = slot(&place).zip(slot(&(place.0, with)));
+        let joined = both.is_some_and(|(one, other)| self.media.join(one, other).is_ok());
+        (!joined).then_some(LegEvent::JoinFailed)
     }
 
     fn ring(&mut self, place: Place) {
@@ -502,19 +505,23 @@ impl Switchboard {
         }
     }
 
-    /// Lets go of a leg that signalling has let go of.
-    fn release(&mut self, place: Place) {
-        let Some(leg) = self.legs.remove(&place) else {
-            return;
+    /// Signalling has let go of a leg; gives whether it is gone. One with media is gone
+    /// when its media thread has said what there is to say of it.
+    fn release(&mut self, place: Place) -> bool {
+        let Some(leg) = self.legs.get_mut(&place) else {
+            return true;
         };
-        if let Some(key) = leg.key {
+        if let Some(key) = leg.key.take() {
             self.by_key.remove(&key);
         }
-        if let Some(slot) = leg.slot
-            && self.media.order(slot, MediaOrder::Close).is_err()
-        {
+        if let Some(slot) = leg.slot {
+            if self.media.order(slot, MediaOrder::Close).is_ok() {
+                return false;
+            }
             tracing::error!(message = "media_orders_full", CALL_ID = %place.0);
         }
+        self.legs.remove(&place);
+        true
     }
 
     /// What a media thread says, and of which leg.
@@ -537,6 +544,13 @@ impl Switchboard {
             }
             let more = &mut self.more;
             reported(&report, |told| more.push_back((place, told)));
+            let over = |leg: &Leg| leg.slot == Some(report.slot);
+            if matches!(report.kind, ReportKind::Closed(_))
+                && self.legs.get(&place).is_some_and(over)
+            {
+                self.legs.remove(&place);
+                self.more.push_back((place, Told::Gone));
+            }
         }
         self.more.pop_front()
     }

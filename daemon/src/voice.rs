@@ -7,6 +7,7 @@
 
 use crate::media::Clip;
 use crate::resample::{Alignment, LINE_RATE, resample};
+use crate::tune;
 use crate::wav::{self, Writer};
 use offhook_dsp::FRAME;
 use sha2::{Digest, Sha256};
@@ -160,6 +161,7 @@ impl PromptBank {
         }
         let clip = match self.recording(key)? {
             Some(clip) => clip,
+            None if text == tune::TEXT => from_sound(tune::tune()),
             None => self.rendered(text)?,
         };
         let clip = Arc::new(clip);

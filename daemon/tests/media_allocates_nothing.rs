@@ -198,7 +198,7 @@ fn the_media_threads_neither_allocate_nor_free_after_start() {
     let directory = std::env::temp_dir().join(format!("offhook-counted-{}", std::process::id()));
     let settings = Settings {
         threads: 1,
-        max_calls: 3,
+        max_calls: 5,
         address: IpAddr::V4(Ipv4Addr::LOCALHOST),
         ports: 46_800..=46_899,
         realtime: true,
@@ -219,6 +219,7 @@ fn the_media_threads_neither_allocate_nor_free_after_start() {
     for call in 0..3 {
         sent += one_call(&mut media, &bell, &voice, call);
     }
+    sent += joined_calls(&mut media, &bell, &voice);
     let counted = COUNTED.load(Ordering::Relaxed) - before;
     drop(media);
     std::fs::remove_dir_all(directory).unwrap();
@@ -299,6 +300,38 @@ fn one_call(media: &mut Media, bell: &Bell, voice: &[i16], call: u32) -> usize {
         "{summary:?}"
     );
     sent
+}
+
+/// Two calls joined, of which one changes its codec half way: straight first, then
+/// transcoded; gives the datagrams sent to us.
+fn joined_calls(media: &mut Media, bell: &Bell, voice: &[i16]) -> usize {
+    let (one, mut caller) = open(media);
+    let (other, mut human) = open(media);
+    media.join(one.slot, other.slot).unwrap();
+    let start = clock::now();
+    for step in 0..100usize {
+        if step == 50 {
+            let changed = Stream {
+                codec: Codec::Pcma,
+                send_payload_type: 8,
+                ..stream(human.socket.local_addr().unwrap(), Direction::SendReceive)
+            };
+            media.order(other.slot, Order::Connect(changed)).unwrap();
+        }
+        caller.speak(&voice[step % 25 * 160..][..160], step);
+        human.speak(&[0; 160], step + 7);
+        let due = start + Duration::from_millis(20) * (step as u32 + 1);
+        std::thread::sleep(due.saturating_sub(clock::now()));
+        while caller.socket.recv(&mut [0; 300]).is_ok() {}
+        while human.socket.recv(&mut [0; 300]).is_ok() {}
+    }
+    media.order(one.slot, Order::Close).unwrap();
+    wait_closed(media, bell, one.slot);
+    media.order(other.slot, Order::Close).unwrap();
+    let summary = wait_closed(media, bell, other.slot);
+    let playout = summary.playout.expect("it was joined");
+    assert!(summary.straight > 20 && playout.frames > 50, "{summary:?}");
+    200
 }
 
 /// Orders of every kind, in time and too late.

@@ -69,6 +69,34 @@ impl House {
         (one, other)
     }
 
+    /// A peer and our leg to it, coded like that both ways; on the same thread as `sibling`.
+    fn line(&mut self, sibling: Option<SlotId>, codec: Codec) -> (Opened, Opened) {
+        let peer = self.media.open(sibling).unwrap();
+        let ours = self.media.open(Some(peer.slot)).unwrap();
+        for (slot, remote) in [(peer.slot, &ours), (ours.slot, &peer)] {
+            let stream = Stream {
+                codec,
+                send_payload_type: match codec {
+                    Codec::Pcmu => 0,
+                    Codec::Pcma => 8,
+                },
+                ..stream(remote.rtp, remote.rtcp)
+            };
+            self.media.order(slot, Order::Connect(stream)).unwrap();
+            self.media.order(slot, Order::Answered).unwrap();
+        }
+        (peer, ours)
+    }
+
+    fn join(&mut self, one: SlotId, other: SlotId) -> bool {
+        self.media.join(one, other).unwrap();
+        self.wait("the answer to a join", |report| match report.kind {
+            ReportKind::Joined if report.slot == one => Some(true),
+            ReportKind::NotJoined if report.slot == one => Some(false),
+            _ => None,
+        })
+    }
+
     fn connect(&mut self, slot: SlotId, peer: &Opened) {
         let stream = stream(peer.rtp, peer.rtcp);
         self.media.order(slot, Order::Connect(stream)).unwrap();
@@ -346,4 +374,120 @@ fn an_engine_that_is_late_makes_comfort_noise_and_one_that_dies_ends_the_speech(
     assert_eq!(stale.push(&[500; 80]), Pushed::Over);
     drop(stale);
     assert!(house.close(one.slot).voice_gaps > 5);
+}
+
+/// The loudest correlation of what was said with what was heard, over a second of
+/// delay: 1 is the same sound.
+fn likeness(said: &[i16], heard: &[i16]) -> f64 {
+    let power = |samples: &[i16]| samples.iter().map(|s| f64::from(*s).powi(2)).sum::<f64>();
+    let at = |delay: usize| {
+        let heard = heard.get(delay..delay + said.len())?;
+        let both = said.iter().zip(heard);
+        let product: f64 = both.map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
+        Some(product / (power(said) * power(heard)).sqrt().max(1.0))
+    };
+    (0..heard.len()).filter_map(at).fold(0.0, f64::max)
+}
+
+/// Sound that is like itself at one delay only.
+fn murmur(seed: u32) -> Arc<Script> {
+    let mut noise = offhook_dsp::noise::ComfortNoise::new(24, seed);
+    let mut samples = vec![0; 8_000];
+    noise.fill(&mut samples);
+    let clip = Clip {
+        samples: samples.into(),
+        words: Box::new([0]),
+    };
+    Arc::new(Script {
+        clips: vec![Arc::new(clip)],
+    })
+}
+
+#[test]
+fn joined_legs_let_their_peers_hear_each_other_straight_or_transcoded() {
+    for (first_port, theirs, straight) in
+        [(47_100, Codec::Pcmu, true), (47_200, Codec::Pcma, false)]
+    {
+        let mut house = House::new(first_port, 4, "joined");
+        let (caller, one) = house.line(None, Codec::Pcmu);
+        let (human, other) = house.line(Some(caller.slot), theirs);
+        assert!(house.join(one.slot, other.slot));
+        let tapes = [caller.slot, human.slot, other.slot].map(|slot| {
+            let name = format!("joined-{}-{}", slot.index, straight);
+            house.media.record(slot, &name).unwrap().unwrap()
+        });
+        let scripts = [murmur(7), murmur(900)];
+        for (slot, script) in [caller.slot, human.slot].into_iter().zip(&scripts) {
+            let play = Order::Play {
+                turn: 0,
+                play: 1,
+                script: Arc::clone(script),
+                interruptible: false,
+            };
+            house.media.order(slot, play).unwrap();
+        }
+        for slot in [caller.slot, human.slot] {
+            house.wait("said", |report| {
+                let said = matches!(report.kind, ReportKind::Played { .. });
+                (said && report.slot == slot).then_some(())
+            });
+        }
+        let digits = Digits::from_slice(b"5").unwrap();
+        house
+            .media
+            .order(caller.slot, Order::SendDigits(digits))
+            .unwrap();
+        let digit = house.wait("the key at the other end", |report| match report.kind {
+            ReportKind::Digit(digit) if report.slot == human.slot => Some(digit),
+            _ => None,
+        });
+        assert_eq!(digit, Digit::Key(b'5'));
+        std::thread::sleep(Duration::from_millis(300));
+        house.close(one.slot);
+        // Whoever is left alone hears comfort noise, without a gap.
+        std::thread::sleep(Duration::from_millis(300));
+        let summary = house.close(other.slot);
+        let ends = [house.close(caller.slot), house.close(human.slot)];
+        drop(house);
+        for (tape, script) in [(&tapes[0], &scripts[1]), (&tapes[1], &scripts[0])] {
+            let wav = wav::read(tape).unwrap();
+            let alike = likeness(
+                &script.clips[0].samples[2_000..3_600],
+                &wav.channel(0).unwrap(),
+            );
+            assert!(alike > 0.9, "{theirs:?}: {alike}");
+        }
+        // What we sent is on our own tape too.
+        let wav = wav::read(&tapes[2]).unwrap();
+        let alike = likeness(
+            &scripts[0].clips[0].samples[2_000..3_600],
+            &wav.channel(1).unwrap(),
+        );
+        assert!(alike > 0.9, "{theirs:?}: {alike}");
+        let playout = summary.playout.expect("it was joined");
+        assert!(playout.frames > 50 && playout.max_ms <= 200, "{summary:?}");
+        assert_eq!(summary.straight > 40, straight, "{summary:?}");
+        for end in ends {
+            assert!(end.lost.abs() <= 1 && end.jumps <= 1, "{end:?}");
+        }
+    }
+}
+
+#[test]
+fn a_leg_without_a_peer_is_not_joined_and_others_threads_legs_are_not_siblings() {
+    let mut house = House::new(47_300, 3, "alone");
+    let (_, one) = house.line(None, Codec::Pcmu);
+    let alone = house.media.open(Some(one.slot)).unwrap();
+    assert!(!house.join(one.slot, alone.slot));
+    assert!(!house.join(one.slot, one.slot));
+    let gone = SlotId {
+        generation: 77,
+        ..alone.slot
+    };
+    assert_eq!(house.media.join(one.slot, gone), Err(Full::Gone));
+    let stranger = SlotId {
+        thread: 1,
+        ..alone.slot
+    };
+    assert_eq!(house.media.join(one.slot, stranger), Err(Full::Gone));
 }

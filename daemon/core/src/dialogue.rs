@@ -256,6 +256,7 @@ impl Dialogue {
             self.tell_price(desk);
             self.judge_intent(desk);
             self.join(desk);
+            self.keep_company();
             // What follows a notice waits until it was heard.
             if !self.mouth.says_firm_notice() && !self.is_handed_over() {
                 self.tell(desk);
@@ -472,7 +473,7 @@ impl Dialogue {
             self.notice_heard(desk, notice);
         }
         match spoken.purpose {
-            Purpose::Plain => {}
+            Purpose::Plain | Purpose::Company => {}
             Purpose::Stage(epoch) => {
                 if spoken.finished && epoch == self.epoch {
                     self.on_signal(desk, &SignalKind::Said);

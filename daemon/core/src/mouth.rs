@@ -24,6 +24,8 @@ pub(crate) enum Purpose {
     Stage(u32),
     /// It tells the caller that an action stands.
     Confirm(ActionId),
+    /// It keeps the caller company while a person is called: nobody waits for its end.
+    Company,
     /// It answers an objection.
     Answer(Doubt),
     /// The call ends after it.
@@ -188,6 +190,15 @@ impl Mouth {
             self.stopped = Some(playing);
         }
         self.forget();
+    }
+
+    /// What only kept the caller company ends, for there is something to say.
+    pub(crate) fn stop_company(&mut self, desk: &mut Desk) {
+        let company = |it: &Playing| it.utterance.purpose == Purpose::Company;
+        if self.playing.as_ref().is_some_and(company) {
+            return self.stop(desk);
+        }
+        self.cut.take_if(|it| company(it));
     }
 
     /// What was cut is not taken up again, what waited is dropped, except the

@@ -164,6 +164,8 @@ pub struct Transfer {
     pub trunk: Option<String>,
     /// How long it may ring, in ms.
     pub ring_ms: u64,
+    /// What the caller hears meanwhile, again and again; nothing, when none.
+    pub hold: Vec<Template>,
     /// What the person is told before the caller is connected.
     pub brief: Vec<Template>,
     /// By which signals the person takes the call; having heard the brief, when none.

@@ -69,7 +69,7 @@ fn said(playbook: &Playbook) -> BTreeSet<String> {
         .chain(&playbook.bridge);
     let asked = playbook.stages.iter().flat_map(|stage| &stage.ask);
     let briefs = playbook.stages.iter().filter_map(|it| it.transfer.as_ref());
-    let told = briefs.flat_map(|transfer| &transfer.brief);
+    let told = briefs.flat_map(|transfer| transfer.brief.iter().chain(&transfer.hold));
     let objections = playbook.objections.values();
     let answered = objections.flat_map(|it| it.say.iter().flatten());
     let again = playbook.notices.iter().filter_map(|it| it.again.clone());

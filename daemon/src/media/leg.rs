@@ -19,10 +19,11 @@ use super::board::Figures;
 use super::keys::Keypad;
 use super::line::{Heard, Line};
 use super::mouth::Mouth;
+use super::playout::PlayoutFigures;
 use super::ring::Mark;
 use super::safe::ends_in_check_digit;
 use super::sender::{Packet, SAMPLES_MAX, Sender, Turn, packet_samples};
-use super::words::{Order, Report, ReportKind, Script, SlotId, Stream, Summary};
+use super::words::{Codec, Order, Report, ReportKind, Script, SlotId, Stream, Summary};
 
 /// Reports kept while the ring is full (DESIGN: "the ear keeps up to 8").
 const KEPT: usize = 8;
@@ -33,6 +34,9 @@ const PUBLISH_TICKS: u32 = 10;
 /// No packet for this long is reported, and again each time it has passed.
 const MEDIA_LOST: Duration = Duration::from_secs(1);
 const MEDIA_LOST_AGAIN: Duration = Duration::from_secs(5);
+/// For so long after a packet of the joined leg was sent on as it came, the next one
+/// is waited for: two of the longest.
+const STRAIGHT: Duration = Duration::from_millis(120);
 
 /// The last key of a secret is not heard of for 500 ms, in samples: nobody presses
 /// one much longer.
@@ -67,6 +71,17 @@ pub trait Outlet {
     fn end_voice(&mut self, speech: u32);
     /// Puts a secret into the safe, or with none erases what is there.
     fn seal(&mut self, keys: &[u8]);
+    /// Passes a frame of the line to the leg that this one is joined with, if any.
+    fn pass(&mut self, frame: &[i16; FRAME]);
+    /// Passes a key to it.
+    fn pass_key(&mut self, key: u8);
+    /// Takes the next frame of the joined leg; `false` if there is none, and the
+    /// frame is as it was.
+    fn joined(&mut self, frame: &mut [i16; FRAME]) -> bool;
+    /// Takes the next key of the joined leg.
+    fn joined_key(&mut self) -> Option<u8>;
+    /// How the joined leg's frames fared, if there ever was one.
+    fn playout(&self) -> Option<PlayoutFigures>;
     /// Puts figures on the board.
     fn publish(&mut self, figures: &Figures);
     /// What the board says of the other side.
@@ -173,6 +188,7 @@ struct Counters {
     unsent: u32,
     tape_gaps: u32,
     heard_gaps: u32,
+    straight: u32,
 }
 
 /// What a frame was found to need, once it has been heard.
@@ -216,6 +232,8 @@ pub struct Leg {
     phase: u32,
     last_packet: Duration,
     lost_after: Duration,
+    /// Packets of the joined leg are sent on as they come, until then at least.
+    straight_until: Duration,
     summary: Option<Summary>,
     closed: bool,
 }
@@ -250,6 +268,7 @@ impl Leg {
             phase: u32::from(birth.slot.index),
             last_packet: Duration::ZERO,
             lost_after: MEDIA_LOST,
+            straight_until: Duration::ZERO,
             summary: None,
             closed: false,
         }
@@ -271,34 +290,80 @@ impl Leg {
         *flooded = flooded.saturating_add(packets);
     }
 
-    /// A datagram came.
-    pub fn on_packet(
+    /// It has a peer.
+    pub fn is_connected(&self) -> bool {
+        self.desk.stream.is_some() && self.summary.is_none()
+    }
+
+    /// A datagram came. Sound of the peer is given back, for the leg that this one
+    /// is joined with.
+    pub fn on_packet<'a>(
         &mut self,
         now: Duration,
         from: SocketAddr,
-        bytes: &[u8],
+        bytes: &'a [u8],
         out: &mut impl Outlet,
-    ) {
+    ) -> Option<(Codec, View<'a>)> {
         if self.summary.is_some() {
-            return;
+            return None;
         }
         let Ok(packet) = View::parse(bytes) else {
             self.desk.counters.malformed += 1;
-            return;
+            return None;
         };
         if !self.desk.admit(now, from, &packet, self.line.heard(), out) {
-            return;
+            return None;
         }
         self.last_packet = now;
         self.lost_after = MEDIA_LOST;
         let Some(content) = self.desk.content(&packet) else {
             self.desk.counters.malformed += 1;
-            return;
+            return None;
         };
         if content == Content::Event {
             self.hear_key(now, &packet, out);
         }
         self.hear_packet(now, &packet, content, out);
+        let codec = self.line.codec(packet.payload_type())?;
+        (!self.desk.is_hushed(self.line.heard())).then_some((codec, packet))
+    }
+
+    /// A packet of sound of the joined leg came: it is sent on as it is, where our
+    /// peer takes that codec and nothing else is said to it.
+    pub fn forward(
+        &mut self,
+        now: Duration,
+        codec: Codec,
+        packet: &View<'_>,
+        out: &mut impl Outlet,
+    ) {
+        let desk = &mut self.desk;
+        let agreed = desk.stream.as_ref().map(|stream| stream.codec);
+        let Some(target) = desk.target().filter(|_| agreed == Some(codec)) else {
+            return;
+        };
+        if !desk.is_free() || packet.payload().len() > SAMPLES_MAX {
+            return;
+        }
+        let mut bytes = Packet::new();
+        if desk.sender.forward(packet, &mut bytes) {
+            desk.counters.unsent += u32::from(!out.send(target, &bytes));
+            desk.counters.straight += 1;
+            self.straight_until = now + STRAIGHT;
+        }
+    }
+
+    /// It was joined with another leg, or was to be; what is being said fades.
+    pub fn on_joined(&mut self, now: Duration, report: Option<ReportKind>, out: &mut impl Outlet) {
+        let sample = self.line.heard();
+        let desk = &mut self.desk;
+        if report != Some(ReportKind::NotJoined) && !desk.mouth.is_silent() {
+            desk.mouth.stop();
+            desk.drain_mouth(now, sample, out);
+        }
+        if let Some(kind) = report {
+            desk.reporter.report(out, now, sample, kind);
+        }
     }
 
     /// 10 ms have passed.
@@ -434,6 +499,9 @@ impl Leg {
             .desk
             .keypad
             .hear_event(packet.timestamp(), packet.marker(), event);
+        if let Some(key) = key.filter(|_| !self.desk.is_hushed(self.line.heard())) {
+            out.pass_key(key);
+        }
         self.desk.report_digit(now, self.line.heard(), key, out);
     }
 
@@ -466,14 +534,26 @@ impl Leg {
             self.desk.drain_mouth(now, self.line.heard(), out);
             return;
         };
+        while let Some(key) = out.joined_key() {
+            self.desk.sender.push_key(key);
+        }
         let desk = &mut self.desk;
+        if now < self.straight_until && desk.is_free() {
+            for frame in sound[..samples].as_chunks_mut().0 {
+                out.joined(frame);
+            }
+            desk.sender.skip(samples);
+            return self.pass_to_ear(&sound[..samples], 0);
+        }
         let mut packet = Packet::new();
         let mut talks = 0u8;
         if let Turn::Sound = desk.sender.begin(samples, &mut packet) {
             for (index, frame) in sound[..samples].as_chunks_mut().0.iter_mut().enumerate() {
-                let talk = desk
-                    .mouth
-                    .frame(now, frame, |speech, frame| out.voice(speech, frame));
+                let mut theirs = [0; FRAME];
+                // Taken also while we speak: what was said meanwhile is not said later.
+                let joined = out.joined(&mut theirs).then_some(&theirs);
+                let voice = |speech, frame: &mut [i16; FRAME]| out.voice(speech, frame);
+                let talk = desk.mouth.frame(now, frame, joined, voice);
                 talks |= u8::from(talk) << index;
                 desk.sender.overlay(frame);
             }
@@ -539,7 +619,7 @@ impl Leg {
             out.end_tape(tape.recording, (sample / FRAME as u64 - tape.from) as u32);
         }
         out.publish(&self.figures(now));
-        self.summary = Some(self.summarise(out.remote()));
+        self.summary = Some(self.summarise(out.remote(), out.playout()));
         self.try_close(now, out);
     }
 
@@ -580,7 +660,7 @@ impl Leg {
         }
     }
 
-    fn summarise(&self, remote: Remote) -> Summary {
+    fn summarise(&self, remote: Remote, playout: Option<PlayoutFigures>) -> Summary {
         let desk = &self.desk;
         let stats = self.line.receiver().stats();
         let reception = self.line.receiver().reception();
@@ -608,6 +688,8 @@ impl Leg {
             heard_gaps: desk.counters.heard_gaps,
             voice_gaps: desk.mouth.voice_gaps(),
             events_lost: desk.reporter.lost_ever,
+            playout,
+            straight: desk.counters.straight,
             barge_ins,
             worst_cut,
             round_trip_us: remote.round_trip_us,
@@ -667,6 +749,11 @@ impl Desk {
             return Some(Content::Event);
         }
         (Some(payload_type) == stream.comfort_noise).then_some(Content::ComfortNoise)
+    }
+
+    /// Nothing of ours is being said or pressed.
+    fn is_free(&self) -> bool {
+        self.mouth.is_silent() && self.sender.is_free()
     }
 
     /// Where packets go, if any may.
@@ -733,15 +820,21 @@ impl Desk {
         !matches!(need, Need::Tone { .. })
     }
 
-    /// To the tape and to whoever listens. A secret is neither kept nor passed on,
+    /// What comes up to this sample may belong to a secret.
+    fn is_hushed(&self, sample: u64) -> bool {
+        self.keypad.is_secret() || sample <= self.hushed_until
+    }
+
+    /// To the tape, to the joined leg and to whoever listens. A secret is neither kept nor passed on,
     /// however it is told.
     fn pass_on(&mut self, heard: &Heard<'_>, out: &mut impl Outlet) {
         let silence = [0; FRAME];
-        let near = if self.keypad.is_secret() || heard.at <= self.hushed_until {
+        let near = if self.is_hushed(heard.at) {
             &silence
         } else {
             heard.near
         };
+        out.pass(near);
         let number = heard.at / FRAME as u64 - 1;
         self.counters.heard_gaps += u32::from(!out.heard(number as u32, near));
         let Some(tape) = self.tape else { return };

@@ -7,10 +7,12 @@
 //! [`leg`]; the words are in [`words`].
 
 pub mod board;
+pub mod bridge;
 pub mod keys;
 pub mod leg;
 pub mod line;
 pub mod mouth;
+pub mod playout;
 pub mod port;
 pub mod ring;
 pub mod rtcp;
@@ -45,6 +47,7 @@ use port::Ports;
 use rtcp::Rtcp;
 use thread::{Ends, Errand, Loop, ORDERS, REPORTS, RETURNED, Returned, SLOTS, Shared};
 
+pub use playout::PlayoutFigures;
 pub use ring::{Mark, Tapes};
 pub use safe::Secret;
 pub use speech::{Hearing, Speech};
@@ -255,6 +258,23 @@ impl Media {
             | Order::Record(_) => {}
         }
         hand.give(Errand::Do(slot, order))
+    }
+
+    /// Lets the peers of two legs hear each other from the next tick on, where nothing
+    /// is said to them; `Joined` or `NotJoined` on `one` answers. Ends with either leg.
+    ///
+    /// # Errors
+    /// As for [`Media::order`]; `Gone` also for legs that were not opened as siblings.
+    pub fn join(&mut self, one: SlotId, other: SlotId) -> Result<(), Full> {
+        let hand = self
+            .hands
+            .get_mut(usize::from(one.thread))
+            .ok_or(Full::Gone)?;
+        let siblings = one.thread == other.thread;
+        if !siblings || !hand.is_current(one) || !hand.is_current(other) {
+            return Err(Full::Gone);
+        }
+        hand.give(Errand::Join(one, other))
     }
 
     /// Records a leg from its next sample to its end, as `NAME.wav`. Gives the

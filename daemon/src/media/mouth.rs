@@ -265,11 +265,18 @@ impl Mouth {
         }
     }
 
-    /// The next 10 ms; `voice` has those of a stream. Gives whether prompt sound is in it.
+    /// Nothing is being said, and nothing else sent instead.
+    pub fn is_silent(&self) -> bool {
+        self.speaking.is_none() && matches!(self.program, Program::Prompts)
+    }
+
+    /// The next 10 ms: of a prompt, of a stream, which `voice` has, else of the joined
+    /// leg (`theirs`), else noise. Gives whether prompt sound is in it.
     pub fn frame(
         &mut self,
         now: Duration,
         frame: &mut [i16; FRAME],
+        theirs: Option<&[i16; FRAME]>,
         voice: impl FnOnce(u32, &mut [i16; FRAME]) -> Voice,
     ) -> bool {
         match &mut self.program {
@@ -281,7 +288,7 @@ impl Mouth {
                 frame.fill(0);
                 false
             }
-            Program::Prompts => self.prompt_frame(now, frame, voice),
+            Program::Prompts => self.prompt_frame(now, frame, theirs, voice),
         }
     }
 
@@ -312,10 +319,14 @@ impl Mouth {
         &mut self,
         now: Duration,
         frame: &mut [i16; FRAME],
+        theirs: Option<&[i16; FRAME]>,
         voice: impl FnOnce(u32, &mut [i16; FRAME]) -> Voice,
     ) -> bool {
         let Some(speaking) = &mut self.speaking else {
-            self.noise.fill(frame);
+            match theirs {
+                Some(theirs) => *frame = *theirs,
+                None => self.noise.fill(frame),
+            }
             return false;
         };
         let Said { samples, over } = speaking.say(frame, voice);
@@ -566,7 +577,7 @@ mod tests {
     fn frames(mouth: &mut Mouth, count: usize) -> Vec<bool> {
         let mut frame = [0; FRAME];
         (0..count)
-            .map(|_| mouth.frame(Duration::ZERO, &mut frame, no_voice))
+            .map(|_| mouth.frame(Duration::ZERO, &mut frame, None, no_voice))
             .collect()
     }
 
@@ -578,7 +589,7 @@ mod tests {
     fn streamed(mouth: &mut Mouth, voices: &[Voice]) -> Vec<bool> {
         let one = |voice: &Voice| {
             let mut frame = [0; FRAME];
-            let said = mouth.frame(Duration::ZERO, &mut frame, |speech, frame| {
+            let said = mouth.frame(Duration::ZERO, &mut frame, None, |speech, frame| {
                 assert_eq!(speech, 9);
                 frame.fill(8_000);
                 *voice
@@ -641,7 +652,7 @@ mod tests {
             frame.fill(8_000);
             Voice::Sound
         };
-        assert!(mouth.frame(Duration::from_millis(40), &mut frame, sound));
+        assert!(mouth.frame(Duration::from_millis(40), &mut frame, None, sound));
         assert!(frame[fade::RAMP..].iter().all(|sample| sample.abs() < 100));
         assert_eq!(mouth.take_ended_stream(), Some(9));
         assert_eq!(frames(&mut mouth, 2), [false; 2], "nobody is asked");
@@ -666,7 +677,7 @@ mod tests {
         mouth.hear_onset(onset(200), Duration::from_millis(250), true);
         assert_eq!(mouth.turn(), 1);
         let mut frame = [0; FRAME];
-        assert!(mouth.frame(Duration::from_millis(260), &mut frame, no_voice));
+        assert!(mouth.frame(Duration::from_millis(260), &mut frame, None, no_voice));
         assert!(frame[0] > 7_000 && frame[20] > 3_000);
         assert!(frame[fade::RAMP..].iter().all(|sample| sample.abs() < 100));
         assert_eq!(frames(&mut mouth, 3), [false; 3]);

@@ -10,7 +10,7 @@ use offhook_dsp::FRAME;
 use offhook_dsp::tone::Dtmf;
 use offhook_sip::rtp::event::{PAYLOAD, Step};
 use offhook_sip::rtp::header::HEADER;
-use offhook_sip::rtp::{KeySender, Template};
+use offhook_sip::rtp::{KeySender, Template, View};
 
 use super::words::{Codec, Digits, Stream};
 
@@ -38,9 +38,27 @@ pub struct Sender {
     tone: Option<Dtmf>,
     /// The last packet had something to hear in it.
     talking: bool,
+    passage: Option<Passage>,
     sent: u32,
     octets: u32,
 }
+
+/// How another stream's packets are sent on.
+#[derive(Clone, Copy, Debug)]
+struct Passage {
+    ssrc: u32,
+    /// Of its last packet.
+    sequence: u16,
+    /// From its timestamps to ours.
+    offset: u32,
+    /// Our timestamp after its last packet.
+    end: u32,
+}
+
+/// The other stream's clock may be so far from ours before it is set anew: 500 ms.
+const PASSAGE_DRIFT: u32 = 4_000;
+/// A larger step of its sequence is a new beginning (RFC 3550 A.1 has 100 for misorder).
+const PASSAGE_JUMP: u16 = 100;
 
 /// What this tick's packet is made of.
 pub enum Turn {
@@ -64,6 +82,7 @@ impl Sender {
             tones: Deque::new(),
             tone: None,
             talking: false,
+            passage: None,
             sent: 0,
             octets: 0,
         }
@@ -75,6 +94,12 @@ impl Sender {
         self.payload_type = stream.send_payload_type;
         self.telephone_event = stream.telephone_event;
         self.talking = false;
+        self.passage = None;
+    }
+
+    /// No key is being sent, and none waits.
+    pub fn is_free(&self) -> bool {
+        self.keys.is_idle() && self.tones.is_empty() && self.tone.is_none()
     }
 
     /// Queues keys, as events where they were agreed on, else as tones.
@@ -82,13 +107,69 @@ impl Sender {
     pub fn push_keys(&mut self, digits: &Digits) -> usize {
         let mut refused = 0;
         for key in digits {
-            let taken = match self.telephone_event {
-                Some(_) => self.keys.push(*key),
-                None => self.tones.push_back(*key).is_ok(),
-            };
-            refused += usize::from(!taken);
+            refused += usize::from(!self.push_key(*key));
         }
         refused
+    }
+
+    /// Queues one key; `false` if it does not fit.
+    pub fn push_key(&mut self, key: u8) -> bool {
+        match self.telephone_event {
+            Some(_) => self.keys.push(key),
+            None => self.tones.push_back(key).is_ok(),
+        }
+    }
+
+    /// A packet of another stream, under our header: its gaps and its order stay
+    /// visible, its clock is moved to ours. `false` for one that came before.
+    pub fn forward(&mut self, theirs: &View<'_>, packet: &mut Packet) -> bool {
+        let known = self.passage.filter(|known| known.ssrc == theirs.ssrc());
+        let step = known.map(|known| theirs.sequence().wrapping_sub(known.sequence).cast_signed());
+        let moved = known.map(|known| theirs.timestamp().wrapping_add(known.offset));
+        let near = |timestamp: u32| {
+            let ahead = timestamp.wrapping_sub(self.timestamp).cast_signed();
+            ahead.unsigned_abs() <= PASSAGE_DRIFT
+        };
+        let (timestamp, step) = match (moved.filter(|moved| near(*moved)), step) {
+            (Some(_), Some(0)) => return false,
+            (Some(timestamp), Some(step)) if step.unsigned_abs() <= PASSAGE_JUMP => {
+                (timestamp, Some(step))
+            }
+            _ => (self.resume_at(), None),
+        };
+        let next = self.sequence;
+        self.sequence = next.wrapping_add_signed(step.unwrap_or(1)).wrapping_sub(1);
+        let late = step.is_some_and(|step| step < 0);
+        let marker = step.is_none() || theirs.marker();
+        self.write(
+            packet,
+            self.payload_type,
+            marker,
+            timestamp,
+            theirs.payload(),
+        );
+        if late {
+            self.sequence = next;
+            return true;
+        }
+        self.passage = Some(Passage {
+            ssrc: theirs.ssrc(),
+            sequence: theirs.sequence(),
+            offset: timestamp.wrapping_sub(theirs.timestamp()),
+            end: timestamp.wrapping_add(theirs.payload().len() as u32),
+        });
+        true
+    }
+
+    /// Our clock, moved past what was sent on as it came.
+    fn resume_at(&mut self) -> u32 {
+        if let Some(passage) = self.passage.take() {
+            let ahead = passage.end.wrapping_sub(self.timestamp);
+            if ahead <= PASSAGE_DRIFT {
+                self.timestamp = passage.end;
+            }
+        }
+        self.timestamp
     }
 
     /// Timestamp of the next sample.
@@ -147,7 +228,7 @@ impl Sender {
         let mut codes = [0; SAMPLES_MAX];
         let count = self.codec.law().encode_into(samples, &mut codes);
         let marker = self.sent == 0 || talks && !self.talking;
-        let timestamp = self.timestamp;
+        let timestamp = self.resume_at();
         self.write(
             packet,
             self.payload_type,

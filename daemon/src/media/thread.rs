@@ -15,13 +15,15 @@ use heapless::spsc::{Consumer, Producer};
 use offhook_dsp::FRAME;
 
 use super::board::{Figures, Notice};
+use super::bridge::Bridges;
 use super::leg::{Birth, Leg, Outlet, Remote, Voice};
+use super::playout::PlayoutFigures;
 use super::ring::{Lent, Mark, Tapes};
 use super::safe::Safe;
 use super::sender::TICK;
 use super::speech::LAST;
 use super::system::{BATCH, Batch, Epoll, Timer};
-use super::words::{Order, Report, Script, SlotId};
+use super::words::{Order, Report, ReportKind, Script, SlotId};
 use crate::bell::Bell;
 use crate::clock;
 use crate::watchdog::Pulse;
@@ -49,6 +51,8 @@ pub enum Errand {
     Open(Birth, UdpSocket),
     /// Something for the call on a slot.
     Do(SlotId, Order),
+    /// These two are to hear each other; the first answers `Joined` or `NotJoined`.
+    Join(SlotId, SlotId),
 }
 
 /// What comes back to be freed.
@@ -109,6 +113,7 @@ pub struct Loop {
     timer: Timer,
     batch: Batch,
     seats: Vec<Option<Seat>>,
+    bridges: Bridges,
     /// Which seats are taken, so that a tick does not look at the others.
     taken: Vec<u16>,
     rang: bool,
@@ -132,6 +137,7 @@ impl Loop {
             timer,
             batch: Batch::new(),
             seats,
+            bridges: Bridges::new(slots),
             taken: Vec::with_capacity(slots),
             rang: false,
         })
@@ -162,16 +168,16 @@ impl Loop {
     }
 
     fn receive(&mut self, now: Duration, slot: usize) {
-        let Some(Some(seat)) = self.seats.get_mut(slot) else {
+        let partner = self.bridges.partner(slot);
+        let Some((seat, mut other)) = seat_and_partner(&mut self.seats, slot, partner) else {
             return;
         };
         let count = self.batch.receive(&seat.socket, seat.budget.min(BATCH));
-        let mut out = Out {
-            slot,
-            socket: &seat.socket,
+        let common = &mut Common {
             shared: &self.shared,
             ends: &mut self.ends,
             rang: &mut self.rang,
+            bridges: &mut self.bridges,
         };
         let (leg, dropped) = (&mut seat.leg, &mut seat.dropped);
         self.batch.drain(count, |datagram| {
@@ -179,7 +185,12 @@ impl Loop {
                 leg.count_flood(total.wrapping_sub(*dropped));
                 *dropped = total;
             }
-            leg.on_packet(now, datagram.from, datagram.bytes, &mut out);
+            let mut out = common.outlet(slot, &seat.socket);
+            let sound = leg.on_packet(now, datagram.from, datagram.bytes, &mut out);
+            if let (Some((codec, packet)), Some((place, other))) = (sound, &mut other) {
+                let mut out = common.outlet(*place, &other.socket);
+                other.leg.forward(now, codec, &packet, &mut out);
+            }
         });
         seat.budget -= count;
         if seat.budget == 0 {
@@ -206,13 +217,13 @@ impl Loop {
         let Some(seat) = &mut self.seats[slot] else {
             return true;
         };
-        let mut out = Out {
-            slot,
-            socket: &seat.socket,
+        let mut common = Common {
             shared: &self.shared,
             ends: &mut self.ends,
             rang: &mut self.rang,
+            bridges: &mut self.bridges,
         };
+        let mut out = common.outlet(slot, &seat.socket);
         for _ in 0..ticks {
             seat.leg.on_tick(now, &mut out);
         }
@@ -234,6 +245,7 @@ impl Loop {
         let Some(seat) = self.seats[slot].take() else {
             return;
         };
+        self.bridges.part(slot);
         // It cannot fail for a socket that was added; if it did, an event of it
         // would find the seat empty.
         let _ = self.epoll.remove(&seat.socket);
@@ -246,6 +258,7 @@ impl Loop {
             match self.ends.orders.dequeue() {
                 Some(Errand::Open(birth, socket)) => self.open(birth, socket),
                 Some(Errand::Do(slot, order)) => self.do_order(now, slot, order),
+                Some(Errand::Join(one, other)) => self.join(now, one, other),
                 None => return,
             }
         }
@@ -257,6 +270,7 @@ impl Loop {
             // Out of kernel memory: the leg lives and hears nothing, which is reported as such.
             debug_assert!(false, "a fresh UDP socket can be watched");
         }
+        self.bridges.clear(slot);
         self.seats[slot] = Some(Seat {
             leg: Leg::new(birth),
             socket,
@@ -278,14 +292,53 @@ impl Loop {
             }
             return;
         };
-        let mut out = Out {
-            slot,
-            socket: &seat.socket,
+        let mut common = Common {
             shared: &self.shared,
             ends: &mut self.ends,
             rang: &mut self.rang,
+            bridges: &mut self.bridges,
         };
+        let mut out = common.outlet(slot, &seat.socket);
         seat.leg.on_order(now, order, &mut out);
+    }
+
+    /// Both hear each other if both are there and have a peer.
+    fn join(&mut self, now: Duration, one: SlotId, other: SlotId) {
+        let may = one != other && [one, other].iter().all(|id| self.may_join(*id));
+        if may {
+            self.bridges.join(one.index, other.index);
+            self.tell(now, other, None);
+        }
+        let kind = if may {
+            ReportKind::Joined
+        } else {
+            ReportKind::NotJoined
+        };
+        self.tell(now, one, Some(kind));
+    }
+
+    fn may_join(&self, id: SlotId) -> bool {
+        let seat = self.seats[usize::from(id.index)].as_ref();
+        seat.is_some_and(|seat| seat.leg.slot() == id && seat.leg.is_connected())
+    }
+
+    /// A leg learns that it is joined, or is not; one of them reports it.
+    fn tell(&mut self, now: Duration, id: SlotId, report: Option<ReportKind>) {
+        let slot = usize::from(id.index);
+        let Some(seat) = &mut self.seats[slot] else {
+            return;
+        };
+        if seat.leg.slot() != id {
+            return;
+        }
+        let mut common = Common {
+            shared: &self.shared,
+            ends: &mut self.ends,
+            rang: &mut self.rang,
+            bridges: &mut self.bridges,
+        };
+        let mut out = common.outlet(slot, &seat.socket);
+        seat.leg.on_joined(now, report, &mut out);
     }
 }
 
@@ -297,6 +350,41 @@ fn give_back(returned: &mut Producer<'static, Returned>, item: Returned) {
     }
 }
 
+/// A seat, and the one that it is joined with.
+#[allow(clippy::type_complexity, reason = "two seats and a place")]
+fn seat_and_partner(
+    seats: &mut [Option<Seat>],
+    slot: usize,
+    partner: Option<usize>,
+) -> Option<(&mut Seat, Option<(usize, &mut Seat)>)> {
+    let Some(partner) = partner.filter(|partner| *partner != slot) else {
+        return Some((seats.get_mut(slot)?.as_mut()?, None));
+    };
+    let [seat, other] = seats.get_disjoint_mut([slot, partner]).ok()?;
+    Some((seat.as_mut()?, other.as_mut().map(|other| (partner, other))))
+}
+
+/// What the outlets of all slots have in common.
+struct Common<'a> {
+    shared: &'a Shared,
+    ends: &'a mut Ends,
+    rang: &'a mut bool,
+    bridges: &'a mut Bridges,
+}
+
+impl Common<'_> {
+    fn outlet<'b>(&'b mut self, slot: usize, socket: &'b UdpSocket) -> Out<'b> {
+        Out {
+            slot,
+            socket,
+            shared: self.shared,
+            ends: self.ends,
+            rang: self.rang,
+            bridges: self.bridges,
+        }
+    }
+}
+
 /// Where the leg on one slot sends and reports.
 struct Out<'a> {
     slot: usize,
@@ -304,6 +392,7 @@ struct Out<'a> {
     shared: &'a Shared,
     ends: &'a mut Ends,
     rang: &'a mut bool,
+    bridges: &'a mut Bridges,
 }
 
 impl Outlet for Out<'_> {
@@ -356,6 +445,26 @@ impl Outlet for Out<'_> {
 
     fn seal(&mut self, keys: &[u8]) {
         self.shared.safes[self.slot].seal(keys);
+    }
+
+    fn pass(&mut self, frame: &[i16; FRAME]) {
+        self.bridges.pass(self.slot, frame);
+    }
+
+    fn pass_key(&mut self, key: u8) {
+        self.bridges.pass_key(self.slot, key);
+    }
+
+    fn joined(&mut self, frame: &mut [i16; FRAME]) -> bool {
+        self.bridges.take(self.slot, frame)
+    }
+
+    fn joined_key(&mut self) -> Option<u8> {
+        self.bridges.take_key(self.slot)
+    }
+
+    fn playout(&self) -> Option<PlayoutFigures> {
+        self.bridges.figures(self.slot)
     }
 
     fn publish(&mut self, figures: &Figures) {

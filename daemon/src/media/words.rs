@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use offhook_dsp::g711::Law;
 
+use super::playout::PlayoutFigures;
+
 /// One media slot of one call. The generation tells a late word about an
 /// earlier call on the same slot from one about this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -274,6 +276,11 @@ pub enum ReportKind {
         /// The turn.
         turn: u32,
     },
+    /// It is joined with the other leg: its peer hears that one's, where nothing is
+    /// said here, and the other way round.
+    Joined,
+    /// It was not joined: one of the two is over, or has no peer. Nothing changed.
+    NotJoined,
     /// The leg is over; nothing more comes from it.
     Closed(Summary),
 }
@@ -329,6 +336,11 @@ pub struct Summary {
     pub barge_ins: u32,
     /// The slowest of them.
     pub worst_cut: Cut,
+    /// How the other leg's sound fared on its way to this one's peer, if it was ever
+    /// joined; what went straight waited for nothing.
+    pub playout: Option<PlayoutFigures>,
+    /// Packets of the other leg that were sent on as they came.
+    pub straight: u32,
     /// Round trip by RTCP; 0 when unknown.
     pub round_trip_us: u32,
     /// Packets of ours that the peer says are lost.

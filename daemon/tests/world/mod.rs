@@ -16,7 +16,8 @@ use bytes::Bytes;
 use offhook::media::board::Figures;
 use offhook::media::leg::{Birth, Leg, Outlet, Remote, Voice};
 use offhook::media::{
-    Clip, Codec, Direction, Mark, Order, ReceiveTypes, Report, ReportKind, Script, SlotId, Stream,
+    Clip, Codec, Direction, Mark, Order, PlayoutFigures, ReceiveTypes, Report, ReportKind, Script,
+    SlotId, Stream,
 };
 use offhook_dsp::g711::Law;
 use offhook_sip::rtp::{Template, View};
@@ -84,6 +85,11 @@ pub struct Outside {
     /// What streams in, where it comes in time; over when there is no more.
     pub voice: VecDeque<Option<[i16; 80]>>,
     pub ended_voice: Option<u32>,
+    /// To the leg that this one is joined with, and from it.
+    pub passed: Vec<[i16; 80]>,
+    pub passed_keys: Vec<u8>,
+    pub joined: VecDeque<[i16; 80]>,
+    pub joined_keys: VecDeque<u8>,
 }
 
 impl Outlet for Outside {
@@ -137,6 +143,29 @@ impl Outlet for Outside {
 
     fn end_voice(&mut self, speech: u32) {
         self.ended_voice = Some(speech);
+    }
+
+    fn pass(&mut self, frame: &[i16; 80]) {
+        self.passed.push(*frame);
+    }
+
+    fn pass_key(&mut self, key: u8) {
+        self.passed_keys.push(key);
+    }
+
+    fn joined(&mut self, frame: &mut [i16; 80]) -> bool {
+        self.joined.pop_front().is_some_and(|sound| {
+            *frame = sound;
+            true
+        })
+    }
+
+    fn joined_key(&mut self) -> Option<u8> {
+        self.joined_keys.pop_front()
+    }
+
+    fn playout(&self) -> Option<PlayoutFigures> {
+        None
     }
 
     fn publish(&mut self, figures: &Figures) {

@@ -10,6 +10,7 @@ use crate::desk::{Ask, Desk};
 use crate::gate::FIELD_MISSING;
 use crate::id::{LegId, Turn};
 use crate::input::{AnswerClass, Cause, Digit, LegEvent};
+use crate::mouth::Purpose;
 use crate::output::{Command, Output, Play};
 use crate::playbook::Transfer;
 use crate::record::Verdict;
@@ -22,6 +23,9 @@ const LISTEN_MS: u64 = 6_000;
 const ACCEPT_MS: u64 = 10_000;
 /// Joining is a matter of the box itself.
 const JOIN_MS: u64 = 2_000;
+/// What keeps the caller company is said so often; a tune of 12 s lasts longer than
+/// any person is called.
+const COMPANY_MAX: u8 = 40;
 /// Persons called in one conversation; their legs are 1, 2, 3.
 const CALLS_MAX: u8 = 3;
 
@@ -49,6 +53,8 @@ pub(super) struct Consult {
     leg: LegId,
     state: State,
     turn: Turn,
+    /// How often the caller was kept company.
+    company: u8,
 }
 
 impl Dialogue {
@@ -90,7 +96,26 @@ impl Dialogue {
             leg,
             state: State::Dialling,
             turn: Turn::default(),
+            company: 0,
         });
+    }
+
+    /// Whoever waits for a person hears music or a line of comfort, not silence.
+    pub(super) fn keep_company(&mut self) {
+        let playbook = Arc::clone(&self.playbook);
+        let Some(transfer) = &playbook.stage(self.stage).transfer else {
+            return;
+        };
+        let waits = |it: &&mut Consult| {
+            !matches!(it.state, State::Joining | State::Joined) && it.company < COMPANY_MAX
+        };
+        let Some(consult) = self.consult.as_mut().filter(waits) else {
+            return;
+        };
+        if !self.far_holds && self.mouth.is_idle() && !transfer.hold.is_empty() {
+            consult.company += 1;
+            self.say(&transfer.hold, Purpose::Company);
+        }
     }
 
     /// Something happened on the person's leg.
@@ -337,6 +362,7 @@ impl Dialogue {
     /// No person has taken the call: the caller hears so, with the reason at hand.
     pub(super) fn tell_failed(&mut self, desk: &mut Desk) {
         if let Some(reason) = self.failed.take() {
+            self.mouth.stop_company(desk);
             let name = crate::playbook::TRANSFER_VALUE.to_owned();
             self.values.insert(name, reason.to_owned());
             self.on_signal(desk, &SignalKind::TransferFailed);

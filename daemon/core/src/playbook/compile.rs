@@ -509,6 +509,7 @@ impl<'a> Compiler<'a> {
             to: self.template(&raw.to, &at("to")),
             trunk: raw.trunk.as_ref().map(|trunk| trunk.value.clone()),
             ring_ms: self.ms(raw.ring_ms.as_ref(), &at("ring_ms"), 20_000),
+            hold: self.prompts(&raw.hold, &at("hold")),
             brief: self.prompts(&raw.brief, &at("brief")),
             accept: accept
                 .filter_map(|word| self.trigger(word, &at("accept")))

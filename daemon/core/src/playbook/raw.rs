@@ -170,6 +170,8 @@ pub struct RawTransfer {
     pub trunk: Option<At<String>>,
     pub ring_ms: Option<At<u64>>,
     #[serde(default)]
+    pub hold: Vec<At<String>>,
+    #[serde(default)]
     pub brief: Vec<At<String>>,
     #[serde(default)]
     pub accept: Vec<At<String>>,

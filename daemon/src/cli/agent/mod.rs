@@ -551,8 +551,11 @@ impl Agent {
                 self.tell("media_lost", &detail, json!({"ms": ms}));
             }
             ReportKind::Closed(summary) => self.summary = Some(summary),
-            // Only a conversation collects secrets.
-            ReportKind::Latched(_) | ReportKind::Sealed { .. } => {}
+            // Only a conversation collects secrets, or has a second leg.
+            ReportKind::Latched(_)
+            | ReportKind::Sealed { .. }
+            | ReportKind::Joined
+            | ReportKind::NotJoined => {}
         }
     }
 

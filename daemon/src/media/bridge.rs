@@ -1,0 +1,116 @@
+//! Which legs of one media thread are joined, and what is on its way between them:
+//! frames in a [`Playout`] for each direction, and keys.
+//!
+//! It does not decide who is joined and knows no packets. Owned by the thread; the
+//! legs reach it through their outlet. Does not allocate after [`Bridges::new`].
+
+use heapless::Deque;
+use offhook_dsp::FRAME;
+
+use super::playout::{Playout, PlayoutFigures};
+
+/// Keys on their way; further ones are dropped.
+const KEYS: usize = 32;
+
+#[derive(Default)]
+struct End {
+    partner: Option<u16>,
+    /// Was joined once: its figures count.
+    joined: bool,
+    playout: Playout,
+    keys: Deque<u8, KEYS>,
+}
+
+/// One end for each slot of the thread.
+pub struct Bridges(Vec<End>);
+
+impl Bridges {
+    /// Nobody is joined.
+    pub fn new(slots: usize) -> Self {
+        let mut ends = Vec::with_capacity(slots);
+        ends.resize_with(slots, End::default);
+        Self(ends)
+    }
+
+    /// A new call is on this slot.
+    pub fn clear(&mut self, slot: usize) {
+        self.part(slot);
+        self.0[slot] = End::default();
+    }
+
+    /// These two hear each other from now on, and nobody else.
+    pub fn join(&mut self, one: u16, other: u16) {
+        for (slot, partner) in [(one, other), (other, one)] {
+            self.clear(slot.into());
+            let end = &mut self.0[usize::from(slot)];
+            end.partner = Some(partner);
+            end.joined = true;
+        }
+    }
+
+    /// Whoever is on this slot is alone from now on.
+    pub fn part(&mut self, slot: usize) {
+        if let Some(partner) = self.0[slot].partner.take() {
+            self.0[usize::from(partner)].partner = None;
+        }
+    }
+
+    /// With whom a slot is joined.
+    pub fn partner(&self, slot: usize) -> Option<usize> {
+        self.0[slot].partner.map(usize::from)
+    }
+
+    /// A frame that this slot's line brought.
+    pub fn pass(&mut self, slot: usize, frame: &[i16; FRAME]) {
+        if let Some(partner) = self.partner(slot) {
+            self.0[partner].playout.push(frame);
+        }
+    }
+
+    /// A key that this slot's peer has pressed.
+    pub fn pass_key(&mut self, slot: usize, key: u8) {
+        if let Some(partner) = self.partner(slot) {
+            // Full: who presses 32 keys faster than they can be sent is no person.
+            let _ = self.0[partner].keys.push_back(key);
+        }
+    }
+
+    /// What this slot is to say next of the other; `false` if there is nothing.
+    pub fn take(&mut self, slot: usize, frame: &mut [i16; FRAME]) -> bool {
+        let end = &mut self.0[slot];
+        end.partner.is_some() && end.playout.pull(frame)
+    }
+
+    /// The next key that this slot is to send.
+    pub fn take_key(&mut self, slot: usize) -> Option<u8> {
+        self.0[slot].keys.pop_front()
+    }
+
+    /// How the playout of this slot fared, if it was ever joined.
+    pub fn figures(&self, slot: usize) -> Option<PlayoutFigures> {
+        let end = &self.0[slot];
+        end.joined.then(|| end.playout.figures())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_is_joined_anew_leaves_the_former_partner_alone() {
+        let mut bridges = Bridges::new(3);
+        bridges.join(0, 1);
+        bridges.pass_key(0, b'5');
+        assert_eq!(bridges.take_key(1), Some(b'5'));
+        bridges.join(1, 2);
+        assert_eq!(bridges.partner(0), None);
+        assert_eq!((bridges.partner(1), bridges.partner(2)), (Some(2), Some(1)));
+        bridges.pass(0, &[1; FRAME]);
+        bridges.part(2);
+        assert_eq!(bridges.partner(1), None);
+        assert!(bridges.figures(1).is_some());
+        bridges.clear(1);
+        assert_eq!(bridges.figures(1), None);
+    }
+}

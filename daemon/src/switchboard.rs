@@ -255,7 +255,7 @@ impl Switchboard {
             self.hang_up(place);
             return LegEvent::Failed(Cause::NoCommonCodec);
         }
-        self.order(place, MediaOrder::Answered);
+        self.order(place, MediaOrder::Answered { they_called: false });
         self.record(place);
         LegEvent::Answered
     }
@@ -414,7 +414,7 @@ impl Switchboard {
         if let Some(agreed) = agreed {
             self.stream(place, &agreed);
         }
-        self.order(place, MediaOrder::Answered);
+        self.order(place, MediaOrder::Answered { they_called: true });
         if dozes {
             self.order(place, MediaOrder::Doze);
         }

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use offhook_core::input::{Digit, Fact, LegEvent, SilenceCause, UpstreamAnswer};
+use offhook_core::input::{Digit, Fact, LegEvent, Manner, SilenceCause, UpstreamAnswer};
 use offhook_core::{Command, Event, Record};
 use serde::{Deserialize, Serialize};
 
@@ -164,6 +164,11 @@ impl Line {
                 format!("{} ({confidence} %)", class.name()),
             ),
             LegEvent::Beep => Self::new(Perception, "beep", ""),
+            LegEvent::GreetingEnd => Self::new(Perception, "greeting_end", ""),
+            LegEvent::TurnEnd { confidence } => {
+                Self::new(Perception, "turn_end", format!("({confidence} %)"))
+            }
+            LegEvent::Manner(manner) => Self::new(Perception, "manner", manner_detail(manner)),
             LegEvent::Tone(kind) => Self::new(Perception, "tone", kind.clone()),
             LegEvent::Digit(Digit::Key(key)) => Self::new(Perception, "dtmf", key.to_string()),
             LegEvent::Digit(Digit::Masked) => Self::new(Perception, "dtmf", "masked"),
@@ -262,6 +267,19 @@ fn facts_text(facts: &[Fact]) -> String {
         None => format!("{} unknown", fact.name),
     };
     facts.iter().map(text).collect::<Vec<_>>().join(" ")
+}
+
+fn manner_detail(manner: &Manner) -> String {
+    format!(
+        "{} syllables a minute, answers after {} ms{}",
+        manner.syllables_per_minute,
+        manner.latency_ms,
+        if manner.hesitating {
+            ", hesitating"
+        } else {
+            ""
+        }
+    )
 }
 
 const fn silence_name(cause: SilenceCause) -> &'static str {

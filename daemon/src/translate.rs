@@ -1,7 +1,7 @@
 //! Between the words of SIP, of the media threads and of the ear, and the core's. No state, no rules:
 //! one closed enum to another, so that a new variant must be thought about here.
 
-use offhook_core::input::{AnswerClass, Cause, Digit, LegEvent, SilenceCause};
+use offhook_core::input::{AnswerClass, Cause, Digit, LegEvent, Manner, SilenceCause};
 use offhook_dsp as dsp;
 use offhook_sip::sdp::{self, Negotiated};
 use offhook_sip::{EndCause, Failure, StatusCode};
@@ -35,12 +35,25 @@ pub fn heard(kind: &dsp::EventKind) -> Option<LegEvent> {
         Heard::Beep { .. } => LegEvent::Beep,
         Heard::Tone { kind, .. } => LegEvent::Tone(kind.name().to_owned()),
         Heard::Silence { cause, .. } => LegEvent::Silence(silence_cause(cause)),
-        Heard::BargeIn { .. }
-        | Heard::Dtmf { .. }
-        | Heard::GreetingEnd { .. }
-        | Heard::TurnEnd { .. }
-        | Heard::Manner(_) => return None,
+        Heard::GreetingEnd { .. } => LegEvent::GreetingEnd,
+        Heard::TurnEnd { confidence, .. } => LegEvent::TurnEnd { confidence },
+        Heard::Manner(manner) => LegEvent::Manner(spoken(&manner)),
+        Heard::BargeIn { .. } | Heard::Dtmf { .. } => return None,
     })
+}
+
+/// The core counts in whole numbers, so that its log replays bit for bit.
+fn spoken(manner: &dsp::Manner) -> Manner {
+    Manner {
+        syllables_per_minute: (60.0 * manner.syllables_per_s).round() as u16,
+        pause_ms: manner.pause_ms,
+        latency_ms: manner.latency_ms,
+        latency_spread_ms: manner.latency_spread_ms,
+        hesitating: manner.hesitating,
+        pitch_shift_cents: (100.0 * manner.pitch_shift).round() as i16,
+        energy_shift_tenths_db: (10.0 * manner.energy_shift_db).round() as i16,
+        confidence: manner.confidence,
+    }
 }
 
 /// The sample at which the thing began, for events that look back.

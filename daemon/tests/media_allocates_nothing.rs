@@ -158,7 +158,9 @@ fn open(media: &mut Media) -> (Opened, Peer) {
     media
         .order(opened.slot, Order::Connect(stream(address, both)))
         .unwrap();
-    media.order(opened.slot, Order::Answered).unwrap();
+    media
+        .order(opened.slot, Order::Answered { they_called: false })
+        .unwrap();
     (opened, peer)
 }
 

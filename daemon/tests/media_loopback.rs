@@ -83,7 +83,8 @@ impl House {
                 ..stream(remote.rtp, remote.rtcp)
             };
             self.media.order(slot, Order::Connect(stream)).unwrap();
-            self.media.order(slot, Order::Answered).unwrap();
+            let answered = Order::Answered { they_called: false };
+            self.media.order(slot, answered).unwrap();
         }
         (peer, ours)
     }
@@ -100,7 +101,9 @@ impl House {
     fn connect(&mut self, slot: SlotId, peer: &Opened) {
         let stream = stream(peer.rtp, peer.rtcp);
         self.media.order(slot, Order::Connect(stream)).unwrap();
-        self.media.order(slot, Order::Answered).unwrap();
+        self.media
+            .order(slot, Order::Answered { they_called: false })
+            .unwrap();
     }
 
     fn close(&mut self, slot: SlotId) -> Summary {

@@ -81,6 +81,8 @@ impl Default for Sensitivity {
 #[derive(Clone, Debug)]
 pub(crate) struct Answer {
     sensitivity: Sensitivity,
+    /// Somebody answered us, or will.
+    asked: bool,
     answered: bool,
     /// From here on evidence counts: the start, then the answer.
     origin: u64,
@@ -132,6 +134,7 @@ impl Answer {
     pub(crate) const fn new(sensitivity: Sensitivity) -> Self {
         Self {
             sensitivity,
+            asked: true,
             answered: false,
             origin: 0,
             spoken_before: 0,
@@ -165,8 +168,19 @@ impl Answer {
         self.words = words;
     }
 
+    /// Nobody answered us: we did. There is no verdict from now on.
+    pub(crate) fn rest(&mut self) {
+        *self = Self {
+            asked: false,
+            ..Self::new(self.sensitivity)
+        };
+    }
+
     /// Takes the frame that ends at `at`.
     pub(crate) fn hear(&mut self, at: u64, heard: Heard, speech: &Speech, report: &mut Report) {
+        if !self.asked {
+            return;
+        }
         if heard.answered && !self.answered {
             self.begin(at, speech.spoken());
         }

@@ -185,6 +185,12 @@ impl Ear {
         self.at += FRAME as u64;
     }
 
+    /// They called us: who answered is no question any more. Beeps, tones and
+    /// music are heard as before.
+    pub fn they_called(&mut self) {
+        self.answer.rest();
+    }
+
     /// Tells what a recogniser understood of the caller so far; it counts with
     /// the next frame as evidence of who answered.
     pub fn understand(&mut self, words: Words) {

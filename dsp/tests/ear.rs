@@ -64,7 +64,17 @@ impl Scene {
     }
 
     fn hear_at(&self, gain: f32, answered_at: Option<f32>) -> Vec<Event> {
+        self.hear_by(Ear::new(), gain, answered_at)
+    }
+
+    /// Answered from the start, by an ear that was told something before.
+    fn hear_with(&self, tell: impl FnOnce(&mut Ear)) -> Vec<Event> {
         let mut ear = Ear::new();
+        tell(&mut ear);
+        self.hear_by(ear, 1.0, Some(0.0))
+    }
+
+    fn hear_by(&self, mut ear: Ear, gain: f32, answered_at: Option<f32>) -> Vec<Event> {
         let mut heard = Vec::new();
         let (near, _) = self.near.as_chunks::<FRAME>();
         let (far, _) = self.far.as_chunks::<FRAME>();
@@ -392,6 +402,21 @@ fn short_speech_then_a_pause_is_a_person_and_long_speech_a_machine() {
         .hear(Some(0.0));
     assert_eq!(answers(&greeting), [AnswerClass::Machine]);
     assert!(seconds(named(&greeting, "answer")[0].at) < 4.0);
+}
+
+#[test]
+fn who_called_us_is_not_classed_and_the_beep_is_heard() {
+    let scene = Scene::new(6.0).add(0.5, &speech(4.0, -22.0, 110.0)).tones(
+        4.8,
+        0.4,
+        &[1_000.0],
+        -20.0,
+    );
+    let (asked, called) = (scene.hear(Some(0.0)), scene.hear_with(Ear::they_called));
+    assert_eq!(answers(&asked), [AnswerClass::Machine]);
+    let answers = |event: &&Event| event.kind.name().starts_with("answer");
+    assert_eq!(called.iter().filter(answers).count(), 0, "{called:?}");
+    assert_eq!(named(&called, "beep").len(), 1, "{called:?}");
 }
 
 #[test]

@@ -21,6 +21,7 @@ use crate::output::{Command, Outcome, Output};
 use crate::playbook::Limits;
 use crate::policy::Policy;
 use crate::record::Record;
+use crate::signal::SignalKind;
 use crate::timers::Timer;
 
 /// Wakeups carried out in one go; what is due beyond that comes with the next.
@@ -358,7 +359,9 @@ impl Conversation {
             LegEvent::SpeechEnd => dialogue.speech_end(desk, at),
             LegEvent::BargeIn { turn: _ } => dialogue.barge_in(desk, at),
             LegEvent::BargeInRetracted => dialogue.barge_in_retracted(desk),
-            LegEvent::Beep => dialogue.beep(desk),
+            LegEvent::Beep => dialogue.recording_ended(desk, &SignalKind::Beep),
+            LegEvent::GreetingEnd => dialogue.recording_ended(desk, &SignalKind::GreetingEnd),
+            LegEvent::Manner(manner) => Dialogue::tell_manner(desk, &manner),
             LegEvent::Digit(digit) => dialogue.digit(desk, at, digit),
             LegEvent::Sealed { keys, check_digit } => {
                 dialogue.sealed(desk, at, keys, check_digit);
@@ -375,8 +378,9 @@ impl Conversation {
             LegEvent::EventsLost { count: _, speaking } => {
                 dialogue.events_lost(desk, at, speaking);
             }
-            // A pause is not an end; tones are reported for the record.
-            LegEvent::SpeechPause | LegEvent::Tone(_) => {}
+            // A pause is not an end, an estimate of one no signal; tones are reported
+            // for the record.
+            LegEvent::SpeechPause | LegEvent::TurnEnd { .. } | LegEvent::Tone(_) => {}
             LegEvent::Joined => dialogue.joined(desk, true),
             LegEvent::JoinFailed => dialogue.joined(desk, false),
             // Taken in `leg`.

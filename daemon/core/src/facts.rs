@@ -195,6 +195,16 @@ pub const OWN_FACTS: &[FactInfo] = &[
         "that an automated assistant speaks was heard to its end",
     ),
     within(
+        "energy_shift",
+        "tenths of a decibel",
+        (-600, 600),
+        "level of what was said last over what is usual for this caller",
+    ),
+    flag(
+        "hesitating",
+        "a sound was held (\"um\") at the end of what was said last",
+    ),
+    within(
         "identity_level",
         "level",
         (0, 3),
@@ -263,6 +273,12 @@ pub const OWN_FACTS: &[FactInfo] = &[
         "opted_out",
         "an opt-out was heard in this conversation, in words or keys",
     ),
+    within(
+        "pitch_shift",
+        "hundredths of a semitone",
+        (-6_000, 6_000),
+        "pitch of what was said last over what is usual for this caller",
+    ),
     flag(
         "price_acknowledged",
         "the caller agreed to the price after hearing it, and it holds",
@@ -285,6 +301,11 @@ pub const OWN_FACTS: &[FactInfo] = &[
         "how long the last answer took, of what this caller usually takes",
     ),
     fact("role_s", "s", "how long the present role has lasted"),
+    fact(
+        "speech_rate",
+        "syllables a minute",
+        "how fast this caller speaks, over the call",
+    ),
     fact("stage_ms", "ms", "time since the stage was entered"),
     fact(
         "turn_ms",

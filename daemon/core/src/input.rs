@@ -197,6 +197,16 @@ pub enum LegEvent {
     },
     /// The beep after a greeting has ended.
     Beep,
+    /// A recording has said what it had to say, and no beep came.
+    GreetingEnd,
+    /// They have been quiet for longer than they usually pause: their turn is
+    /// probably over. An estimate, for the record.
+    TurnEnd {
+        /// 0 to 100.
+        confidence: u8,
+    },
+    /// How the stretch of speech that just ended was spoken.
+    Manner(Manner),
     /// A signalling tone, by its public name.
     Tone(String),
     /// A key was pressed.
@@ -247,6 +257,27 @@ pub enum LegEvent {
         /// Milliseconds without a packet.
         ms: u32,
     },
+}
+
+/// How somebody speaks, against what is usual for them. Evidence, never authority.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manner {
+    /// Syllables a minute of speech, over the call.
+    pub syllables_per_minute: u16,
+    /// Their usual pause inside a turn, ms; 0 before one was heard.
+    pub pause_ms: u16,
+    /// Their usual time to answer, ms; 0 before one was heard.
+    pub latency_ms: u16,
+    /// How far that varies, ms.
+    pub latency_spread_ms: u16,
+    /// A sound was held ("um", a drawn-out syllable) right before the end.
+    pub hesitating: bool,
+    /// Pitch over their usual, hundredths of a semitone.
+    pub pitch_shift_cents: i16,
+    /// Level over their usual, tenths of a decibel.
+    pub energy_shift_tenths_db: i16,
+    /// How much speech their usual rests on: 0 to 100.
+    pub confidence: u8,
 }
 
 /// Words of one utterance.

@@ -110,6 +110,8 @@ pub enum SignalKind {
     Answered(AnswerClass),
     /// The beep after a greeting.
     Beep,
+    /// A recording has ended without a beep.
+    GreetingEnd,
     /// The keys asked for are complete.
     Collected,
     /// Too few keys came in time, or they do not end in their check digit.
@@ -146,7 +148,7 @@ pub enum Trigger {
 }
 
 /// Words a playbook writes in `when`, beside keys and its own phrase lists.
-pub(crate) const TRIGGER_WORDS: [&str; 27] = [
+pub(crate) const TRIGGER_WORDS: [&str; 28] = [
     "any",
     "beep",
     "busy",
@@ -154,6 +156,7 @@ pub(crate) const TRIGGER_WORDS: [&str; 27] = [
     "cooled",
     "elapsed",
     "fax",
+    "greeting_end",
     "held",
     "human",
     "incomplete",
@@ -195,6 +198,7 @@ impl Trigger {
             "cooled" => SignalKind::Cooled,
             "elapsed" => SignalKind::Elapsed,
             "fax" => SignalKind::Answered(Class::Fax),
+            "greeting_end" => SignalKind::GreetingEnd,
             "held" => SignalKind::Held,
             "human" => SignalKind::Answered(Class::Human),
             "incomplete" => SignalKind::Incomplete,

@@ -144,7 +144,10 @@ impl World {
                 self.closing = true;
             }
             LegEvent::Digit(Digit::Key('x')) => {}
-            LegEvent::BargeInRetracted | LegEvent::Beep | LegEvent::Digit(_) => {
+            LegEvent::BargeInRetracted
+            | LegEvent::Beep
+            | LegEvent::GreetingEnd
+            | LegEvent::Digit(_) => {
                 self.suspended = false;
             }
             LegEvent::Words(words) if words.utterance != 0 && words.utterance <= self.utterance => {

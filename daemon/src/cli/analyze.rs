@@ -36,6 +36,9 @@ pub struct AnalyzeArgs {
     /// it, `silence` and `unsure` are no answers. Negative: never.
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
     pub answered_at: Option<f64>,
+    /// They called us: who answered is no question.
+    #[arg(long)]
+    pub they_called: bool,
     /// Write the probability of speech per 10 ms here.
     #[arg(long, value_name = "OUT.csv")]
     pub frames: Option<PathBuf>,
@@ -165,6 +168,7 @@ fn listening(arguments: &AnalyzeArgs) -> Listening {
     Listening {
         answered_at: arguments.answered_at,
         sensitivity: Sensitivity::new(arguments.sensitivity).expect("the argument is 0 to 6"),
+        they_called: arguments.they_called,
         words: Vec::new(),
     }
 }
@@ -415,6 +419,7 @@ mod tests {
             picture: None,
             explain: false,
             sensitivity: Sensitivity::DEFAULT.level(),
+            they_called: false,
         }
     }
 

@@ -59,6 +59,8 @@ pub(super) struct Listening {
     /// When the call was answered, in seconds; `None` or negative: never.
     pub(super) answered_at: Option<f64>,
     pub(super) sensitivity: Sensitivity,
+    /// They called us: who answered is no question.
+    pub(super) they_called: bool,
     /// What a recogniser understood, and when, in seconds; in order of time.
     pub(super) words: Vec<(f64, Words)>,
 }
@@ -114,6 +116,9 @@ impl Recording {
     pub(super) fn listen<'a>(&'a self, how: &'a Listening) -> impl Iterator<Item = Heard> + 'a {
         let answered_from = how.answered_at.filter(|seconds| *seconds >= 0.0);
         let mut ear = Ear::with_sensitivity(how.sensitivity);
+        if how.they_called {
+            ear.they_called();
+        }
         let mut words = how.words.iter().peekable();
         let (frames, _) = self.near.as_chunks::<FRAME>();
         frames.iter().enumerate().map(move |(index, near)| {

@@ -403,7 +403,7 @@ impl Leg {
             Order::Stream { speech, .. } if self.summary.is_some() => out.end_voice(speech),
             _ if self.summary.is_some() => {}
             Order::Connect(stream) => self.connect(now, stream),
-            Order::Answered => self.line.answer(),
+            Order::Answered { they_called } => self.line.answer(they_called),
             Order::Play {
                 turn,
                 play,

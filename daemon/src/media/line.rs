@@ -176,9 +176,12 @@ impl Line {
         self.sound.types = types;
     }
 
-    /// The call is answered.
-    pub fn answer(&mut self) {
+    /// The call is answered, theirs by us or ours by them.
+    pub fn answer(&mut self, they_called: bool) {
         self.sound.answered = true;
+        if they_called {
+            self.sound.ear.they_called();
+        }
     }
 
     /// The codec of a payload type, if it was agreed on.

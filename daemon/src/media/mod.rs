@@ -244,7 +244,7 @@ impl Media {
         match &order {
             Order::Connect(stream) => self.rtcp.aim(slot, stream.remote_rtcp),
             Order::Close => self.rtcp.close(slot),
-            Order::Answered
+            Order::Answered { .. }
             | Order::Play { .. }
             | Order::Stream { .. }
             | Order::Stop

@@ -120,7 +120,10 @@ pub enum Order {
     /// The peer is known, or has changed (re-INVITE).
     Connect(Stream),
     /// The call is answered; what came before was early media.
-    Answered,
+    Answered {
+        /// They called us: who answered is no question to the ear.
+        they_called: bool,
+    },
     /// Say something; `Played` answers.
     Play {
         /// The turn it was decided on.

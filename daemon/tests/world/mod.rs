@@ -219,7 +219,7 @@ impl World {
     pub fn connected() -> Self {
         let mut world = Self::new();
         world.order(Order::Connect(stream()));
-        world.order(Order::Answered);
+        world.order(Order::Answered { they_called: false });
         world
     }
 

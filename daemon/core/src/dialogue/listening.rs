@@ -208,10 +208,10 @@ impl Dialogue {
     }
 
     /// A machine has said its greeting: whatever it said is not a caller's turn.
-    pub(crate) fn beep(&mut self, desk: &mut Desk) {
+    pub(crate) fn recording_ended(&mut self, desk: &mut Desk, signal: &SignalKind) {
         self.heard_nothing(desk);
         self.so_far = false;
-        self.on_signal(desk, &SignalKind::Beep);
+        self.on_signal(desk, signal);
     }
 
     pub(crate) fn held(&mut self, desk: &mut Desk, held: bool, at: Duration) {

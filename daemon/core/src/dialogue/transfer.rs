@@ -152,6 +152,9 @@ impl Dialogue {
             | LegEvent::SpeechEnd
             | LegEvent::BargeInRetracted
             | LegEvent::Beep
+            | LegEvent::GreetingEnd
+            | LegEvent::TurnEnd { .. }
+            | LegEvent::Manner(_)
             | LegEvent::Tone(_)
             | LegEvent::Digit(_)
             | LegEvent::Silence(_)

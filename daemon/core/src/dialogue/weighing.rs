@@ -6,6 +6,7 @@ use core::time::Duration;
 use super::Dialogue;
 use crate::desk::Desk;
 use crate::facts::FactId;
+use crate::input::Manner;
 use crate::intent::{Change, Dimension, Evidence};
 use crate::memory::Topic;
 use crate::mouth::Purpose;
@@ -116,6 +117,18 @@ impl Dialogue {
         if percent >= SLOW_PCT {
             let amount = self.playbook.weights.slow_answer;
             self.add_evidence(desk, "slow_answer", Dimension::Readiness, amount, false);
+        }
+    }
+
+    /// How the caller speaks, for rules and handlers that ask.
+    pub(crate) fn tell_manner(desk: &mut Desk, manner: &Manner) {
+        for (name, value) in [
+            ("speech_rate", i64::from(manner.syllables_per_minute)),
+            ("hesitating", i64::from(manner.hesitating)),
+            ("pitch_shift", i64::from(manner.pitch_shift_cents)),
+            ("energy_shift", i64::from(manner.energy_shift_tenths_db)),
+        ] {
+            desk.facts.own(name, value);
         }
     }
 

@@ -310,6 +310,7 @@ impl Stage {
                 turn: Turn(self.played_on),
             },
             "beep" => LegEvent::Beep,
+            "greeting_end" => LegEvent::GreetingEnd,
             "music" => LegEvent::Silence(SilenceCause::HoldMusic),
             "hold" => LegEvent::Held(true),
             "unhold" => LegEvent::Held(false),

@@ -485,7 +485,7 @@ impl Agent {
     fn talk(&mut self, key: CallKey) {
         let now = clock::now();
         self.tell("answered", "", Value::Null);
-        self.order(Order::Answered);
+        self.order(Order::Answered { they_called: false });
         self.record();
         self.play();
         self.phase = Phase::Talking(Talk {

@@ -138,7 +138,7 @@ fn hear(row: &Row, sensitivity: Sensitivity) -> Result<Case, String> {
     let mut how = Listening {
         answered_at: Some(row.number("answer_s").unwrap_or(0.0)),
         sensitivity,
-        words: Vec::new(),
+        ..Listening::default()
     };
     let (mut events, mut probabilities) = (Vec::new(), Vec::new());
     for heard in recording.listen(&how) {

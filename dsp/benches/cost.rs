@@ -1,8 +1,8 @@
 //! What the ear costs per 10 ms, beside detectors and a canceller that others use.
 //!
-//! `cargo bench -p offhook-dsp`: one line per condition, the mean of instructions
-//! (counted by valgrind's callgrind, which gives the same number every time, where
-//! it is installed) and nanoseconds. Sounds are generated. One word after `--`
+//! `cargo bench -p offhook-dsp`: one line per condition, mean and worst frame in
+//! instructions (counted by valgrind's callgrind, which gives the same number every
+//! time, where it is installed) and nanoseconds. Sounds are generated. One word after `--`
 //! runs the lines that contain it.
 
 #[path = "cost/peers.rs"]
@@ -30,7 +30,10 @@ fn main() {
         return;
     }
     let wanted = words.iter().find(|word| !word.starts_with('-'));
-    println!("{:46} {:>12} {:>8}", "", "instructions", "ns");
+    println!(
+        "{:46} {:>12} {:>10} {:>8}",
+        "", "instructions", "worst", "ns"
+    );
     let names = SCENES.iter().map(|scene| scene.name);
     for name in names.chain(peers::NAMES) {
         if wanted.is_none_or(|word| name.contains(word.as_str())) {
@@ -50,8 +53,8 @@ fn print_line(name: &str) {
         None => time(name),
     };
     match instructions(name) {
-        Some(count) => println!("{name:46} {count:>12} {nanoseconds:>8.0}"),
-        None => println!("{name:46} {:>12} {nanoseconds:>8.0}", "-"),
+        Some((mean, worst)) => println!("{name:46} {mean:>12} {worst:>10} {nanoseconds:>8.0}"),
+        None => println!("{name:46} {:>12} {:>10} {nanoseconds:>8.0}", "-", "-"),
     }
 }
 
@@ -111,18 +114,33 @@ fn time(name: &str) -> f64 {
     best
 }
 
-/// Mean number of instructions of a frame; nothing without valgrind.
-fn instructions(name: &str) -> Option<u64> {
+/// Instructions of the mean and of the worst frame; nothing without valgrind.
+fn instructions(name: &str) -> Option<(u64, u64)> {
+    let folder = std::env::temp_dir().join(format!("offhook-cost-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).ok()?;
+    // A file a frame: what was counted since the file before.
     let ran = Command::new("valgrind")
         .args(["--tool=callgrind", "--toggle-collect=*measured_frame*"])
-        .arg("--callgrind-out-file=/dev/null")
+        .arg("--dump-after=cost::measured_frame*")
+        .arg(format!("--callgrind-out-file={}/frame", folder.display()))
         .arg(std::env::current_exe().ok()?)
         .args(["--run", name])
-        .output()
-        .ok()?;
-    let said = String::from_utf8_lossy(&ran.stderr);
-    let (_, count) = said
+        .output();
+    let counts: Vec<u64> = std::fs::read_dir(&folder)
+        .ok()?
+        .filter_map(|file| std::fs::read_to_string(file.ok()?.path()).ok())
+        .filter_map(|text| count_of(&text))
+        .filter(|&count| count > 0)
+        .collect();
+    let _ = std::fs::remove_dir_all(&folder);
+    ran.ok()?;
+    let worst = *counts.iter().max()?;
+    Some((counts.iter().sum::<u64>() / MEASURED as u64, worst))
+}
+
+fn count_of(dump: &str) -> Option<u64> {
+    let totals = dump
         .lines()
-        .find_map(|line| line.split_once("Collected : "))?;
-    Some(count.trim().replace(',', "").parse::<u64>().ok()? / MEASURED as u64)
+        .find_map(|line| line.strip_prefix("totals: "))?;
+    totals.trim().parse().ok()
 }

@@ -406,12 +406,10 @@ fn short_speech_then_a_pause_is_a_person_and_long_speech_a_machine() {
 
 #[test]
 fn who_called_us_is_not_classed_and_the_beep_is_heard() {
-    let scene = Scene::new(6.0).add(0.5, &speech(4.0, -22.0, 110.0)).tones(
-        4.8,
-        0.4,
-        &[1_000.0],
-        -20.0,
-    );
+    let scene =
+        Scene::new(6.0)
+            .add(0.5, &speech(4.0, -22.0, 110.0))
+            .tones(4.8, 0.4, &[1_000.0], -20.0);
     let (asked, called) = (scene.hear(Some(0.0)), scene.hear_with(Ear::they_called));
     assert_eq!(answers(&asked), [AnswerClass::Machine]);
     let answers = |event: &&Event| event.kind.name().starts_with("answer");

@@ -60,6 +60,8 @@ pub struct RawAction {
     pub cost: Option<At<i64>>,
     pub compensation: Option<At<String>>,
     #[serde(default)]
+    pub steps: Vec<At<String>>,
+    #[serde(default)]
     pub field: Vec<RawField>,
 }
 
@@ -151,6 +153,9 @@ pub struct Action {
     pub dedupe: Vec<String>,
     /// The action that undoes it once it is on its way.
     pub compensation: Option<String>,
+    /// The actions that it is made of, in the order of delivery: all take effect, or
+    /// those that did are undone in reverse order.
+    pub steps: Vec<String>,
     /// What it costs, in points.
     pub cost: i64,
     /// Fields whose value must be on offer at this instant: `slot.tuesday`.
@@ -180,6 +185,7 @@ impl Action {
             leased: Vec::new(),
             cost: 0,
             compensation: None,
+            steps: Vec::new(),
             fields: Vec::new(),
         }
     }
@@ -237,6 +243,13 @@ impl Catalogue {
         }
         for raw in &raw.action {
             check_compensation(raw, &actions, &mut faults);
+            check_steps(raw, &actions, &mut faults);
+            let holds =
+                |kind: &At<String>| actions.get(&kind.value).is_some_and(|it| it.irreversible);
+            let held = raw.steps.iter().any(holds);
+            if let Some(action) = actions.get_mut(&raw.kind.value) {
+                action.irreversible |= held;
+            }
         }
         self.actions = faults.or(actions)?;
         Ok(())
@@ -305,6 +318,7 @@ fn compile_action(raw: &RawAction, faults: &mut Faults) -> Action {
         dedupe: raw.dedupe.iter().map(|name| name.value.clone()).collect(),
         leased: raw.leased.iter().map(|name| name.value.clone()).collect(),
         compensation: raw.compensation.as_ref().map(|kind| kind.value.clone()),
+        steps: raw.steps.iter().map(|kind| kind.value.clone()).collect(),
         cost: cost(raw.cost.as_ref(), &path("cost"), faults),
         fields,
     }
@@ -336,6 +350,56 @@ fn check_compensation(raw: &RawAction, actions: &BTreeMap<String, Action>, fault
             kind.value, field.name, raw.kind.value
         );
         faults.add(kind, path.as_str(), reason);
+    }
+}
+
+/// Steps of one action, at most.
+const STEPS_MAX: usize = 8;
+
+/// Each step must be known, find its fields, and be undone where another follows.
+fn check_steps(raw: &RawAction, actions: &BTreeMap<String, Action>, faults: &mut Faults) {
+    let path = format!("action.{}.steps", raw.kind.value);
+    if raw.steps.len() == 1 || raw.steps.len() > STEPS_MAX {
+        let reason = format!("{} steps; write 2 to {STEPS_MAX}", raw.steps.len());
+        faults.add(&raw.steps[0], path.as_str(), reason);
+    }
+    if let (Some(undo), Some(_)) = (&raw.compensation, raw.steps.first()) {
+        let reason = "its steps have their own: leave it out";
+        faults.add(
+            undo,
+            format!("action.{}.compensation", raw.kind.value),
+            reason,
+        );
+    }
+    for (place, kind) in raw.steps.iter().enumerate() {
+        let Some(step) = actions.get(&kind.value) else {
+            let near = suggest(&kind.value, actions.keys().map(String::as_str));
+            let reason = format!("unknown action `{}`{near}", kind.value);
+            faults.add(kind, path.as_str(), reason);
+            continue;
+        };
+        let last = place + 1 == raw.steps.len();
+        let fault = if step.effect != Effect::Upstream || !step.steps.is_empty() {
+            Some("must be a single action that is delivered upstream".to_owned())
+        } else if step.compensation.is_none() && !last {
+            let reason = "is undone by nothing, and steps follow it: give it a `compensation`, or move it last";
+            Some(format!("`{}` {reason}", kind.value))
+        } else {
+            let has = |name: &str| raw.field.iter().any(|field| field.name.value == name);
+            let mut needs = step
+                .fields
+                .iter()
+                .filter(|it| it.required && !has(&it.name));
+            needs.next().map(|field| {
+                format!(
+                    "`{}` needs the field `{}`, which `{}` does not have",
+                    kind.value, field.name, raw.kind.value
+                )
+            })
+        };
+        if let Some(fault) = fault {
+            faults.add(kind, path.as_str(), fault);
+        }
     }
 }
 

@@ -229,6 +229,15 @@ impl Desk {
         record
     }
 
+    /// The id of what is authorised with another action.
+    pub(crate) fn next_action(&mut self) -> ActionId {
+        self.proposals = self.proposals.saturating_add(1);
+        ActionId {
+            conversation: self.id,
+            number: self.proposals,
+        }
+    }
+
     /// A role's authority begins with the role.
     pub(crate) fn hold(&mut self, role: &str) {
         if self.token.0 != role {

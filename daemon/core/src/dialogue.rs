@@ -10,6 +10,7 @@ mod listening;
 mod remembering;
 mod role;
 mod secrets;
+mod steps;
 mod transfer;
 mod weighing;
 

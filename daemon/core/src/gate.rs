@@ -23,6 +23,8 @@ pub const AUTHORITY_SUSPENDED: &str = "authority.suspended";
 pub const DUPLICATE_ACTION: &str = "duplicate.action";
 /// Refuses a conversation that proposes without end.
 pub const TOO_MANY_ACTIONS: &str = "limit.actions";
+/// Refuses an action of several steps, one of which is refused.
+pub const STEP_REFUSED: &str = "step.refused";
 /// Refuses what a person was asked about and declined.
 pub const APPROVAL_DECLINED: &str = "approval.declined";
 /// Refuses what a person was asked about and did not answer in time.
@@ -183,6 +185,7 @@ pub fn why(policy: &Policy, rule: &str) -> String {
         STALE_TURN => "The caller has taken the word since it was proposed",
         AUTHORITY_SUSPENDED => "The caller has interrupted and is not yet understood",
         DUPLICATE_ACTION => "The same effect is authorised already",
+        STEP_REFUSED => "One of its steps is refused: all of it happens, or nothing",
         TOO_MANY_ACTIONS => "This conversation has had too many actions",
         _ => policy.why(rule).unwrap_or_default(),
     };

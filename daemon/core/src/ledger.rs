@@ -9,6 +9,8 @@ use crate::input::UpstreamAnswer;
 use crate::playbook::{Answer, Propose};
 use crate::signal::SignalKind;
 
+/// Behind an effect's key: the same was done and undone before, by that action.
+pub(crate) const AFTER: &str = "|after ";
 /// Entries of one conversation; what would be one more is refused.
 pub(crate) const ENTRIES_MAX: usize = 64;
 
@@ -42,6 +44,10 @@ pub(crate) enum Turnout {
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) id: ActionId,
+    /// What is delivered: the action itself, or its steps.
+    pub(crate) rows: Vec<ActionId>,
+    /// How many of them the upstream has accepted.
+    pub(crate) accepted: usize,
     pub(crate) seq: Seq,
     pub(crate) plan: Arc<Propose>,
     pub(crate) dedupe: String,
@@ -113,6 +119,22 @@ impl Entry {
         })
     }
 
+    /// What the upstream says to one of its rows; the first refusal, or the last
+    /// acceptance, is its answer to the whole.
+    pub(crate) fn row_answered(&mut self, answer: UpstreamAnswer) -> Option<Turnout> {
+        match answer {
+            UpstreamAnswer::Accepted => {
+                self.accepted += 1;
+                if self.accepted < self.rows.len() {
+                    return None;
+                }
+            }
+            // What took effect is being undone.
+            UpstreamAnswer::Rejected => self.undone |= self.rows.len() > 1,
+        }
+        self.answered(Some(answer))
+    }
+
     fn is_denied_by(&self, signal: &SignalKind) -> bool {
         self.plan.deny.iter().any(|trigger| trigger.takes(signal))
     }
@@ -146,6 +168,13 @@ impl Ledger {
 
     pub(crate) fn by_id(&mut self, id: ActionId) -> Option<&mut Entry> {
         self.entries.iter_mut().find(|entry| entry.id == id)
+    }
+
+    /// The action that this is, or is a step of.
+    pub(crate) fn by_row(&mut self, id: ActionId) -> Option<&mut Entry> {
+        self.entries
+            .iter_mut()
+            .find(|entry| entry.rows.contains(&id))
     }
 
     pub(crate) fn by_number(&mut self, number: u32) -> Option<&mut Entry> {
@@ -194,7 +223,7 @@ impl Ledger {
             entry.undone && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('|'))
         };
         match self.entries.iter().rev().find(same) {
-            Some(entry) => format!("{effect}|after {}", entry.id.number),
+            Some(entry) => format!("{effect}{AFTER}{}", entry.id.number),
             None => effect,
         }
     }

@@ -168,6 +168,37 @@ pub struct OutboxRow {
     pub held: bool,
     /// The fields of the action, as `name`, `value`.
     pub fields: Vec<(String, String)>,
+    /// It is one of several that take effect whole or not at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<Step>,
+}
+
+/// One step of an action of several.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// The action that it is a step of.
+    pub of: ActionId,
+    /// Counts from 1, in the order of delivery.
+    pub place: u8,
+    /// What is sent where this one took effect and a later one did not.
+    pub undo: Option<Undo>,
+}
+
+/// The key of what undoes an action begins with this: where it fails, somebody has
+/// to look.
+pub const UNDO: &str = "undo|";
+
+/// What undoes a step; authorised with it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Undo {
+    /// Its own id, for ever.
+    pub id: ActionId,
+    /// Action type.
+    pub kind: String,
+    /// One effect only.
+    pub dedupe: String,
+    /// Its fields.
+    pub fields: Vec<(String, String)>,
 }
 
 /// The one outcome event of a conversation.

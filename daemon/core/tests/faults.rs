@@ -464,6 +464,32 @@ fn every_fault_of_a_playbook_is_named_with_its_remedy() {
     }
 }
 
+/// What cannot be undone comes last, and every step finds what it needs.
+#[test]
+fn steps_that_could_not_be_undone_are_refused() {
+    let text = "
+[[action]]
+type = 'note'
+field = [{ name = 'text', required = true }]
+[[action]]
+type = 'book'
+steps = ['note', 'nota']
+[[action]]
+type = 'alone'
+steps = ['note']
+";
+    check(
+        "steps",
+        &action_faults(text),
+        &[
+            "'note' | action.book.steps | `note` is undone by nothing, and steps follow it: give it a `compensation`, or move it last",
+            "'nota' | action.book.steps | unknown action `nota`",
+            "'note' | action.alone.steps | 1 steps; write 2 to 8",
+            "'note' | action.alone.steps | `note` needs the field `text`, which `alone` does not have",
+        ],
+    );
+}
+
 /// Only the stage that collects a secret hears that its sink did not take it.
 #[test]
 fn a_secret_not_taken_is_heard_where_one_is_collected() {

@@ -1,15 +1,17 @@
 //! `offhook actions`: the action catalogue as JSON Schema, for those who build
-//! the receiving end. Reads the config; it needs no daemon.
+//! the receiving end; and which of them failed. Reads the config and the store; it needs
+//! no daemon.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use offhook_core::Catalogue;
 use offhook_core::action::{Action, Confirm, Effect, Field, FieldKind};
 use serde_json::{Map, Value, json};
 
 use super::ask::{Trouble, tell};
-use super::{Common, OK, print_json};
+use super::{Common, NO, OK, print, print_json};
 use crate::settings::{INSTALLED, Settings};
+use crate::store::reader::{OutboxLine, Reader, RowState};
 
 /// Characters of a field, as they leave the box.
 const FIELD_MAX: u64 = 500;
@@ -20,6 +22,10 @@ const FIELD_MAX: u64 = 500;
 pub(super) struct ActionsArgs {
     /// This one alone.
     kind: Option<String>,
+    /// Instead what was refused or given up by the receiver, and what could not be
+    /// undone: somebody has to look.
+    #[arg(long, conflicts_with = "kind")]
+    failed: bool,
 }
 
 pub(super) fn run(common: &Common, arguments: &ActionsArgs) -> u8 {
@@ -29,6 +35,12 @@ pub(super) fn run(common: &Common, arguments: &ActionsArgs) -> u8 {
         Ok(settings) => settings,
         Err(error) => return tell(common, Trouble::CouldNot(error.to_string())),
     };
+    if arguments.failed {
+        return match failed(&settings.store) {
+            Ok(lines) => show_failed(common, &lines),
+            Err(error) => tell(common, Trouble::CouldNot(error.to_string())),
+        };
+    }
     let catalogue = &settings.books.catalogue;
     let schemas = schemas(catalogue);
     let Some(kind) = &arguments.kind else {
@@ -42,6 +54,32 @@ pub(super) fn run(common: &Common, arguments: &ActionsArgs) -> u8 {
         }
         None => tell(common, Trouble::No(format!("there is no action `{kind}`"))),
     }
+}
+
+/// Rows that are shown at most.
+const FAILED_MAX: u32 = 1_000;
+
+fn failed(store: &Path) -> rusqlite::Result<Vec<OutboxLine>> {
+    Reader::open(store)?.outbox(Some(RowState::Dead), FAILED_MAX)
+}
+
+/// 0 when there is nothing to look at.
+fn show_failed(common: &Common, lines: &[OutboxLine]) -> u8 {
+    if common.json {
+        lines.iter().for_each(print_json);
+    } else {
+        lines.iter().for_each(|line| print(&failed_line(line)));
+    }
+    if lines.is_empty() { OK } else { NO }
+}
+
+fn failed_line(line: &OutboxLine) -> String {
+    let what = if line.undoes { "NOT UNDONE" } else { "REFUSED" };
+    let reason = line.last_error.as_deref().unwrap_or("no reason given");
+    format!(
+        "{what}  {}  {}  {}: {reason}\n",
+        line.id, line.kind, line.lead
+    )
 }
 
 /// Of all that is delivered upstream.
@@ -81,6 +119,7 @@ fn schema(kind: &str, action: &Action) -> Value {
         "x-leased": action.leased,
         "x-cost": action.cost,
         "x-compensation": action.compensation,
+        "x-steps": action.steps,
     })
 }
 
@@ -107,6 +146,9 @@ mod tests {
         assert_eq!(schedule["required"], json!(["slot"]));
         assert_eq!(schedule["x-compensation"], "cancel_schedule");
         assert_eq!(schedule["x-dedupe"], json!(["slot"]));
+        let steps = json!(["schedule", "confirm_visit", "write_crm"]);
+        assert_eq!(schemas["book_visit"]["x-steps"], steps);
+        assert_eq!(schemas["book_visit"]["x-irreversible"], true);
         assert!(schemas.contains_key("take_payment") && !schemas.contains_key("say"));
     }
 }

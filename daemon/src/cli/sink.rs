@@ -46,6 +46,9 @@ pub struct SinkArgs {
     /// Status of failures
     #[arg(long, default_value_t = 503)]
     pub status: u16,
+    /// Refuse deliveries of this action for good (422); again for a second one
+    #[arg(long)]
+    pub refuse: Vec<String>,
     /// Seconds for Retry-After in failures
     #[arg(long)]
     pub retry_after: Option<u64>,
@@ -67,6 +70,8 @@ pub struct Mood {
     pub fail_rate: f64,
     /// With this status.
     pub status: u16,
+    /// Actions that are refused for good.
+    pub refuse: Vec<String>,
     /// And this Retry-After in seconds.
     pub retry_after: Option<u64>,
     /// Milliseconds before each answer.
@@ -79,6 +84,7 @@ impl Default for Mood {
             fail: 0,
             fail_rate: 0.0,
             status: 503,
+            refuse: Vec::new(),
             retry_after: None,
             delay: 0,
         }
@@ -219,6 +225,7 @@ impl Sink {
             fail: args.fail,
             fail_rate: args.fail_rate,
             status: args.status,
+            refuse: args.refuse.clone(),
             retry_after: args.retry_after,
             delay: args.delay,
         };
@@ -328,6 +335,10 @@ impl Inner {
         if !arrival.verified {
             self.tally.unverified += 1;
             arrival.status = 401;
+        } else if self.refuses(&arrival.kind) {
+            self.tally.failed += 1;
+            // Unprocessable Content (RFC 9110 §15.5.21).
+            arrival.status = 422;
         } else if self.is_to_fail() {
             self.tally.failed += 1;
             arrival.status = self.mood.status;
@@ -363,6 +374,14 @@ impl Inner {
             return Err("the event's id is not the webhook-id".into());
         }
         Ok(())
+    }
+
+    fn refuses(&self, kind: &str) -> bool {
+        let mut refused = self.mood.refuse.iter();
+        refused.any(|action| {
+            kind.strip_suffix(action)
+                .is_some_and(|it| it.ends_with('.'))
+        })
     }
 
     fn is_to_fail(&mut self) -> bool {

@@ -107,6 +107,10 @@ fn outbox(status: &Status) -> String {
     if outbox.dead > 0 {
         text.push_str(&format!(", DEAD {}", outbox.dead));
     }
+    if outbox.not_undone > 0 {
+        let count = outbox.not_undone;
+        text.push_str(&format!(", NOT UNDONE {count}: offhook actions --failed"));
+    }
     text
 }
 
@@ -125,6 +129,7 @@ mod tests {
         assert!(!calm.contains("sip_retransmissions"), "{calm}");
         status.store.failing = Some("disk full".into());
         status.outbox.dead = 2;
+        status.outbox.not_undone = 1;
         status.not_recording = Some("4 MB free".into());
         status.trunks.push(TrunkStatus {
             name: "carrier".into(),
@@ -135,7 +140,7 @@ mod tests {
         });
         let loud = text(&status);
         assert!(loud.contains("FAILING: disk full"), "{loud}");
-        assert!(loud.contains("DEAD 2"), "{loud}");
+        assert!(loud.contains("DEAD 2, NOT UNDONE 1"), "{loud}");
         assert!(loud.contains("STOPPED: 4 MB free"), "{loud}");
         assert!(
             loud.contains("carrier DOWN for 1 min 01 s: does not answer OPTIONS"),

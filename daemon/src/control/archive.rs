@@ -111,6 +111,7 @@ fn outbox(counts: &Counts, now_ms: u64) -> OutboxStatus {
         withdrawn: counts.withdrawn,
         delivered: counts.delivered,
         dead: counts.dead,
+        not_undone: counts.not_undone,
         oldest_ms: counts.backlog_age_ms(now_ms),
     }
 }

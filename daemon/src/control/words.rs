@@ -119,6 +119,9 @@ pub struct OutboxStatus {
     pub delivered: u64,
     /// Given up: somebody has to look.
     pub dead: u64,
+    /// Of these, what should have undone something that took effect.
+    #[serde(default)]
+    pub not_undone: u64,
     /// Age of the oldest that is to be sent.
     pub oldest_ms: u64,
 }

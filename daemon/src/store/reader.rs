@@ -6,7 +6,7 @@ use std::fmt;
 use std::path::Path;
 
 use offhook_core::input::Fact;
-use offhook_core::output::{OutboxRow, Outcome};
+use offhook_core::output::{OutboxRow, Outcome, UNDO};
 use offhook_core::{ActionId, ConversationId, LeadId, Record};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::de::IgnoredAny;
@@ -165,6 +165,8 @@ pub struct OutboxLine {
     pub done_ms: Option<u64>,
     /// Why the last attempt failed.
     pub last_error: Option<String>,
+    /// It undoes an action that took effect.
+    pub undoes: bool,
 }
 
 /// How many rows stand where.
@@ -180,6 +182,8 @@ pub struct Counts {
     pub delivered: u64,
     /// Given up or refused.
     pub dead: u64,
+    /// Of these, what should have undone something that took effect.
+    pub not_undone: u64,
     /// Wall time at which the oldest pending row was committed, ms since 1970.
     pub oldest_pending_ms: Option<u64>,
 }
@@ -501,6 +505,10 @@ impl Reader {
                 RowState::Dead => counts.dead = count,
             }
         }
+        drop(rows);
+        let dead = "SELECT count(*) FROM outbox WHERE state = 4 AND dedupe GLOB ?1 || '*'";
+        let mut statement = self.db.prepare_cached(dead)?;
+        counts.not_undone = statement.query_row([UNDO], |row| row.get(0).map(unsigned))?;
         Ok(counts)
     }
 
@@ -586,7 +594,7 @@ impl Reader {
 }
 
 const OUTBOX_LINE: &str = "SELECT seq, conversation, number, lead, kind, state, attempts, next_ms,
- created_ms, done_ms, last_error FROM outbox";
+ created_ms, done_ms, last_error, dedupe FROM outbox";
 
 fn call(row: &Row<'_>) -> rusqlite::Result<Call> {
     let direction: String = row.get("direction")?;
@@ -622,6 +630,7 @@ fn outbox_line(row: &Row<'_>) -> rusqlite::Result<OutboxLine> {
         created_ms: unsigned(row.get(8)?),
         done_ms: row.get::<_, Option<i64>>(9)?.map(unsigned),
         last_error: row.get(10)?,
+        undoes: row.get::<_, String>(11)?.starts_with(UNDO),
     })
 }
 
@@ -732,6 +741,12 @@ pub enum DueContent {
 }
 
 impl Due {
+    /// It undoes an action that took effect.
+    pub fn undoes(&self) -> bool {
+        let content = self.content();
+        matches!(content, Some(DueContent::Action(row)) if row.dedupe.starts_with(UNDO))
+    }
+
     /// What it carries; `None` when damaged.
     pub fn content(&self) -> Option<DueContent> {
         let kind = match self.action {

@@ -468,7 +468,10 @@ impl Rows {
     fn mark(&mut self, mark: &Mark, effects: &mut Effects) -> rusqlite::Result<()> {
         match &mark.progress {
             Progress::Delivered => self.done(mark.seq, state::DELIVERED, None, effects),
-            Progress::Dead { error } => self.done(mark.seq, state::DEAD, Some(error), effects),
+            Progress::Dead { error, .. } => {
+                self.done(mark.seq, state::DEAD, Some(error), effects)?;
+                self.undo_steps(mark, effects)
+            }
             Progress::Retry {
                 next_ms,
                 strike,
@@ -524,6 +527,93 @@ impl Rows {
         };
         self.append(unsigned(conversation), Kind::Answered, &answered)
             .map(drop)
+    }
+
+    /// A step was refused, or given up: those behind it never go, and what took
+    /// effect before it is undone, the last first. In the transaction that says so,
+    /// so that no crash comes between.
+    fn undo_steps(&mut self, mark: &Mark, effects: &mut Effects) -> rusqlite::Result<()> {
+        let Some((dead, payload)) = self.kept_action(mark.seq)? else {
+            return Ok(());
+        };
+        let Some(step) = read_action(&payload).and_then(|row| row.step) else {
+            return Ok(());
+        };
+        let refused = matches!(mark.progress, Progress::Dead { refused: true, .. });
+        let mut took_effect = Vec::new();
+        for (row, at) in self.steps(dead, step.of)? {
+            let place = row.step.as_ref().map_or(0, |step| step.place);
+            match at {
+                state::PENDING | state::HELD => self.drop_step(row.id, effects)?,
+                state::DELIVERED => took_effect.push((place, row)),
+                // Nobody knows what became of one that was given up.
+                state::DEAD if place == step.place && !refused => took_effect.push((place, row)),
+                _ => {}
+            }
+        }
+        took_effect.sort_by_key(|(place, _)| std::cmp::Reverse(*place));
+        for (_, row) in took_effect {
+            let lead = row.lead;
+            if let Some(undo) = row.step.and_then(|step| step.undo) {
+                self.action(
+                    &OutboxRow {
+                        id: undo.id,
+                        kind: undo.kind,
+                        lead,
+                        dedupe: undo.dedupe,
+                        held: false,
+                        fields: undo.fields,
+                        step: None,
+                    },
+                    effects,
+                )?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Which conversation a dead row belongs to, and what it holds.
+    fn kept_action(&self, seq: u64) -> rusqlite::Result<Option<(u64, Vec<u8>)>> {
+        self.db
+            .prepare_cached(
+                "SELECT o.conversation, a.payload FROM outbox o JOIN audit a ON a.seq = o.seq
+                 WHERE o.seq = ?1 AND o.state = 4 AND a.payload IS NOT NULL",
+            )?
+            .query_row([signed(seq)], |row| {
+                Ok((unsigned(row.get(0)?), row.get(1)?))
+            })
+            .optional()
+    }
+
+    /// The steps of one action, and how far each is.
+    fn steps(&self, conversation: u64, of: ActionId) -> rusqlite::Result<Vec<(OutboxRow, i64)>> {
+        let mut statement = self.db.prepare_cached(
+            "SELECT a.payload, o.state FROM outbox o JOIN audit a ON a.seq = o.seq
+             WHERE o.conversation = ?1 AND a.payload IS NOT NULL",
+        )?;
+        let rows = statement.query_map([signed(conversation)], |row| {
+            let payload: Vec<u8> = row.get(0)?;
+            Ok((read_action(&payload), row.get(1)?))
+        })?;
+        let mut steps = Vec::new();
+        for row in rows {
+            if let (Some(row), at) = row?
+                && row.step.as_ref().is_some_and(|step| step.of == of)
+            {
+                steps.push((row, at));
+            }
+        }
+        Ok(steps)
+    }
+
+    /// A step that waits behind one that failed is never sent.
+    fn drop_step(&mut self, action: ActionId, effects: &mut Effects) -> rusqlite::Result<()> {
+        self.db
+            .prepare_cached(
+                "UPDATE outbox SET state = 1 WHERE conversation = ?1 AND number = ?2 AND state = 0",
+            )?
+            .execute(params![signed(action.conversation.0), action.number])?;
+        self.withdraw(action, effects)
     }
 
     /// Rows that failed more than twice on their own account keep their wait:
@@ -717,6 +807,10 @@ impl Rows {
     pub(super) fn finish(self) {
         self.checkpoint();
     }
+}
+
+fn read_action(payload: &[u8]) -> Option<OutboxRow> {
+    serde_json::from_slice(payload).ok()
 }
 
 fn no_random(error: io::Error) -> rusqlite::Error {

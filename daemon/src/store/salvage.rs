@@ -209,7 +209,11 @@ fn rebuild(rows: &mut Rows, row: &AuditRow, kind: Kind, sound: bool) -> rusqlite
             )
         }
         What::Released(action) => set_state(db, state::HELD, state::PENDING, action),
-        What::Withdrawn(action) => set_state(db, state::HELD, state::WITHDRAWN, action),
+        What::Withdrawn(action) => {
+            set_state(db, state::HELD, state::WITHDRAWN, action)?;
+            // A step behind one that failed.
+            set_state(db, state::PENDING, state::WITHDRAWN, action)
+        }
         What::Answered(action, refused) => {
             let to = if refused.is_some() {
                 state::DEAD

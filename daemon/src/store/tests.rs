@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use offhook_core::input::{Cause, Event, LegEvent};
-use offhook_core::output::{OutboxRow, Outcome};
+use offhook_core::output::{OutboxRow, Outcome, Step, UNDO, Undo};
 use offhook_core::{ActionId, ConversationId, LegId, Record, Seq, Turn, Verdict};
 use proptest::prelude::*;
 use rusqlite::Connection;
@@ -114,6 +114,7 @@ fn row(id: ActionId, lead: &str, held: bool) -> OutboxRow {
         dedupe: format!("{lead}/schedule/{}", id.number),
         held,
         fields: vec![("slot".into(), "tuesday".into())],
+        step: None,
     }
 }
 
@@ -337,6 +338,128 @@ fn a_withdrawn_action_is_kept_and_never_due() {
     assert_eq!(due[0].kind, "outcome");
 }
 
+/// An action of three steps, none of them held.
+fn three_steps() -> Write {
+    let whole = action(CALL, 1);
+    let step = |place: u8| {
+        let id = action(CALL, 1 + u32::from(place));
+        let undo = (place < 3).then(|| Undo {
+            id: action(CALL, 10 + u32::from(place)),
+            kind: format!("undo_{place}"),
+            dedupe: format!("{UNDO}{place}"),
+            fields: vec![("compensates".into(), id.to_string())],
+        });
+        OutboxRow {
+            step: Some(Step {
+                of: whole,
+                place,
+                undo,
+            }),
+            ..row(id, "lead", false)
+        }
+    };
+    Write::Commit(Box::new(Commit {
+        conversation: CALL,
+        seq: Seq(1),
+        entries: vec![entry(1)],
+        record: record(whole, Verdict::Authorised),
+        rows: [1, 2, 3].map(step).into(),
+        facts: Vec::new(),
+        pages: Vec::new(),
+    }))
+}
+
+/// Plays the receiver, which takes `effects` in their order, until nothing is due;
+/// the process dies after every mark. Gives the actions in the order of delivery; the
+/// outcome that the restart wrote is delivered among them.
+fn deliver_and_die(place: &Place, fate: impl Fn(u32) -> Progress) -> Vec<(u32, bool)> {
+    let mut sent = Vec::new();
+    for _ in 0..12 {
+        let (store, _, _answers) = place.open();
+        let due = place.reader().heads_of_line(9).unwrap();
+        let Some(due) = due.first() else {
+            store.close();
+            return sent;
+        };
+        let number = due.action.map(|action| action.number);
+        let said = || number.map_or(Progress::Delivered, &fate);
+        marked(&store, due.seq, said());
+        // What the forwarder says twice, because it died too, changes nothing.
+        marked(&store, due.seq, said());
+        sent.extend(number.map(|number| (number, said() == Progress::Delivered)));
+        store.close();
+    }
+    panic!("there is no end of it: {sent:?}");
+}
+
+#[test]
+fn steps_take_effect_whole_or_are_undone_in_reverse_order_whenever_the_process_dies() {
+    let refused = |refused| Progress::Dead {
+        error: "422".into(),
+        refused,
+    };
+    let rows: [(&str, u32, bool, &[(u32, bool)]); 5] = [
+        ("all taken", 0, true, &[(2, true), (3, true), (4, true)]),
+        ("the first refused", 2, true, &[(2, false)]),
+        (
+            "the second refused",
+            3,
+            true,
+            &[(2, true), (3, false), (11, true)],
+        ),
+        (
+            "the third refused",
+            4,
+            true,
+            &[(2, true), (3, true), (4, false), (12, true), (11, true)],
+        ),
+        (
+            "the second given up: perhaps it took effect",
+            3,
+            false,
+            &[(2, true), (3, false), (12, true), (11, true)],
+        ),
+    ];
+    for (name, bad, for_good, expected) in rows {
+        let place = Place::new();
+        let (store, _, _answers) = place.open();
+        write_all(&store, [birth(CALL), three_steps()]);
+        store.close();
+        let sent = deliver_and_die(&place, |number| match number == bad {
+            true => refused(for_good),
+            false => Progress::Delivered,
+        });
+        assert_eq!(sent, expected, "{name}");
+        let counts = place.reader().counts().unwrap();
+        assert_eq!((counts.pending, counts.not_undone), (0, 0), "{name}");
+        assert!(place.reader().verify().unwrap().is_ok(), "{name}");
+    }
+}
+
+#[test]
+fn what_could_not_be_undone_stays_visible() {
+    let place = Place::new();
+    let (store, _, _answers) = place.open();
+    write_all(&store, [birth(CALL), three_steps()]);
+    store.close();
+    let sent = deliver_and_die(&place, |number| match number {
+        3 | 11 => Progress::Dead {
+            error: "422".into(),
+            refused: true,
+        },
+        _ => Progress::Delivered,
+    });
+    assert_eq!(sent, [(2, true), (3, false), (11, false)]);
+    let reader = place.reader();
+    assert_eq!(reader.counts().unwrap().not_undone, 1);
+    let dead = reader.outbox(Some(RowState::Dead), 9).unwrap();
+    let dead: Vec<(&str, bool)> = dead
+        .iter()
+        .map(|it| (it.kind.as_str(), it.undoes))
+        .collect();
+    assert_eq!(dead, [("schedule", false), ("undo_1", true)]);
+}
+
 #[test]
 fn only_the_oldest_open_row_of_a_lead_is_due() {
     let place = Place::new();
@@ -369,6 +492,7 @@ fn only_the_oldest_open_row_of_a_lead_is_due() {
     store.write(Write::Release(action(CALL, 1))).unwrap();
     let dead = Progress::Dead {
         error: "422".into(),
+        refused: true,
     };
     marked(&store, third, dead); // it is delivered: nothing changes
     let fourth = due(&[1, 4]);

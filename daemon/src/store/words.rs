@@ -167,6 +167,8 @@ pub enum Progress {
     Dead {
         /// Why.
         error: String,
+        /// The receiver refused it: it took no effect there.
+        refused: bool,
     },
 }
 

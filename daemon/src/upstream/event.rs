@@ -208,6 +208,7 @@ mod tests {
             dedupe: "+1555/schedule/tue".into(),
             held: false,
             fields: vec![("slot".into(), "tue".into()), ("by".into(), "a".into())],
+            step: None,
         };
         let due = Due {
             seq: 12,

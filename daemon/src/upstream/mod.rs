@@ -278,7 +278,7 @@ impl Run {
         let id = event_id(due.conversation, due.action);
         let Some(event) = event::event(&due, &self.config.source) else {
             let error = "its content was damaged on disk".to_string();
-            self.bury(&due, &id, error);
+            self.bury(&due, &id, error, true);
             return;
         };
         let client = self.client.clone();
@@ -307,7 +307,7 @@ impl Run {
             Verdict::Refused(error) => {
                 self.alive();
                 self.answer(&due, UpstreamAnswer::Rejected);
-                self.bury(&due, &id, error);
+                self.bury(&due, &id, error, true);
             }
             Verdict::Gone(error) => {
                 tracing::error!(message = "upstream_gone", id, error);
@@ -359,7 +359,7 @@ impl Run {
         });
         let strikes = due.strikes.saturating_add(u32::from(strike));
         let Some(wait) = self.config.schedule.next_attempt(id, strikes) else {
-            return self.bury(due, id, error);
+            return self.bury(due, id, error, false);
         };
         let wait = wait.max(retry_after.unwrap_or_default());
         let wait = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
@@ -372,10 +372,14 @@ impl Run {
     }
 
     /// A dead letter is loud.
-    fn bury(&mut self, due: &Due, id: &str, error: String) {
-        tracing::error!(message = "dead_letter", CALL_ID = %due.conversation, id, error);
+    fn bury(&mut self, due: &Due, id: &str, error: String, refused: bool) {
+        let what = match due.undoes() {
+            true => "not_undone",
+            false => "dead_letter",
+        };
+        tracing::error!(message = what, CALL_ID = %due.conversation, id, kind = due.kind, error);
         self.status(|status| status.dead += 1);
-        self.mark(due.seq, Progress::Dead { error });
+        self.mark(due.seq, Progress::Dead { error, refused });
     }
 
     fn answer(&self, due: &Due, answer: UpstreamAnswer) {

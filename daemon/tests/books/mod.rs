@@ -59,6 +59,7 @@ pub fn commit(id: ActionId, lead: &str, held: bool, entries: Vec<Entry>) -> Writ
             dedupe: format!("{lead}/{id}"),
             held,
             fields: vec![("slot".into(), "tuesday".into())],
+            step: None,
         }],
         facts: Vec::new(),
         pages: Vec::new(),

@@ -11,7 +11,7 @@ use crate::id::{ActionId, Seq};
 use crate::input::UpstreamAnswer;
 use crate::ledger::{Entry, State, Turnout};
 use crate::mouth::Purpose;
-use crate::output::{OutboxRow, Output, Persist};
+use crate::output::{OutboxRow, Output, Persist, UNDO};
 use crate::playbook::{Go, Propose};
 use crate::record::{Record, Verdict};
 use crate::signal::SignalKind;
@@ -24,7 +24,7 @@ const HELD_MS: u64 = 3_000;
 /// Characters of a field; longer ones are cut, as rows go over the wire.
 const FIELD_MAX: usize = 500;
 /// Field of a compensation: the id of the action that it undoes.
-const COMPENSATES: &str = "compensates";
+pub(super) const COMPENSATES: &str = "compensates";
 
 impl Dialogue {
     pub(super) fn propose(&mut self, desk: &mut Desk, plan: &Arc<Propose>) {
@@ -63,8 +63,12 @@ impl Dialogue {
         let record = desk.judge(&self.scene(), ask.clone());
         match record.verdict {
             Verdict::Authorised => {
+                let rows = self.rows(desk, plan, action, &record, &ask, &fields);
+                let Some(rows) = rows else {
+                    return self.refused_by_step(desk, plan, record);
+                };
                 let dedupe = ask.dedupe.unwrap_or_default();
-                self.keep(desk, plan, action, record, dedupe, fields);
+                self.keep(desk, plan, action, record, (dedupe, rows), fields);
             }
             Verdict::Asked => self.ask(desk, plan, action, ask, record, fields),
             Verdict::Refused | Verdict::Observed => {
@@ -89,7 +93,7 @@ impl Dialogue {
         plan: &Arc<Propose>,
         action: &Action,
         record: Record,
-        dedupe: String,
+        (dedupe, rows): (String, Vec<OutboxRow>),
         fields: Vec<(String, String)>,
     ) {
         let seq = desk.next_seq();
@@ -98,28 +102,22 @@ impl Dialogue {
         desk.timers.set(Timer::Bridge, bridge);
         self.ledger.add(Entry {
             id: record.action,
+            rows: rows.iter().map(|row| row.id).collect(),
+            accepted: 0,
             seq,
             plan: Arc::clone(plan),
-            dedupe: dedupe.clone(),
-            fields: fields.clone(),
+            dedupe,
+            fields,
             undone: false,
             irreversible: action.irreversible,
             accept_ms: (action.confirm == Confirm::Accepted).then_some(action.accept_ms),
             epoch: self.epoch,
             state: State::Storing { denied: false },
         });
-        let row = OutboxRow {
-            id: record.action,
-            kind: plan.action.clone(),
-            lead: desk.party.clone(),
-            dedupe,
-            held: action.irreversible,
-            fields,
-        };
         desk.put(Output::Persist(Persist {
             seq,
             record,
-            actions: vec![row],
+            actions: rows,
         }));
     }
 
@@ -151,12 +149,15 @@ impl Dialogue {
     }
 
     pub(crate) fn upstream(&mut self, desk: &mut Desk, id: ActionId, answer: UpstreamAnswer) {
-        desk.timers.cancel(Timer::Accept(id.number));
-        let turnout = self
-            .ledger
-            .by_id(id)
-            .and_then(|entry| entry.answered(Some(answer)));
+        let Some(entry) = self.ledger.by_row(id) else {
+            return;
+        };
+        let (id, turnout) = (entry.id, entry.row_answered(answer));
+        if entry.undone && answer == UpstreamAnswer::Rejected {
+            desk.in_force.remove(&entry.dedupe);
+        }
         if let Some(turnout) = turnout {
+            desk.timers.cancel(Timer::Accept(id.number));
             self.tell_later(id, turnout);
         }
     }
@@ -212,7 +213,7 @@ impl Dialogue {
         let object = object(action, &fields);
         let undone = entry.dedupe.clone();
         // One for each action that is undone, whatever it was about.
-        let dedupe = format!("{}|{}|{id}", desk.party, undo.action);
+        let dedupe = undoing(desk, &undo.action, id);
         let flaws = flaws(action, &fields);
         fields.push((COMPENSATES.to_owned(), id.to_string()));
         let ask = Ask {
@@ -239,7 +240,10 @@ impl Dialogue {
             return;
         }
         for entry in self.ledger.releasable(all) {
-            desk.put(Output::Release(entry.id));
+            entry
+                .rows
+                .iter()
+                .for_each(|row| desk.put(Output::Release(*row)));
             desk.timers.cancel(Timer::Release(entry.id.number));
             entry.state = entry.sent();
             if !all {
@@ -317,9 +321,17 @@ impl Dialogue {
 }
 
 fn withdraw(desk: &mut Desk, entry: &Entry) {
-    desk.put(Output::Withdraw(entry.id));
+    entry
+        .rows
+        .iter()
+        .for_each(|row| desk.put(Output::Withdraw(*row)));
     desk.timers.cancel(Timer::Release(entry.id.number));
     desk.in_force.remove(&entry.dedupe);
+}
+
+/// The effect's key of what undoes an action: one for each, whatever it was about.
+pub(super) fn undoing(desk: &Desk, kind: &str, id: ActionId) -> String {
+    format!("{UNDO}{}|{kind}|{id}", desk.party)
 }
 
 fn await_answer(desk: &mut Desk, entry: &Entry) {
@@ -330,7 +342,7 @@ fn await_answer(desk: &mut Desk, entry: &Entry) {
 }
 
 /// What makes two of a kind the same: the dedupe fields, or all.
-fn object(action: &Action, fields: &[(String, String)]) -> String {
+pub(super) fn object(action: &Action, fields: &[(String, String)]) -> String {
     let all = action.dedupe.is_empty();
     let values: Vec<&str> = fields
         .iter()
@@ -340,7 +352,7 @@ fn object(action: &Action, fields: &[(String, String)]) -> String {
     values.join(",")
 }
 
-fn flaws(action: &Action, fields: &[(String, String)]) -> Vec<String> {
+pub(super) fn flaws(action: &Action, fields: &[(String, String)]) -> Vec<String> {
     let mut flaws = Vec::new();
     for field in &action.fields {
         let given = fields.iter().find(|(name, _)| *name == field.name);

@@ -28,6 +28,7 @@ pub struct Stage {
     seq: u32,
     kinds: BTreeMap<ActionId, String>,
     last_action: Option<ActionId>,
+    steps: Vec<ActionId>,
     person: LegId,
     person_play: u32,
     /// Who it is was told: what is learned is shown.
@@ -46,6 +47,7 @@ impl Stage {
             seq: 0,
             kinds: BTreeMap::new(),
             last_action: None,
+            steps: Vec::new(),
             person: LegId(1),
             person_play: 0,
             remembers: false,
@@ -87,6 +89,7 @@ impl Stage {
             Output::Decided(record) => return render_record(&record),
             Output::Persist(persist) => {
                 self.seq = persist.seq.0;
+                self.steps = persist.actions.iter().map(|row| row.id).collect();
                 let mut line = "keep".to_owned();
                 for row in persist.actions {
                     let _ = write!(line, " {}", row.kind);
@@ -190,8 +193,8 @@ impl Stage {
             "facts" => Event::Facts(rest.split_whitespace().map(fact).collect()),
             "stored" => self.stored(true),
             "lost" => self.stored(false),
-            "accepted" => self.upstream(UpstreamAnswer::Accepted),
-            "rejected" => self.upstream(UpstreamAnswer::Rejected),
+            "accepted" => self.upstream(UpstreamAnswer::Accepted, rest),
+            "rejected" => self.upstream(UpstreamAnswer::Rejected, rest),
             "approved" => self.approval(true),
             "declined" => self.approval(false),
             "operator" => Event::OperatorHangup,
@@ -259,8 +262,13 @@ impl Stage {
         }
     }
 
-    fn upstream(&self, answer: UpstreamAnswer) -> Event {
-        let action = self.last_action.expect("an action was kept");
+    /// To the last action kept, or to one of its steps, counted from 1.
+    fn upstream(&self, answer: UpstreamAnswer, step: &str) -> Event {
+        let last = self.last_action.expect("an action was kept");
+        let action = match step.parse::<usize>() {
+            Ok(step) => self.steps[step - 1],
+            Err(_) => last,
+        };
         Event::Upstream { action, answer }
     }
 

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use offhook_core::input::Cause;
-use offhook_core::pacer::{Pace, Pacer, Progress};
+use offhook_core::pacer::{Line, Pace, Pacer, Progress};
 use offhook_core::{ConversationId, LeadId, Seq};
 use serde::{Deserialize, Serialize};
 
@@ -124,7 +124,7 @@ impl Campaign {
     }
 
     /// For people who look in.
-    pub fn view(&self, now_ms: u64, spent: i64) -> CampaignView {
+    fn view(&self, paused_until_ms: Option<u64>, spent: i64) -> CampaignView {
         let state = match (self.pacer.is_done() && self.asked.is_empty(), self.running) {
             (true, _) => "done",
             (false, true) => "running",
@@ -133,13 +133,17 @@ impl Campaign {
         CampaignView {
             plan: self.plan.clone(),
             state: state.to_owned(),
-            progress: self.pacer.progress(now_ms),
+            progress: Progress {
+                paused_until_ms,
+                ..self.pacer.progress()
+            },
             spent,
             refusals: self.refusals.clone(),
         }
     }
 
-    fn apply(&mut self, page: CampaignPage) {
+    /// Says whether its trunk carried a call, where the page tells of one.
+    fn apply(&mut self, page: CampaignPage) -> Option<(bool, u64)> {
         match page {
             CampaignPage::Started(plan) => {
                 self.pacer.set_pace(plan.pace.clone());
@@ -157,10 +161,14 @@ impl Campaign {
                 cause,
                 result,
                 at_ms,
-            } => self.pacer.ended(lead, cause, &result, at_ms),
+            } => {
+                let carried = self.pacer.ended(lead, cause, &result, at_ms)?;
+                return Some((carried, at_ms));
+            }
             CampaignPage::Dropped { lead, reason } => self.pacer.drop_lead(lead, &reason),
             CampaignPage::Paused => self.running = false,
         }
+        None
     }
 }
 
@@ -168,6 +176,8 @@ impl Campaign {
 #[derive(Debug, Default)]
 pub struct Campaigns {
     all: BTreeMap<u64, Campaign>,
+    /// How the trunks bear it, by name.
+    lines: BTreeMap<String, Line>,
 }
 
 impl Campaigns {
@@ -175,7 +185,13 @@ impl Campaigns {
     pub fn apply(&mut self, id: u64, page: CampaignPage) {
         let room = self.all.len() < CAMPAIGNS_MAX;
         match (self.all.get_mut(&id), page) {
-            (Some(campaign), page) => campaign.apply(page),
+            (Some(campaign), page) => {
+                if let Some((carried, at_ms)) = campaign.apply(page) {
+                    let trunk = campaign.plan.trunk.clone();
+                    let line = self.lines.entry(trunk).or_insert_with(|| Line::new(id));
+                    line.carried(carried, at_ms);
+                }
+            }
             (None, CampaignPage::Started(plan)) if room => {
                 self.all.insert(id, Campaign::new(id, plan));
             }
@@ -191,6 +207,28 @@ impl Campaigns {
                 campaign.pacer.interrupted(lead, now_ms);
             }
         }
+    }
+
+    /// Dials that the trunk of a campaign may still bear now.
+    pub fn line_room(&self, id: u64, now_ms: u64) -> u32 {
+        let Some(campaign) = self.all.get(&id) else {
+            return 0;
+        };
+        let trunk = &campaign.plan.trunk;
+        let Some(line) = self.lines.get(trunk) else {
+            return u32::MAX;
+        };
+        let on_it = self.all.values().filter(|it| it.plan.trunk == *trunk);
+        let calling: u32 = on_it.map(|it| it.pacer.under_way()).sum();
+        line.room(now_ms, calling)
+    }
+
+    /// A campaign for people who look in.
+    pub fn view(&self, id: u64, now_ms: u64, spent: i64) -> Option<CampaignView> {
+        let campaign = self.all.get(&id)?;
+        let line = self.lines.get(&campaign.plan.trunk);
+        let paused = line.and_then(|line| line.paused_until(now_ms));
+        Some(campaign.view(paused, spent))
     }
 
     /// The campaign of that id.

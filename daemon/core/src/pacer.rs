@@ -48,6 +48,57 @@ pub struct Room {
     pub slots: u32,
     /// People free to take a call; `None`: nobody has said so lately.
     pub agents: Option<u32>,
+    /// Dials that the trunk may still bear now (see [`Line::room`]).
+    pub line: u32,
+}
+
+/// How a trunk bears calls that nobody waits for; all lists that go by it share it.
+/// A trunk that fails for everybody is left alone for longer and longer, then asked
+/// by one call at a time.
+#[derive(Clone, Debug, Default)]
+pub struct Line {
+    seed: u64,
+    failures: u32,
+    not_before_ms: u64,
+}
+
+impl Line {
+    /// One that nothing is known of; the seed decides the jitter.
+    pub fn new(seed: u64) -> Self {
+        Self {
+            seed,
+            ..Self::default()
+        }
+    }
+
+    /// Dials that may begin now, while so many calls of lists are under way on it.
+    pub fn room(&self, now_ms: u64, calling: u32) -> u32 {
+        match (now_ms < self.not_before_ms, self.failures >= OPENS_AFTER) {
+            (true, _) => 0,
+            (false, true) => 1u32.saturating_sub(calling),
+            (false, false) => u32::MAX,
+        }
+    }
+
+    /// Nothing is dialled before then, where it is being left alone.
+    pub fn paused_until(&self, now_ms: u64) -> Option<u64> {
+        Some(self.not_before_ms).filter(|until| *until > now_ms)
+    }
+
+    /// A call went through it, or failed in it.
+    pub fn carried(&mut self, works: bool, now_ms: u64) {
+        if works {
+            (self.failures, self.not_before_ms) = (0, 0);
+            return;
+        }
+        self.failures = self.failures.saturating_add(1);
+        if self.failures >= OPENS_AFTER {
+            let doublings = (self.failures - OPENS_AFTER).min(16);
+            let wait_ms = (PAUSE_FIRST_MS << doublings).min(PAUSE_LAST_MS);
+            let wait_ms = jitter(self.seed, u64::from(self.failures), wait_ms);
+            self.not_before_ms = self.not_before_ms.max(now_ms.saturating_add(wait_ms));
+        }
+    }
 }
 
 /// Where a lead stands.
@@ -101,8 +152,6 @@ pub struct Pacer {
     calling: u32,
     /// When the dials of the last minute were.
     recent: std::collections::VecDeque<u64>,
-    failures: u32,
-    not_before_ms: u64,
     attempts: u64,
 }
 
@@ -116,8 +165,6 @@ impl Pacer {
             queue: BTreeSet::new(),
             calling: 0,
             recent: std::collections::VecDeque::new(),
-            failures: 0,
-            not_before_ms: 0,
             attempts: 0,
         }
     }
@@ -155,17 +202,12 @@ impl Pacer {
             true => room.agents.unwrap_or(0),
             false => u32::MAX,
         };
-        // While the line fails one call at a time asks whether it is back.
-        let at_once = match self.failures >= OPENS_AFTER {
-            true => 1,
-            false => self.pace.at_once,
-        };
         let minute_ago = now_ms.saturating_sub(60_000);
         let lately = self.recent.iter().filter(|at| **at > minute_ago).count();
         let open = due_ms <= now_ms
-            && self.not_before_ms <= now_ms
             && room.slots > 0
-            && self.calling < at_once.min(agents)
+            && room.line > 0
+            && self.calling < self.pace.at_once.min(agents)
             && lately < self.pace.per_minute as usize;
         open.then_some(lead)
     }
@@ -180,7 +222,7 @@ impl Pacer {
             .checked_sub(minute)
             .and_then(|at| self.recent.get(at));
         let pace_ms = full.map_or(0, |at| at.saturating_add(60_000));
-        Some(due_ms.max(self.not_before_ms).max(pace_ms).max(now_ms))
+        Some(due_ms.max(pace_ms).max(now_ms))
     }
 
     /// This lead is dialled; to be kept before anything leaves the box.
@@ -201,33 +243,30 @@ impl Pacer {
         }
     }
 
-    /// The attempt is over, as `result` says; reached: nobody need call again.
-    pub fn ended(&mut self, lead: LeadId, cause: Cause, result: &str, now_ms: u64) {
+    /// The attempt is over, as `result` says; reached: nobody need call again. Says
+    /// whether the line carried it, where there was such an attempt.
+    pub fn ended(&mut self, lead: LeadId, cause: Cause, result: &str, now_ms: u64) -> Option<bool> {
         let spacing_ms = self.pace.spacing_ms;
-        let Some(entry) = self.entries.get_mut(&lead) else {
-            return;
-        };
+        let entry = self.entries.get_mut(&lead)?;
         if entry.standing != Standing::Calling {
-            return;
+            return None;
         }
-        match Reach::of(cause) {
+        let reach = Reach::of(cause);
+        match reach {
             Reach::Answered => self.finish(lead, result),
             Reach::Never => self.finish(lead, cause.name()),
-            Reach::Unanswered => {
-                self.line_works();
-                self.again(lead, spacing_ms, now_ms);
-            }
+            Reach::Unanswered => self.again(lead, spacing_ms, now_ms),
             Reach::Line => {
                 entry.attempts = entry.attempts.saturating_sub(1);
                 entry.line_failures = entry.line_failures.saturating_add(1);
                 let tries = entry.line_failures;
-                self.line_fails(now_ms);
                 match tries >= LINE_TRIES_MAX {
                     true => self.finish(lead, cause.name()),
                     false => self.again(lead, spacing_ms, now_ms),
                 }
             }
         }
+        Some(reach != Reach::Line)
     }
 
     /// An attempt that a crash cut off was one; how it went nobody knows.
@@ -271,19 +310,23 @@ impl Pacer {
             .map(|(lead, _)| *lead)
     }
 
+    /// How many are being called.
+    pub fn under_way(&self) -> u32 {
+        self.calling
+    }
+
     /// Nobody waits and nobody is being called.
     pub fn is_done(&self) -> bool {
         self.queue.is_empty() && self.calling == 0
     }
 
     /// How it does.
-    pub fn progress(&self, now_ms: u64) -> Progress {
+    pub fn progress(&self) -> Progress {
         let mut progress = Progress {
             leads: self.entries.len() as u64,
             waiting: self.queue.len() as u64,
             calling: u64::from(self.calling),
             attempts: self.attempts,
-            paused_until_ms: Some(self.not_before_ms).filter(|until| *until > now_ms),
             ..Progress::default()
         };
         for entry in self.entries.values() {
@@ -292,21 +335,6 @@ impl Pacer {
             }
         }
         progress
-    }
-
-    fn line_works(&mut self) {
-        self.failures = 0;
-        self.not_before_ms = 0;
-    }
-
-    fn line_fails(&mut self, now_ms: u64) {
-        self.failures = self.failures.saturating_add(1);
-        if self.failures >= OPENS_AFTER {
-            let doublings = (self.failures - OPENS_AFTER).min(16);
-            let wait_ms = (PAUSE_FIRST_MS << doublings).min(PAUSE_LAST_MS);
-            let wait_ms = jitter(self.seed, u64::from(self.failures), wait_ms);
-            self.not_before_ms = self.not_before_ms.max(now_ms.saturating_add(wait_ms));
-        }
     }
 
     fn again(&mut self, lead: LeadId, after_ms: u64, now_ms: u64) {
@@ -330,7 +358,6 @@ impl Pacer {
     }
 
     fn finish(&mut self, lead: LeadId, reason: &str) {
-        self.line_works();
         self.calling = self.calling.saturating_sub(1);
         self.stand(lead, Standing::Done(reason.to_owned()));
     }
@@ -343,6 +370,7 @@ impl Pacer {
 }
 
 /// What the end of an attempt says about reaching the person.
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Reach {
     /// Somebody, or something, took the call.
     Answered,
@@ -389,6 +417,7 @@ mod tests {
     const ROOM: Room = Room {
         slots: 10,
         agents: None,
+        line: u32::MAX,
     };
 
     fn pace(attempts: u32, at_once: u32) -> Pace {
@@ -426,7 +455,7 @@ mod tests {
             ..pace(1, 10)
         };
         let mut pacer = pacer(5, agents);
-        let room = |agents| Room { slots: 10, agents };
+        let room = |agents| Room { agents, ..ROOM };
         assert_eq!(pacer.next(0, room(None)), None, "nobody has said so lately");
         assert_eq!(pacer.next(0, room(Some(0))), None);
         pacer.dialled(LeadId(1), 0);
@@ -435,6 +464,7 @@ mod tests {
         let full = Room {
             slots: 0,
             agents: Some(9),
+            ..ROOM
         };
         assert_eq!(pacer.next(0, full), None);
     }
@@ -452,7 +482,7 @@ mod tests {
         pacer.dialled(lead, due);
         pacer.ended(lead, Cause::NoAnswer, "no_answer", due);
         assert!(pacer.is_done());
-        assert_eq!(pacer.progress(0).done["not_reached"], 1);
+        assert_eq!(pacer.progress().done["not_reached"], 1);
     }
 
     #[test]
@@ -466,32 +496,51 @@ mod tests {
         );
     }
 
+    /// Dials what the lists and their line let; how many, and each fails or rings out.
+    fn dial_all(lists: &mut [Pacer], line: &mut Line, now_ms: u64, cause: Cause) -> u32 {
+        let mut dials = 0;
+        for list in lists {
+            loop {
+                let room = Room {
+                    line: line.room(now_ms, 0),
+                    ..ROOM
+                };
+                let Some(lead) = list.next(now_ms, room) else {
+                    break;
+                };
+                dials += 1;
+                list.dialled(lead, now_ms);
+                let carried = list.ended(lead, cause, "result", now_ms);
+                line.carried(carried.expect("it was being called"), now_ms);
+            }
+        }
+        dials
+    }
+
     #[test]
-    fn a_trunk_that_fails_for_all_starts_no_storm() {
-        let mut pacer = pacer(1_000, pace(3, 50));
+    fn a_trunk_that_fails_for_all_starts_no_storm_whatever_lists_go_by_it() {
+        let mut lists = [1, 2, 3].map(|_| pacer(1_000, pace(3, 50)));
+        let mut line = Line::new(7);
         let (mut now_ms, mut dials) = (0, 0);
         // An hour in which everything fails at once.
         while now_ms < 3_600_000 {
-            while let Some(lead) = pacer.next(now_ms, ROOM) {
-                dials += 1;
-                pacer.dialled(lead, now_ms);
-                pacer.ended(lead, Cause::Congestion, "congestion", now_ms);
-            }
+            dials += dial_all(&mut lists, &mut line, now_ms, Cause::Congestion);
             now_ms += 1_000;
         }
         assert!(dials <= 25, "{dials} dials into a dead trunk");
-        assert!(pacer.progress(now_ms).paused_until_ms.is_some() || pacer.failures > OPENS_AFTER);
-        // When it works again the list goes on at full width.
-        let probe_at = pacer.next_at(now_ms).unwrap();
-        let probe = pacer.next(probe_at, ROOM).unwrap();
-        pacer.dialled(probe, probe_at);
-        pacer.ended(probe, Cause::Busy, "busy", probe_at);
-        let mut wide = 0;
-        while let Some(lead) = pacer.next(probe_at, ROOM) {
-            pacer.dialled(lead, probe_at);
-            wide += 1;
-        }
-        assert_eq!(wide, 50);
+        // When it works again one call finds out, and the lists go on at full width.
+        let probe_at = line.paused_until(now_ms).unwrap_or(now_ms);
+        assert_eq!(line.room(probe_at, 0), 1);
+        assert_eq!(line.room(probe_at, 1), 0, "one at a time");
+        assert!(dial_all(&mut lists, &mut line, probe_at, Cause::Busy) > 1_000);
+    }
+
+    #[test]
+    fn a_trunk_that_works_knows_nothing_of_one_that_fails() {
+        let (mut dead, mut sound) = (Line::new(1), Line::new(2));
+        (0..9).for_each(|at| dead.carried(false, at));
+        sound.carried(true, 9);
+        assert_eq!((dead.room(9, 0), sound.room(9, 0)), (0, u32::MAX));
     }
 
     #[test]
@@ -528,12 +577,12 @@ mod tests {
                     }
                     pacer.ended(*lead, *cause, "result", now_ms);
                     // An answer that comes twice changes nothing.
-                    let before = pacer.progress(now_ms);
+                    let before = pacer.progress();
                     pacer.ended(*lead, Cause::Busy, "result", now_ms);
-                    prop_assert_eq!(before, pacer.progress(now_ms));
+                    prop_assert_eq!(before, pacer.progress());
                     continue;
                 }
-                let room = Room { slots: 3, agents: Some(agents) };
+                let room = Room { slots: 3, agents: Some(agents), line: u32::MAX };
                 if let Some(lead) = pacer.next(now_ms, room) {
                     prop_assert!((calling.len() as u32) < agents);
                     if what == 7 {

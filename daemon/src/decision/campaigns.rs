@@ -40,7 +40,7 @@ impl Decision {
     /// One lead further; false when there is nobody to be called now.
     fn begin_next(&mut self, id: u64) -> bool {
         let now_ms = wall_ms(clock::wall());
-        let room = self.room();
+        let room = self.room(id, now_ms);
         let Some(campaign) = self.campaigns.by_id(id) else {
             return false;
         };
@@ -77,8 +77,9 @@ impl Decision {
         true
     }
 
-    /// Slots that outbound calls may take; people who can take a call over.
-    fn room(&self) -> Room {
+    /// Slots that outbound calls may take; people who can take a call over; what the
+    /// campaign's trunk bears.
+    fn room(&self, id: u64, now_ms: u64) -> Room {
         let media = self.board.media_counts();
         let reserve = (media.slots * RESERVE_PERCENT).div_ceil(100);
         let live = self.calls.values().filter(|call| !call.over).count() as u64;
@@ -87,6 +88,7 @@ impl Decision {
         let agents = self.offers.value("agents_free", clock::now());
         Room {
             slots: u32::try_from(free).unwrap_or(u32::MAX),
+            line: self.campaigns.line_room(id, now_ms),
             agents: agents.map(|free| u32::try_from(free.max(0)).unwrap_or(u32::MAX)),
         }
     }
@@ -259,10 +261,9 @@ impl Decision {
             }
         }
         let on_list = |campaigns: &mut crate::campaigns::Campaigns| {
-            let now_ms = 0;
             campaigns
                 .by_id(id)
-                .map_or(0, |it| it.pacer.progress(now_ms).leads)
+                .map_or(0, |it| it.pacer.progress().leads)
         };
         let before = on_list(&mut self.campaigns);
         if !leads.is_empty() {
@@ -317,8 +318,7 @@ impl Decision {
     fn campaign_view(&mut self, id: u64) -> Option<CampaignView> {
         let name = self.campaigns.by_id(id)?.plan.name.clone();
         let spent = self.leads.spent().in_campaign(&name);
-        let campaign = self.campaigns.by_id(id)?;
-        Some(campaign.view(wall_ms(clock::wall()), spent))
+        self.campaigns.view(id, wall_ms(clock::wall()), spent)
     }
 
     /// What may still be spent, where the config or the campaign says how much.

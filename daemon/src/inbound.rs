@@ -56,6 +56,8 @@ pub enum Kind {
     CrmChanged,
     /// What is to be had now; of nobody in particular.
     Offers,
+    /// A person's answer about an action that waits for one; it is the subject.
+    Approval,
 }
 
 impl Kind {
@@ -67,6 +69,7 @@ impl Kind {
             Self::SlotTaken => "slot_taken",
             Self::CrmChanged => "crm_changed",
             Self::Offers => "offers",
+            Self::Approval => "approval",
         }
     }
 }
@@ -94,6 +97,10 @@ pub struct Data {
     pub facts: BTreeMap<String, String>,
     /// What is to be had, or no longer.
     pub offers: Vec<Offer>,
+    /// Do it, or do not.
+    pub approved: Option<bool>,
+    /// Who says so.
+    pub by: Option<String>,
 }
 
 /// Something on offer.
@@ -290,7 +297,11 @@ fn read(body: &[u8], id: &str) -> Result<Envelope, String> {
             offer.name.chars().take(40).collect::<String>()
         ));
     }
+    let by = event.data.by.as_deref().unwrap_or("").trim();
     match (event.kind, &event.subject) {
+        (Kind::Approval, Some(_)) if event.data.approved.is_none() || by.is_empty() => {
+            Err("`approval` needs `approved` and `by`: what is decided, and who decides".to_owned())
+        }
         (Kind::Offers, _) => Ok(event),
         (_, Some(subject)) if !subject.trim().is_empty() => Ok(event),
         (kind, _) => Err(format!(
@@ -353,6 +364,11 @@ mod tests {
                 )),
                 "a",
                 "more than 64",
+            ),
+            (
+                event("\"type\":\"approval\",\"subject\":\"x-1\",\"data\":{\"approved\":true}"),
+                "a",
+                "needs `approved` and `by`",
             ),
             (good.replace("1.0", "0.3"), "a", "CloudEvents 1.0"),
             ("[".to_owned(), "a", "EOF"),

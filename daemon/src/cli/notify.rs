@@ -24,10 +24,11 @@ pub(super) struct NotifyArgs {
     /// Signing key, `whsec_…`
     #[arg(long)]
     secret: String,
-    /// `message_delivered`, `reply_received`, `slot_taken`, `crm_changed` or `offers`
+    /// `message_delivered`, `reply_received`, `slot_taken`, `crm_changed`, `offers` or
+    /// `approval`
     #[arg(long = "type", value_name = "TYPE")]
     kind: String,
-    /// Whom it is about: a number or the id in another system.
+    /// Whom it is about: a number or the id in another system; of an approval, the action.
     #[arg(long, value_name = "LEAD")]
     subject: Option<String>,
     /// What the person wrote.
@@ -39,6 +40,12 @@ pub(super) struct NotifyArgs {
     /// What is to be had, and for how long; may be given again.
     #[arg(long = "offer", value_name = "NAME=VALUE@SECONDS")]
     offers: Vec<String>,
+    /// This person approves the action.
+    #[arg(long, value_name = "NAME", conflicts_with = "decline")]
+    approve: Option<String>,
+    /// This person declines it.
+    #[arg(long, value_name = "NAME")]
+    decline: Option<String>,
     /// The event's id; the time when left out. The same id twice counts once.
     #[arg(long)]
     id: Option<String>,
@@ -100,6 +107,7 @@ fn event(arguments: &NotifyArgs) -> Result<Event, String> {
             format!("--offer {offer}: write NAME=VALUE@SECONDS, like slot.tuesday=1@300")
         })?);
     }
+    let by = arguments.approve.as_ref().or(arguments.decline.as_ref());
     let body = json!({
         "specversion": "1.0",
         "id": id,
@@ -107,7 +115,10 @@ fn event(arguments: &NotifyArgs) -> Result<Event, String> {
         "type": arguments.kind,
         "subject": arguments.subject,
         "time": rfc3339(now_ms),
-        "data": { "text": arguments.text, "facts": facts, "offers": offers },
+        "data": {
+            "text": arguments.text, "facts": facts, "offers": offers,
+            "approved": by.map(|_| arguments.approve.is_some()), "by": by,
+        },
     });
     let body = serde_json::to_vec(&body).expect("text and numbers have a JSON form");
     Ok(Event { id, body })

@@ -48,7 +48,11 @@ impl Decision {
         }
         let mut pages = Vec::new();
         let mut lead = None;
-        if let Some(subject) = subject.filter(|_| kind != Kind::Offers) {
+        if kind == Kind::Approval {
+            self.approved_elsewhere(subject.unwrap_or_default(), &data)?;
+        }
+        let of_lead = !matches!(kind, Kind::Offers | Kind::Approval);
+        if let Some(subject) = subject.filter(|_| of_lead) {
             let learned = self.transitions(id, kind, &data)?;
             let known = self.lead_of(subject)?;
             lead = Some(known.0);
@@ -69,6 +73,15 @@ impl Decision {
             self.tell_calls_of(lead, kind, data.text);
         }
         Ok(Taken::New(durable))
+    }
+
+    /// A person has answered by a signed call: as on the command line.
+    fn approved_elsewhere(&mut self, subject: &str, data: &Data) -> Result<(), Failure> {
+        let action = subject.trim().parse();
+        let action = action.map_err(|_| Failure::new(format!("`{subject}` is no action's id")))?;
+        let by = data.by.as_deref().unwrap_or_default().trim();
+        let by = by.chars().take(200).collect();
+        self.approve(action, data.approved == Some(true), by)
     }
 
     /// The lead that is meant; a new one where nobody is known by that.

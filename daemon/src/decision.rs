@@ -22,7 +22,7 @@ use crate::clock;
 use crate::control::Told as Seen;
 use crate::engine::Recognised;
 use crate::facts;
-use crate::house::House;
+use crate::house::{House, Rules};
 use crate::keeper::Keeper;
 use crate::leads::Leads;
 use crate::offers::Offers;
@@ -76,8 +76,8 @@ pub struct Decision {
     dirty: BTreeSet<ConversationId>,
     /// What people and the box have decreed.
     standing: Standing,
-    /// Where numbers are.
-    zones: Zones,
+    /// Whom not to call; where numbers are.
+    rules: Rules,
     /// How actions fared.
     vigil: Vigil,
     /// Overrides so far; they are named by it.
@@ -105,6 +105,10 @@ impl Decision {
         (leads, campaigns): (Leads, Campaigns),
         pulse: Pulse,
     ) -> Self {
+        let rules = Rules {
+            barred: house.settings.outbound.do_not_call.clone(),
+            zones: Zones::load(),
+        };
         Self {
             house,
             inbox,
@@ -119,7 +123,7 @@ impl Decision {
             at_once: VecDeque::new(),
             dirty: BTreeSet::new(),
             standing: Standing::default(),
-            zones: Zones::load(),
+            rules,
             vigil: Vigil::default(),
             decreed: 0,
             overload: false,
@@ -351,7 +355,7 @@ impl Decision {
         let live = self.calls.iter();
         let live: Vec<_> = live.map(|(id, call)| (*id, call.lead.clone())).collect();
         for (id, party) in live {
-            let facts = self.zones.facts(&party, wall);
+            let facts = self.rules.zones.facts(&party, wall);
             self.feed(id, now, Event::Facts(facts));
         }
     }

@@ -1,7 +1,7 @@
 //! What a start made ready and nobody changes while it runs: settings, books,
 //! prompts, ways out; and the channel of those who look on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
@@ -12,9 +12,10 @@ use tokio::sync::{broadcast, watch};
 use crate::control::{Order, Told};
 use crate::courier::Courier;
 use crate::prompts::Prompts;
-use crate::settings::{CheckedPolicy, Destination, Page, Settings, Sources};
+use crate::settings::{CheckedPolicy, Destination, Page, Settings, Sources, read_barred};
 use crate::signalling;
 use crate::trunks::Trunks;
+use crate::zones::Zones;
 
 /// Everything that is ready before the first call.
 pub struct House {
@@ -32,6 +33,31 @@ pub struct House {
     pub events: broadcast::Sender<Arc<Told>>,
     /// The policy that holds; the one thing here that changes.
     pub governing: watch::Sender<Governing>,
+}
+
+/// What the gate's facts come from beside the daemon's own books: read at the start,
+/// and again with the policy.
+#[derive(Debug)]
+pub struct Rules {
+    /// Numbers that must not be called.
+    pub barred: BTreeSet<String>,
+    /// Where numbers are, and what time it is there.
+    pub zones: Zones,
+}
+
+impl Rules {
+    /// Reads them anew.
+    ///
+    /// # Errors
+    /// What is wrong, one line each; the old ones stay.
+    pub fn read(settings: &Settings) -> Result<Self, String> {
+        let barred = settings.outbound.barred.as_deref().map(read_barred);
+        let barred = barred.transpose().map_err(|faults| faults.join("\n"))?;
+        Ok(Self {
+            barred: barred.unwrap_or_default(),
+            zones: Zones::load(),
+        })
+    }
 }
 
 /// A policy that passed its cases, with the text it was made from.

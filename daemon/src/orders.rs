@@ -81,6 +81,21 @@ impl Orders {
         });
     }
 
+    /// Sends the caller elsewhere: 302 with the Contact to try.
+    pub fn redirect(&mut self, key: CallKey, uri: &str) {
+        let headers = vec![ExtraHeader {
+            name: "Contact".to_owned(),
+            value: format!("<{uri}>"),
+        }];
+        self.command(Command::Reject {
+            key,
+            status: StatusCode::MOVED_TEMPORARILY,
+            phrase: None,
+            retry_after: None,
+            headers,
+        });
+    }
+
     /// Ends a call in whatever state it is.
     pub fn hang_up(&mut self, key: CallKey) {
         let text = "Normal call clearing".to_owned();

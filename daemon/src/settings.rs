@@ -22,6 +22,7 @@ use offhook_core::budget::Budget;
 use offhook_core::pacer::Pace;
 use offhook_dsp::Sensitivity;
 
+mod barred;
 mod books;
 mod compile;
 mod host;
@@ -34,9 +35,10 @@ mod sink;
 mod tls;
 mod trunk;
 
+pub use barred::read_barred;
 pub use books::{Books, CheckedPolicy, POLICY_DEFAULT, Page, Sources, recompile};
 pub use net::{Cidr, Listen, Proxy};
-pub use route::{Destination, Pattern, Route, Test};
+pub use route::{Destination, Fallback, Pattern, Route, Test};
 pub use secret::{Secret, SecretSource};
 pub use sink::{Sink, SinkAddress};
 pub use tls::Tls;
@@ -168,8 +170,10 @@ pub struct Outbound {
     pub playbook: Option<String>,
     /// Trunk; the only one with a proxy when the file does not say.
     pub trunk: Option<String>,
-    /// Numbers that must not be called, in E.164.
+    /// Numbers that must not be called, in E.164, as they stood at the start.
     pub do_not_call: BTreeSet<String>,
+    /// The file that names them.
+    pub barred: Option<PathBuf>,
     /// How lists are worked, where a campaign does not say.
     pub pace: Pace,
 }
@@ -337,6 +341,13 @@ impl Settings {
     /// The trunk of that name.
     pub fn trunk(&self, name: &str) -> Option<&Trunk> {
         self.trunks.iter().find(|trunk| trunk.name == name)
+    }
+
+    /// Where a caller of this Request-URI user is sent when no conversation can be had.
+    pub fn fallback(&self, called: &str) -> Option<&Fallback> {
+        let mut routes = self.routes.iter();
+        let route = routes.find(|route| route.called.matches(called))?;
+        route.fallback.as_ref()
     }
 
     /// Where a call of a trunk to this Request-URI user goes; `None` = 404.

@@ -31,7 +31,7 @@ use crate::courier::Courier;
 use crate::decision::Decision;
 use crate::desk::Desk;
 use crate::engine;
-use crate::house::{Governing, House};
+use crate::house::{Governing, House, Rules};
 use crate::inbound;
 use crate::leads::{Leads, wall_ms};
 use crate::media::{self, Media};
@@ -484,17 +484,19 @@ impl Told {
     }
 }
 
-/// SIGHUP: the policy that the config names is read anew. One that does not pass
-/// its own cases changes nothing.
+/// SIGHUP: the policy that the config names is read anew, and with it whom not to call
+/// and the rules of time zones. One that does not pass its own cases changes nothing.
 fn reload(house: &House, tray: &Tray) {
     let checked = house
         .settings
         .policy_page()
-        .and_then(|page| house.check(page));
+        .and_then(|page| house.check(page))
+        .and_then(|checked| Ok((checked, Rules::read(&house.settings)?)));
     match checked {
-        Ok(checked) => {
+        Ok((checked, rules)) => {
             let (reply, _) = oneshot::channel();
-            let order = Request::Govern(Governing::later(checked), "SIGHUP".to_owned(), reply);
+            let by = "SIGHUP".to_owned();
+            let order = Request::Govern(Governing::later(checked), Box::new(rules), by, reply);
             tray.put(Inbound::Request(order));
         }
         Err(faults) => tracing::error!(message = "policy_refused", %faults),

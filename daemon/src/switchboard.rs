@@ -96,6 +96,11 @@ impl Switchboard {
         self.orders.reject(key, cause);
     }
 
+    /// Sends a call that gets no leg elsewhere.
+    pub fn send_on(&mut self, key: CallKey, uri: &str) {
+        self.orders.redirect(key, uri);
+    }
+
     /// No leg is left.
     pub fn is_quiet(&self) -> bool {
         self.legs.is_empty()

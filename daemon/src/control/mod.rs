@@ -18,7 +18,7 @@ use tokio::sync::{broadcast, oneshot};
 use offhook_core::output::Approval;
 use offhook_core::{ActionId, ConversationId};
 
-use crate::house::{Governing, House};
+use crate::house::{Governing, House, Rules};
 use crate::media::{Hearing, Speech};
 
 pub use server::{bind, serve};
@@ -50,7 +50,7 @@ pub enum Request {
     /// A person decrees something.
     Decree(Box<Decree>, oneshot::Sender<Result<Decreed, Failure>>),
     /// Another policy holds; the answer says for how many running calls.
-    Govern(Governing, String, oneshot::Sender<usize>),
+    Govern(Governing, Box<Rules>, String, oneshot::Sender<usize>),
     /// End a call; `false`: it does not live.
     HangUp(ConversationId, oneshot::Sender<bool>),
     /// Hear the caller of a live call.

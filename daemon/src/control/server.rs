@@ -37,7 +37,7 @@ use super::words::{
 };
 use super::{Desk, Live, Request, sound};
 use crate::clock;
-use crate::house::Governing;
+use crate::house::{Governing, Rules};
 use crate::settings::Page;
 use crate::store::reader::FindError;
 
@@ -338,7 +338,8 @@ async fn activate(
     let changes = before.diff(&checked.policy);
     let (name, hash) = (checked.policy.name().to_owned(), checked.policy.hash());
     let governing = Governing::later(checked);
-    let order = |reply| Request::Govern(governing, text.by, reply);
+    let rules = Rules::read(&house.settings).map_err(wrong)?;
+    let order = |reply| Request::Govern(governing, Box::new(rules), text.by, reply);
     let calls = ask(desk.as_ref(), order).await?;
     Ok(Json(PolicyNow {
         name,

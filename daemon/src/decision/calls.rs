@@ -37,7 +37,20 @@ impl Decision {
             tracing::warn!(message = "call_refused", reason = "no route", trunk, called = %Redacted(&called));
             return self.board.turn_away(key, Cause::NoRoute);
         };
-        if self.stopping || !self.board.has_room() {
+        let full = self.stopping || !self.board.has_room();
+        let elsewhere = self.house.settings.fallback(&called);
+        // A store that keeps nothing can promise nothing: who can be served
+        // elsewhere is; who cannot hears that it could not be saved.
+        if let Some(fallback) = elsewhere.filter(|_| full || !self.store_works) {
+            tracing::warn!(
+                message = "call_sent_on",
+                trunk,
+                full,
+                store_works = self.store_works
+            );
+            return self.board.send_on(key, fallback.uri());
+        }
+        if full {
             return self.board.turn_away(key, Cause::Overload);
         }
         let Caller {
@@ -165,7 +178,7 @@ impl Decision {
     }
 
     pub(super) fn facts(&self, number: &str) -> Vec<Fact> {
-        let mut facts = self.zones.facts(number, clock::wall());
+        let mut facts = self.rules.zones.facts(number, clock::wall());
         let media = self.board.media_counts();
         let free = media.slots.saturating_sub(media.used);
         facts.push(facts::fact(
@@ -189,7 +202,7 @@ impl Decision {
             None
         };
         facts.extend(self.leads.facts(number, lead, clock::wall()));
-        if self.house.settings.outbound.do_not_call.contains(number) {
+        if self.rules.barred.contains(number) {
             facts.push(facts::fact("do_not_call", 1));
         }
         facts

@@ -16,7 +16,7 @@ use serde_json::value::to_raw_value;
 use super::Decision;
 use crate::clock;
 use crate::control::{Decree, Decreed, Failure, OverrideOrder, StandingNow};
-use crate::house::Governing;
+use crate::house::{Governing, Rules};
 use crate::store::Write;
 use crate::store::chain::Kind;
 use crate::timeline::Line;
@@ -175,6 +175,19 @@ impl Decision {
             reason: order.reason,
         });
         Ok(said)
+    }
+
+    /// What must not be called, and what time it is where, from now on; live calls
+    /// hear of it with the next facts.
+    pub(super) fn go_by(&mut self, rules: Rules) {
+        let numbers = rules.barred.len();
+        tracing::info!(
+            message = "rules_read",
+            do_not_call = numbers,
+            zones = rules.zones.len()
+        );
+        self.rules = rules;
+        self.facts_at = clock::now();
     }
 
     /// Another policy holds, for running calls as well.

@@ -35,7 +35,8 @@ impl Decision {
             Request::Decree(decree, reply) => {
                 let _ = reply.send(self.decree(*decree));
             }
-            Request::Govern(governing, by, reply) => {
+            Request::Govern(governing, rules, by, reply) => {
+                self.go_by(*rules);
                 let _ = reply.send(self.govern(governing, &by));
             }
             Request::HangUp(id, reply) => {

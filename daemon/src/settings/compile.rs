@@ -16,6 +16,7 @@ use offhook_dsp::Sensitivity;
 
 use crate::media::thread::SLOTS;
 
+use super::barred::read_barred;
 use super::books::{Books, POLICY_DEFAULT, Shelf, add_directory, policy_page};
 use super::net::port_range;
 use super::numbers::numbering;
@@ -705,6 +706,7 @@ impl<'c> Compiler<'c> {
         Some(Route {
             called: called?,
             to: to?,
+            fallback: raw.fallback.as_ref().and_then(|at| self.parsed(at)),
         })
     }
 
@@ -732,31 +734,11 @@ impl<'c> Compiler<'c> {
     }
 
     /// One number in E.164 a line; what follows a `#` is a remark.
-    fn do_not_call(&mut self, at: &At<String>) -> BTreeSet<String> {
-        let path = self.read(at);
-        let text = match std::fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) => {
-                self.fault(at, format!("`{}` cannot be read: {error}", path.display()));
-                return BTreeSet::new();
-            }
-        };
-        let mut numbers = BTreeSet::new();
-        for (line, text) in text.lines().enumerate() {
-            let written = text.split('#').next().unwrap_or_default().trim();
-            if written.is_empty() {
-                continue;
-            }
-            match offhook_core::Number::parse(written) {
-                Some(number) => drop(numbers.insert(number.as_str().to_owned())),
-                None => {
-                    let place = format!("{}:{}", path.display(), line + 1);
-                    let reason = format!("{place}: no number in E.164: write it like +15550100");
-                    self.fault(at, reason);
-                }
-            }
-        }
-        numbers
+    fn do_not_call(&mut self, path: &Path, at: &At<String>) -> BTreeSet<String> {
+        read_barred(path).unwrap_or_else(|faults| {
+            faults.into_iter().for_each(|reason| self.fault(at, reason));
+            BTreeSet::new()
+        })
     }
 
     fn outbound(&mut self, raw: &RawOutbound, trunks: &[Trunk]) -> Outbound {
@@ -778,13 +760,15 @@ impl<'c> Compiler<'c> {
             None if callable.len() == 1 => Some(callable[0].to_owned()),
             None => None,
         };
+        let barred = raw.do_not_call.as_ref().map(|at| self.read(at));
         Outbound {
             playbook: raw.playbook.as_ref().and_then(|at| self.playbook(at)),
             trunk,
-            do_not_call: raw
-                .do_not_call
-                .as_ref()
-                .map_or_else(BTreeSet::new, |at| self.do_not_call(at)),
+            do_not_call: match (&barred, &raw.do_not_call) {
+                (Some(path), Some(at)) => self.do_not_call(path, at),
+                _ => BTreeSet::new(),
+            },
+            barred,
             pace: self.pace(raw),
         }
     }

@@ -211,6 +211,7 @@ pub(super) struct RawRoute {
     pub(super) called: At<String>,
     pub(super) playbook: Option<At<String>>,
     pub(super) test: Option<At<String>>,
+    pub(super) fallback: Option<At<String>>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -117,6 +117,42 @@ pub struct Route {
     pub called: Pattern,
     /// Where they go.
     pub to: Destination,
+    /// Where the caller is sent when no conversation can be had here.
+    pub fallback: Option<Fallback>,
+}
+
+/// A URI that a caller is sent to by a 302 (RFC 3261 §21.3.3).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fallback(String);
+
+impl Fallback {
+    /// As it stands in Contact.
+    pub fn uri(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::str::FromStr for Fallback {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let sip = text
+            .strip_prefix("sip:")
+            .or_else(|| text.strip_prefix("sips:"));
+        let telephone = text.strip_prefix("tel:+");
+        let plain = |c: char| c.is_ascii_graphic() && !matches!(c, '<' | '>' | '"' | ',');
+        let good = match (sip, telephone) {
+            (Some(rest), _) => rest.contains('@') && !rest.starts_with('@') && !rest.ends_with('@'),
+            (_, Some(digits)) => !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()),
+            (None, None) => false,
+        };
+        if good && text.chars().all(plain) {
+            return Ok(Self(text.to_owned()));
+        }
+        Err(format!(
+            "`{text}` is nowhere to send a caller: write it like \"sip:desk@pbx.example.net\" or \"tel:+4930123456\""
+        ))
+    }
 }
 
 #[cfg(test)]

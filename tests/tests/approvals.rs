@@ -55,7 +55,9 @@ impl Box {
             .call("booking", self.daemon.sip());
         let stage = |stage: &str| {
             wait_for(stage, seconds(20), || {
-                let call = self.daemon.json(&["call", "last"]);
+                // The call may not be in the books yet.
+                let told = self.daemon.offhook(&["call", "last", "--json"]).out;
+                let call: serde_json::Value = serde_json::from_str(&told).ok()?;
                 (call["call"]["stage"] == stage).then_some(())
             });
         };

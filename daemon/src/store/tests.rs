@@ -398,7 +398,8 @@ fn steps_take_effect_whole_or_are_undone_in_reverse_order_whenever_the_process_d
         error: "422".into(),
         refused,
     };
-    let rows: [(&str, u32, bool, &[(u32, bool)]); 5] = [
+    type Row = (&'static str, u32, bool, &'static [(u32, bool)]);
+    let rows: [Row; 5] = [
         ("all taken", 0, true, &[(2, true), (3, true), (4, true)]),
         ("the first refused", 2, true, &[(2, false)]),
         (

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use offhook_core::input::{Cause, Digit};
 use offhook_core::{Command, ConversationId, LegEvent, LegId};
-use offhook_sip::sdp::{self, LocalMedia, Negotiated, SdpSession};
+use offhook_sip::sdp::{Codec, LocalMedia, Negotiated, SdpSession};
 use offhook_sip::{CallKey, Event as SipEvent, Invite, ReinviteAnswer, StoredDialog, Summary};
 use tokio::sync::mpsc;
 
@@ -38,6 +38,8 @@ struct Leg {
     held: bool,
     /// As the media edge said last.
     turn: u32,
+    /// How its sound may be coded, best first.
+    codecs: Vec<Codec>,
     /// The ear listens from the beginning, not from the first packet on.
     heard: bool,
     /// Keys are secret now, those in INFO too.
@@ -78,13 +80,21 @@ impl Switchboard {
     }
 
     /// Seats an incoming call on its leg.
-    pub fn seat(&mut self, place: Place, key: CallKey, offer: Option<Vec<u8>>, heard: bool) {
+    pub fn seat(
+        &mut self,
+        place: Place,
+        key: CallKey,
+        offer: Option<Vec<u8>>,
+        codecs: Vec<Codec>,
+        heard: bool,
+    ) {
         self.by_key.insert(key, place);
         self.legs.insert(
             place,
             Leg {
                 key: Some(key),
                 offer,
+                codecs,
                 heard,
                 ..Leg::default()
             },
@@ -462,7 +472,9 @@ impl Switchboard {
         let address = self.advertise.unwrap_or(rtp.ip());
         let leg = self.legs.entry(place).or_default();
         leg.slot = Some(slot);
-        leg.sdp = Some(SdpSession::new(local_media(place.0, address, rtp.port())));
+        let codecs = leg.codecs.clone();
+        let local = local_media(place.0, address, rtp.port(), codecs);
+        leg.sdp = Some(SdpSession::new(local));
         self.by_slot.insert(slot, place);
         Ok(())
     }
@@ -491,7 +503,13 @@ impl Switchboard {
     }
 
     /// Calls out: takes a slot and hands the INVITE to signalling.
-    pub fn dial(&mut self, place: Place, mut invite: Box<Invite>) -> Result<(), Cause> {
+    pub fn dial(
+        &mut self,
+        place: Place,
+        codecs: Vec<Codec>,
+        mut invite: Box<Invite>,
+    ) -> Result<(), Cause> {
+        self.legs.entry(place).or_default().codecs = codecs;
         self.open(place)?;
         let leg = self.legs.get_mut(&place).ok_or(Cause::InternalError)?;
         leg.heard = true;
@@ -578,13 +596,18 @@ fn tape_name((conversation, leg): Place) -> String {
     }
 }
 
-fn local_media(conversation: ConversationId, address: IpAddr, port: u16) -> LocalMedia {
+fn local_media(
+    conversation: ConversationId,
+    address: IpAddr,
+    port: u16,
+    codecs: Vec<Codec>,
+) -> LocalMedia {
     LocalMedia {
         session_id: conversation.0,
         version: 1,
         address,
         port,
-        codecs: sdp::Codec::ALL.to_vec(),
+        codecs,
         telephone_event: true,
         comfort_noise: true,
         ptime_ms: PTIME_MS,

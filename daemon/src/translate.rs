@@ -3,10 +3,10 @@
 
 use offhook_core::input::{AnswerClass, Cause, Digit, LegEvent, Manner, SilenceCause};
 use offhook_dsp as dsp;
-use offhook_sip::sdp::{self, Negotiated};
+use offhook_sip::sdp::{Codec, Negotiated};
 use offhook_sip::{EndCause, Failure, StatusCode};
 
-use crate::media::{self, Stream};
+use crate::media::Stream;
 
 /// What the ear heard, where the core wants to know it. Keys are reported by
 /// the media edge, which knows of telephone-events too and masks secret ones;
@@ -190,33 +190,29 @@ pub fn refusal(cause: Cause) -> offhook_sip::Cause {
 /// What offer and answer agreed on, in the words of the media threads.
 pub fn stream(agreed: &Negotiated) -> Stream {
     let receive = agreed.receive.iter();
+    let event = agreed.telephone_event;
     Stream {
         remote_rtp: agreed.remote_rtp,
         remote_rtcp: agreed.remote_rtcp,
-        codec: codec(agreed.codec),
+        codec: agreed.codec,
         send_payload_type: agreed.send_payload_type,
         receive: receive
-            .map(|it| (it.payload_type, codec(it.codec)))
+            .map(|it| (it.payload_type, it.codec))
             .take(4)
             .collect(),
         comfort_noise: agreed.comfort_noise.then_some(COMFORT_NOISE),
-        telephone_event: agreed.telephone_event.map(|event| event.receive),
-        ptime_ms: agreed.ptime_ms,
-        direction: match agreed.direction {
-            sdp::Direction::SendRecv => media::Direction::SendReceive,
-            sdp::Direction::SendOnly => media::Direction::SendOnly,
-            sdp::Direction::RecvOnly => media::Direction::ReceiveOnly,
-            sdp::Direction::Inactive => media::Direction::Inactive,
+        telephone_event: event.map(|event| (event.send, event.clock_rate)),
+        events: event.map_or([None; 2], |event| event.receive),
+        ptime_ms: match (agreed.codec, agreed.ptime_ms) {
+            // Opus has no packets of 30 and 50 ms (RFC 6716 §2.1.4).
+            (Codec::Opus, 30) => 20,
+            (Codec::Opus, 50) => 40,
+            (_, ptime_ms) => ptime_ms,
         },
+        longest_ms: agreed.longest_ms,
+        direction: agreed.direction,
     }
 }
 
 /// Static payload type of comfort noise (RFC 3389 §4).
 const COMFORT_NOISE: u8 = 13;
-
-fn codec(codec: sdp::Codec) -> media::Codec {
-    match codec {
-        sdp::Codec::Pcmu => media::Codec::Pcmu,
-        sdp::Codec::Pcma => media::Codec::Pcma,
-    }
-}

@@ -137,8 +137,10 @@ fn stream(peer: SocketAddr, direction: Direction) -> Stream {
         send_payload_type: 0,
         receive: ReceiveTypes::from_slice(&[(0, Codec::Pcmu)]).unwrap(),
         comfort_noise: Some(13),
-        telephone_event: Some(101),
+        telephone_event: Some((101, 8_000)),
+        events: [Some(101), None],
         ptime_ms: 20,
+        longest_ms: 60,
         direction,
     }
 }
@@ -154,7 +156,7 @@ fn open(media: &mut Media) -> (Opened, Peer) {
         timestamp: u32::MAX - 100_000,
     };
     let address = peer.socket.local_addr().unwrap();
-    let both = Direction::SendReceive;
+    let both = Direction::SendRecv;
     media
         .order(opened.slot, Order::Connect(stream(address, both)))
         .unwrap();
@@ -316,7 +318,7 @@ fn joined_calls(media: &mut Media, bell: &Bell, voice: &[i16]) -> usize {
             let changed = Stream {
                 codec: Codec::Pcma,
                 send_payload_type: 8,
-                ..stream(human.socket.local_addr().unwrap(), Direction::SendReceive)
+                ..stream(human.socket.local_addr().unwrap(), Direction::SendRecv)
             };
             media.order(other.slot, Order::Connect(changed)).unwrap();
         }
@@ -363,11 +365,11 @@ fn command(media: &mut Media, slot: SlotId, peer: &Peer, seen: &Seen, step: usiz
         },
         116 => Order::Connect(stream(
             peer.socket.local_addr().unwrap(),
-            Direction::ReceiveOnly,
+            Direction::RecvOnly,
         )),
         118 => Order::Connect(stream(
             peer.socket.local_addr().unwrap(),
-            Direction::SendReceive,
+            Direction::SendRecv,
         )),
         _ => return,
     };

@@ -297,7 +297,7 @@ fn on_hold_nothing_is_sent_and_the_prompt_waits() {
         world.run(200);
         let mut held = stream();
         match hold {
-            0 => held.direction = Direction::ReceiveOnly,
+            0 => held.direction = Direction::RecvOnly,
             1 => held.direction = Direction::Inactive,
             _ => held.remote_rtp = "0.0.0.0:4000".parse().unwrap(),
         }
@@ -464,7 +464,8 @@ fn keys_are_sent_as_events_or_as_tones() {
     for agreed in [true, false] {
         let mut world = World::connected();
         let mut stream = stream();
-        stream.telephone_event = agreed.then_some(101);
+        stream.telephone_event = agreed.then_some((101, 8_000));
+        stream.events = [agreed.then_some(101), None];
         world.order(Order::Connect(stream));
         world.run(100);
         world.out.sent.clear();

@@ -5,7 +5,7 @@
 //! decides nothing, knows no clock (it counts samples), allocates nothing and
 //! never blocks; its size is fixed.
 //!
-//! Beside the ear live the small signal tools a media path needs: [`g711`],
+//! Beside the ear live the small signal tools a media path needs: [`g711`], [`g722`],
 //! loss concealment, comfort noise and tones.
 #![no_std]
 
@@ -25,6 +25,7 @@ mod fax;
 mod four;
 mod fourier;
 pub mod g711;
+pub mod g722;
 mod manner;
 mod music;
 mod network;

@@ -24,6 +24,9 @@ const MODULES: &str = "\
 module_path /usr/lib/baresip/modules
 module stdio.so
 module g711.so
+module g722.so
+module opus.so
+module srtp.so
 module sndfile.so
 module aufile.so
 module aubridge.so
@@ -34,8 +37,9 @@ module_app ctrl_tcp.so
 ";
 
 impl Baresip {
-    /// Starts one that plays `speech` (a mono WAV of 8 kHz) into its calls. The
-    /// call ends where the file does.
+    /// Starts one that plays `speech` (a WAV of the codec's rate and channels) into
+    /// its calls, coded as `law` says (`pcmu/8000/1`; what follows a `;` is for the
+    /// account). The call ends where the file does.
     ///
     /// # Panics
     /// When it does not start within 10 s.
@@ -46,11 +50,14 @@ impl Baresip {
         std::fs::create_dir_all(&records).expect("the test's directory can be written");
         let mut config = String::from(MODULES);
         let speech = speech.display();
+        let mut named = law.split(';').next().unwrap_or_default().split('/').skip(1);
+        let rate = named.next().unwrap_or("8000");
+        let channels = named.next().unwrap_or("1");
         let _ = write!(
             config,
             "poll_method epoll\nsip_listen 127.0.0.1:{sip}\naudio_path /usr/share/baresip\n\
              audio_source aufile,{speech}\naudio_player aubridge,dummy\naudio_alert aubridge,dummy\n\
-             audio_srate 8000\naudio_channels 1\nctrl_tcp_listen 127.0.0.1:{control}\n\
+             audio_srate {rate}\naudio_channels {channels}\nctrl_tcp_listen 127.0.0.1:{control}\n\
              snd_path {}\nrtp_ports {rtp}-{}\n",
             records.display(),
             rtp + 20,

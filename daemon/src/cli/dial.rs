@@ -7,6 +7,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use offhook_sip::sdp::Codec;
+
 use super::agent::{Agent, Ending, Line, Plan, Teller};
 use super::ask::{Trouble, tell};
 use super::{COULD_NOT, Common, NO, OK};
@@ -60,6 +62,9 @@ struct PlanArgs {
     /// Keys to press, with seconds since the answer: "1@3.5,2@8".
     #[arg(long, value_name = "KEYS", value_parser = keys)]
     dtmf: Option<Keys>,
+    /// Code sound only like this; several, best first: pcmu,pcma,g722,opus.
+    #[arg(long, value_name = "CODECS", value_delimiter = ',', value_parser = codec)]
+    codec: Vec<Codec>,
     /// Hang up so long after the answer, whatever else.
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     hangup_after: Option<Duration>,
@@ -77,6 +82,12 @@ pub(super) fn seconds(text: &str) -> Result<Duration, String> {
         return Err("must be from 0 to 86400 seconds".to_owned());
     }
     Ok(Duration::from_secs_f64(value))
+}
+
+fn codec(text: &str) -> Result<Codec, String> {
+    let mut all = Codec::ALL.into_iter();
+    all.find(|codec| codec.name().eq_ignore_ascii_case(text))
+        .ok_or_else(|| format!("`{text}` is no codec: pcmu, pcma, g722 or opus"))
 }
 
 fn keys(text: &str) -> Result<Keys, String> {
@@ -102,6 +113,10 @@ impl PlanArgs {
         Ok(Plan {
             sound: sound.transpose().map_err(Trouble::CouldNot)?,
             record: self.record.clone(),
+            codecs: match self.codec.is_empty() {
+                true => Codec::ALL.to_vec(),
+                false => self.codec.clone(),
+            },
             keys: self.dtmf.clone().unwrap_or_default(),
             hang_up_after: self.hangup_after,
         })
@@ -187,6 +202,7 @@ mod tests {
             after_ring: None,
             refuse: None,
             plan: PlanArgs {
+                codec: Vec::new(),
                 play: None,
                 from: None,
                 record: None,

@@ -31,6 +31,7 @@ impl Decision {
             return self.board.turn_away(key, Cause::Forbidden);
         };
         let caller = identity::caller(&invite, &trunk.numbering);
+        let codecs = trunk.codecs.clone();
         let trunk = trunk.name.clone();
         let called = invite.request_uri.user().unwrap_or_default();
         let Some(book) = self.house.book_for(&called) else {
@@ -60,7 +61,8 @@ impl Decision {
         } = caller;
         let id = self.new_id();
         let heard = matches!(book.program, Program::Playbook(_));
-        self.board.seat((id, FIRST), key, invite.offer, heard);
+        self.board
+            .seat((id, FIRST), key, invite.offer, codecs, heard);
         let offered = Offered {
             trunk,
             caller: shown,

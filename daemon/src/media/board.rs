@@ -16,6 +16,8 @@ pub struct Figures {
     pub at: Duration,
     /// Our RTP timestamp at that instant.
     pub timestamp: u32,
+    /// Ticks of it to a sample of 8 kHz.
+    pub ratio: u32,
     /// Packets that we sent.
     pub sent: u32,
     /// Octets of payload that we sent, modulo 2^32.
@@ -30,11 +32,11 @@ pub struct Figures {
     pub highest: u32,
     /// Negative with duplicates.
     pub lost: i32,
-    /// In samples.
+    /// At the peer's RTP clock.
     pub jitter: u32,
 }
 
-const WORDS: usize = 13;
+const WORDS: usize = 14;
 
 /// One slot's part of the board.
 #[derive(Default)]
@@ -105,6 +107,7 @@ fn words(figures: &Figures) -> [u32; WORDS] {
         figures.highest,
         figures.lost.cast_unsigned(),
         figures.jitter,
+        figures.ratio,
     ]
 }
 
@@ -121,6 +124,7 @@ fn figures(words: &[u32; WORDS]) -> Figures {
         highest: words[10],
         lost: words[11].cast_signed(),
         jitter: words[12],
+        ratio: words[13],
     }
 }
 
@@ -134,6 +138,7 @@ mod tests {
             generation: value,
             at: Duration::from_micros(u64::from(value) << 8),
             timestamp: value,
+            ratio: value,
             sent: value,
             sent_octets: value,
             remote_ssrc: Some(value),

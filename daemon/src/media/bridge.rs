@@ -15,81 +15,86 @@ const KEYS: usize = 32;
 #[derive(Default)]
 struct End {
     partner: Option<u16>,
-    /// Was joined once: its figures count.
-    joined: bool,
     playout: Playout,
     keys: Deque<u8, KEYS>,
 }
 
 /// One end for each slot of the thread.
-pub struct Bridges(Vec<End>);
+pub struct Bridges(Vec<Option<End>>);
 
 impl Bridges {
     /// Nobody is joined.
     pub fn new(slots: usize) -> Self {
         let mut ends = Vec::with_capacity(slots);
-        ends.resize_with(slots, End::default);
+        // What is not joined costs no memory but its place.
+        ends.resize_with(slots, || None);
         Self(ends)
     }
 
     /// A new call is on this slot.
     pub fn clear(&mut self, slot: usize) {
         self.part(slot);
-        self.0[slot] = End::default();
+        self.0[slot] = None;
     }
 
     /// These two hear each other from now on, and nobody else.
     pub fn join(&mut self, one: u16, other: u16) {
         for (slot, partner) in [(one, other), (other, one)] {
             self.clear(slot.into());
-            let end = &mut self.0[usize::from(slot)];
-            end.partner = Some(partner);
-            end.joined = true;
+            self.0[usize::from(slot)] = Some(End {
+                partner: Some(partner),
+                ..End::default()
+            });
         }
     }
 
     /// Whoever is on this slot is alone from now on.
     pub fn part(&mut self, slot: usize) {
-        if let Some(partner) = self.0[slot].partner.take() {
-            self.0[usize::from(partner)].partner = None;
+        let partner = self.0[slot].as_mut().and_then(|end| end.partner.take());
+        if let Some(end) = partner.and_then(|partner| self.0[usize::from(partner)].as_mut()) {
+            end.partner = None;
         }
     }
 
     /// With whom a slot is joined.
     pub fn partner(&self, slot: usize) -> Option<usize> {
-        self.0[slot].partner.map(usize::from)
+        self.0[slot].as_ref()?.partner.map(usize::from)
     }
 
     /// A frame that this slot's line brought.
     pub fn pass(&mut self, slot: usize, frame: &[i16; FRAME]) {
-        if let Some(partner) = self.partner(slot) {
-            self.0[partner].playout.push(frame);
+        if let Some(end) = self.partner_end(slot) {
+            end.playout.push(frame);
         }
     }
 
     /// A key that this slot's peer has pressed.
     pub fn pass_key(&mut self, slot: usize, key: u8) {
-        if let Some(partner) = self.partner(slot) {
+        if let Some(end) = self.partner_end(slot) {
             // Full: who presses 32 keys faster than they can be sent is no person.
-            let _ = self.0[partner].keys.push_back(key);
+            let _ = end.keys.push_back(key);
         }
     }
 
     /// What this slot is to say next of the other; `false` if there is nothing.
     pub fn take(&mut self, slot: usize, frame: &mut [i16; FRAME]) -> bool {
-        let end = &mut self.0[slot];
-        end.partner.is_some() && end.playout.pull(frame)
+        let end = self.0[slot].as_mut().filter(|end| end.partner.is_some());
+        end.is_some_and(|end| end.playout.pull(frame))
     }
 
     /// The next key that this slot is to send.
     pub fn take_key(&mut self, slot: usize) -> Option<u8> {
-        self.0[slot].keys.pop_front()
+        self.0[slot].as_mut()?.keys.pop_front()
     }
 
     /// How the playout of this slot fared, if it was ever joined.
     pub fn figures(&self, slot: usize) -> Option<PlayoutFigures> {
-        let end = &self.0[slot];
-        end.joined.then(|| end.playout.figures())
+        self.0[slot].as_ref().map(|end| end.playout.figures())
+    }
+
+    fn partner_end(&mut self, slot: usize) -> Option<&mut End> {
+        let partner = self.partner(slot)?;
+        self.0[partner].as_mut()
     }
 }
 

@@ -11,11 +11,10 @@ use std::time::Duration;
 
 use heapless::Deque;
 use offhook_dsp::{EventKind, FRAME, Sensitivity, Source, ToneKind};
-use offhook_sip::rtp::{
-    Arrival, CLOCK_RATE, Content, Latch, TelephoneEvent, Template, Verdict, View,
-};
+use offhook_sip::rtp::{Arrival, Content, Latch, TelephoneEvent, Template, Verdict, View};
 
 use super::board::Figures;
+use super::codec::{self, Opus, Slower};
 use super::keys::Keypad;
 use super::line::{Heard, Line};
 use super::mouth::Mouth;
@@ -27,8 +26,6 @@ use super::words::{Codec, Order, Report, ReportKind, Script, SlotId, Stream, Sum
 
 /// Reports kept while the ring is full (DESIGN: "the ear keeps up to 8").
 const KEPT: usize = 8;
-/// The longest packet of sound that is taken: 200 ms (RFC 3551 §4.2).
-const PAYLOAD_MAX: usize = 1_600;
 /// Ticks between two notices to the board.
 const PUBLISH_TICKS: u32 = 10;
 /// No packet for this long is reported, and again each time it has passed.
@@ -222,6 +219,17 @@ struct Desk {
     echo: heapless::Vec<i16, SAMPLES_MAX>,
     /// Our timestamp of the line's sample 0.
     echo_base: u32,
+    /// Of the peer's clock, where it is faster than the line's.
+    slower: Slower,
+    /// How much faster, by the last packet of sound.
+    ratio: u32,
+}
+
+/// Sound of the peer, for the leg that is joined with this one.
+pub struct Passed<'a> {
+    codec: Codec,
+    samples: u32,
+    packet: View<'a>,
 }
 
 /// One leg.
@@ -262,6 +270,8 @@ impl Leg {
                 hushed_until: 0,
                 echo: heapless::Vec::new(),
                 echo_base: birth.timestamp,
+                slower: Slower::default(),
+                ratio: 1,
             },
             tick: 0,
             // Neighbours send in different ticks.
@@ -284,6 +294,24 @@ impl Leg {
         self.closed
     }
 
+    /// Takes what Opus needs; gives it back if it has some.
+    pub fn lend(&mut self, opus: Opus) -> Option<Opus> {
+        if self.desk.sender.encoder.opus.is_some() {
+            return Some(opus);
+        }
+        let (decoder, encoder) = opus.split();
+        self.line.decoder().opus = Some(decoder);
+        self.desk.sender.encoder.opus = Some(encoder);
+        None
+    }
+
+    /// Gives back what it was lent.
+    pub fn give_back(&mut self) -> Option<Opus> {
+        let decoder = self.line.decoder().opus.take()?;
+        let encoder = self.desk.sender.encoder.opus.take()?;
+        Some(Opus::rejoin(decoder, encoder))
+    }
+
     /// Packets that were dropped unread, because there were too many.
     pub fn count_flood(&mut self, packets: u32) {
         let flooded = &mut self.desk.counters.flooded;
@@ -303,7 +331,7 @@ impl Leg {
         from: SocketAddr,
         bytes: &'a [u8],
         out: &mut impl Outlet,
-    ) -> Option<(Codec, View<'a>)> {
+    ) -> Option<Passed<'a>> {
         if self.summary.is_some() {
             return None;
         }
@@ -320,33 +348,44 @@ impl Leg {
             self.desk.counters.malformed += 1;
             return None;
         };
+        let codec = self.line.codec(packet.payload_type());
+        let ratio = codec.map_or(self.desk.ratio, codec::ratio);
+        self.desk.ratio = ratio;
+        let timestamp = self.desk.slower.timestamp(packet.timestamp(), ratio);
         if content == Content::Event {
-            self.hear_key(now, &packet, out);
+            self.hear_key(now, timestamp, &packet, out);
         }
-        self.hear_packet(now, &packet, content, out);
-        let codec = self.line.codec(packet.payload_type())?;
-        (!self.desk.is_hushed(self.line.heard())).then_some((codec, packet))
+        self.hear_packet(now, timestamp, &packet, content, out);
+        let hushed = self.desk.is_hushed(self.line.heard());
+        match (codec, content) {
+            (Some(codec), Content::Audio { samples }) if !hushed => Some(Passed {
+                codec,
+                samples,
+                packet,
+            }),
+            _ => None,
+        }
     }
 
     /// A packet of sound of the joined leg came: it is sent on as it is, where our
     /// peer takes that codec and nothing else is said to it.
-    pub fn forward(
-        &mut self,
-        now: Duration,
-        codec: Codec,
-        packet: &View<'_>,
-        out: &mut impl Outlet,
-    ) {
+    pub fn forward(&mut self, now: Duration, sound: &Passed<'_>, out: &mut impl Outlet) {
         let desk = &mut self.desk;
-        let agreed = desk.stream.as_ref().map(|stream| stream.codec);
-        let Some(target) = desk.target().filter(|_| agreed == Some(codec)) else {
+        let takes = |stream: &Stream| {
+            stream.codec == sound.codec && sound.samples <= u32::from(stream.longest_ms) * 8
+        };
+        let takes = desk.stream.as_ref().is_some_and(takes);
+        let Some(target) = desk.target().filter(|_| takes) else {
             return;
         };
-        if !desk.is_free() || packet.payload().len() > SAMPLES_MAX {
+        if !desk.is_free() || sound.packet.payload().len() > SAMPLES_MAX {
             return;
         }
         let mut bytes = Packet::new();
-        if desk.sender.forward(packet, &mut bytes) {
+        if desk
+            .sender
+            .forward(&sound.packet, sound.samples, &mut bytes)
+        {
             desk.counters.unsent += u32::from(!out.send(target, &bytes));
             desk.counters.straight += 1;
             self.straight_until = now + STRAIGHT;
@@ -436,7 +475,7 @@ impl Leg {
                 desk.sender.push_keys(&digits);
             }
             Order::Echo => {
-                desk.echo_base = desk.sender.timestamp().wrapping_sub(sample as u32);
+                desk.echo_base = desk.sender.timestamp_before(sample);
                 desk.mouth.echo();
             }
             Order::Doze => self.line.doze(),
@@ -462,7 +501,7 @@ impl Leg {
             }
         }
         self.line.connect(stream.receive.clone());
-        desk.keypad.connect(stream.telephone_event.is_some());
+        desk.keypad.connect(stream.events != [None; 2]);
         desk.sender.connect(&stream);
         desk.stream = Some(stream);
     }
@@ -470,6 +509,7 @@ impl Leg {
     fn hear_packet(
         &mut self,
         now: Duration,
+        timestamp: u32,
         packet: &View<'_>,
         content: Content,
         out: &mut impl Outlet,
@@ -477,7 +517,7 @@ impl Leg {
         let arrival = Arrival {
             ssrc: packet.ssrc(),
             sequence: packet.sequence(),
-            timestamp: packet.timestamp(),
+            timestamp,
             marker: packet.marker(),
             payload_type: packet.payload_type(),
             content,
@@ -490,7 +530,13 @@ impl Leg {
         self.desk.send_echo(self.line.heard(), out);
     }
 
-    fn hear_key(&mut self, now: Duration, packet: &View<'_>, out: &mut impl Outlet) {
+    fn hear_key(
+        &mut self,
+        now: Duration,
+        timestamp: u32,
+        packet: &View<'_>,
+        out: &mut impl Outlet,
+    ) {
         let Some(event) = TelephoneEvent::parse(packet.payload()) else {
             self.desk.counters.malformed += 1;
             return;
@@ -498,7 +544,7 @@ impl Leg {
         let key = self
             .desk
             .keypad
-            .hear_event(packet.timestamp(), packet.marker(), event);
+            .hear_event(timestamp, packet.marker(), event);
         if let Some(key) = key.filter(|_| !self.desk.is_hushed(self.line.heard())) {
             out.pass_key(key);
         }
@@ -563,7 +609,9 @@ impl Leg {
         if talks != 0 {
             desk.mouth.count_packet();
         }
-        desk.counters.unsent += u32::from(!out.send(target, &packet));
+        if !packet.is_empty() {
+            desk.counters.unsent += u32::from(!out.send(target, &packet));
+        }
         self.pass_to_ear(&sound[..samples], talks);
         self.desk.drain_mouth(now, self.line.heard(), out);
     }
@@ -649,6 +697,7 @@ impl Leg {
             generation: self.slot().generation,
             at: now,
             timestamp: self.desk.sender.timestamp(),
+            ratio: self.desk.sender.ratio(),
             sent,
             sent_octets,
             remote_ssrc: reception.map(|reception| reception.ssrc),
@@ -656,7 +705,7 @@ impl Leg {
             expected: reception.map_or(0, |reception| reception.expected()),
             highest: received.highest,
             lost: reception.map_or(0, |reception| reception.lost()),
-            jitter: received.jitter(),
+            jitter: received.jitter() * self.desk.ratio,
         }
     }
 
@@ -734,18 +783,12 @@ impl Desk {
     fn content(&self, packet: &View<'_>) -> Option<Content> {
         let stream = self.stream.as_ref()?;
         let payload_type = packet.payload_type();
-        let length = packet.payload().len();
-        if stream
-            .receive
-            .iter()
-            .any(|(known, _)| *known == payload_type)
-        {
-            let samples = u32::try_from(length).ok()?;
-            return (1..=PAYLOAD_MAX)
-                .contains(&length)
-                .then_some(Content::Audio { samples });
+        let mut known = stream.receive.iter();
+        if let Some((_, codec)) = known.find(|(known, _)| *known == payload_type) {
+            let samples = codec::samples(*codec, packet.payload())?;
+            return Some(Content::Audio { samples });
         }
-        if Some(payload_type) == stream.telephone_event {
+        if stream.events.contains(&Some(payload_type)) {
             return Some(Content::Event);
         }
         (Some(payload_type) == stream.comfort_noise).then_some(Content::ComfortNoise)
@@ -853,10 +896,11 @@ impl Desk {
         }
         if let Some(target) = self.target() {
             let position = until - self.echo.len() as u64;
-            let timestamp = self.echo_base.wrapping_add(position as u32);
+            let timestamp = self.sender.timestamp_after(self.echo_base, position);
             let mut packet = Packet::new();
-            self.sender.echo(&self.echo, timestamp, &mut packet);
-            self.counters.unsent += u32::from(!out.send(target, &packet));
+            if self.sender.echo(&self.echo, timestamp, &mut packet) {
+                self.counters.unsent += u32::from(!out.send(target, &packet));
+            }
         }
         self.echo.clear();
     }
@@ -915,5 +959,5 @@ impl Desk {
 }
 
 fn milliseconds(samples: u64) -> u32 {
-    u32::try_from(samples * 1_000 / u64::from(CLOCK_RATE)).unwrap_or(u32::MAX)
+    u32::try_from(samples / 8).unwrap_or(u32::MAX)
 }

@@ -11,6 +11,7 @@ use offhook_dsp::noise::{ComfortNoise, level_of_payload};
 use offhook_dsp::{Ear, Events, FRAME, Sensitivity, Source};
 use offhook_sip::rtp::{Arrival, Fill, Piece, Receiver};
 
+use super::codec::{Decoder, SAMPLES_LONGEST};
 use super::mouth::Onset;
 use super::words::{Codec, ReceiveTypes};
 
@@ -128,6 +129,7 @@ struct Sound {
     far: Far,
     number: u64,
     types: ReceiveTypes,
+    decoder: Decoder,
     answered: bool,
     /// The ear sleeps until the first packet.
     dozes: bool,
@@ -157,6 +159,7 @@ impl Line {
                 far: Far::new(),
                 number: 0,
                 types: ReceiveTypes::new(),
+                decoder: Decoder::default(),
                 answered: false,
                 dozes: false,
                 events: Events::new(),
@@ -182,6 +185,11 @@ impl Line {
         if they_called {
             self.sound.ear.they_called();
         }
+    }
+
+    /// What it decodes with.
+    pub fn decoder(&mut self) -> &mut Decoder {
+        &mut self.sound.decoder
     }
 
     /// The codec of a payload type, if it was agreed on.
@@ -284,8 +292,16 @@ impl Sound {
                 let Some(codec) = codec(&self.types, payload_type) else {
                     return;
                 };
-                let codes = payload.get(skip as usize..).unwrap_or_default();
-                self.take_audio(codec, codes, hear);
+                let mut sound = [0; SAMPLES_LONGEST];
+                // What cannot be decoded was counted with its time: it is lost.
+                match self.decoder.decode(codec, payload, &mut sound) {
+                    Some(count) => self.take_audio(sound[..count].get(skip as usize..), hear),
+                    None => {
+                        let samples = super::codec::samples(codec, payload).unwrap_or(0);
+                        let left = samples.saturating_sub(skip) as usize;
+                        self.take_fill(left, Fill::Lost, hear);
+                    }
+                }
             }
             Piece::Fill { samples, cause } => self.take_fill(samples as usize, cause, hear),
             Piece::Noise { payload } => {
@@ -295,12 +311,13 @@ impl Sound {
         }
     }
 
-    fn take_audio(&mut self, codec: Codec, mut codes: &[u8], hear: &mut impl FnMut(Heard<'_>)) {
-        while !codes.is_empty() {
-            let count = codec
-                .law()
-                .decode_into(codes, &mut self.near[self.filled..]);
-            codes = &codes[count..];
+    fn take_audio(&mut self, sound: Option<&[i16]>, hear: &mut impl FnMut(Heard<'_>)) {
+        let mut sound = sound.unwrap_or_default();
+        while !sound.is_empty() {
+            let count = sound.len().min(FRAME - self.filled);
+            let (now, later) = sound.split_at(count);
+            self.near[self.filled..self.filled + count].copy_from_slice(now);
+            sound = later;
             self.filled += count;
             self.source = Source::Received;
             if self.filled == FRAME {

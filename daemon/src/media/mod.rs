@@ -8,6 +8,7 @@
 
 pub mod board;
 pub mod bridge;
+pub mod codec;
 pub mod keys;
 pub mod leg;
 pub mod line;
@@ -42,6 +43,7 @@ use webrtc_util::marshal::Marshal;
 use crate::bell::Bell;
 use crate::recorder::{Job, Recorder};
 use crate::watchdog::Pulse;
+use codec::Opus;
 use leg::Birth;
 use port::Ports;
 use rtcp::Rtcp;
@@ -126,6 +128,8 @@ pub struct Opened {
 struct Slot {
     generation: u32,
     taken: bool,
+    /// Has what it takes for Opus.
+    opus: bool,
 }
 
 /// One media thread as its owner sees it.
@@ -242,7 +246,12 @@ impl Media {
             return Err(Full::Gone);
         }
         match &order {
-            Order::Connect(stream) => self.rtcp.aim(slot, stream.remote_rtcp),
+            Order::Connect(stream) => {
+                self.rtcp.aim(slot, stream.remote_rtcp);
+                if stream.has_opus() {
+                    hand.lend_opus(slot)?;
+                }
+            }
             Order::Close => self.rtcp.close(slot),
             Order::Answered { .. }
             | Order::Play { .. }
@@ -406,6 +415,7 @@ impl Media {
             while let Some(returned) = hand.returned.dequeue() {
                 match returned {
                     Returned::Script(script) => drop(script),
+                    Returned::Opus(opus) => drop(opus),
                     Returned::Socket(socket) => close(&mut self.ports, socket),
                 }
             }
@@ -473,6 +483,18 @@ impl Hand {
         Ok(())
     }
 
+    /// What Opus needs is made here, once a call.
+    fn lend_opus(&mut self, id: SlotId) -> Result<(), Full> {
+        let slot = usize::from(id.index);
+        if self.slots[slot].opus {
+            return Ok(());
+        }
+        let opus = Opus::new().map_err(|error| Full::System(error.kind()))?;
+        self.give(Errand::Lend(id, opus))?;
+        self.slots[slot].opus = true;
+        Ok(())
+    }
+
     fn give(&mut self, errand: Errand) -> Result<(), Full> {
         self.orders.enqueue(errand).map_err(|_| Full::Orders)
     }
@@ -485,6 +507,7 @@ impl Hand {
             }
         }
         slot.taken = false;
+        slot.opus = false;
         slot.generation = slot.generation.wrapping_add(1);
         self.free.push(id.index);
     }

@@ -320,7 +320,9 @@ impl Session {
         Box::new(SenderReport {
             ssrc: self.ssrc,
             ntp_time: ntp(clock::wall()),
-            rtp_time: figures.timestamp.wrapping_add(since),
+            rtp_time: figures
+                .timestamp
+                .wrapping_add(since.wrapping_mul(figures.ratio)),
             packet_count: figures.sent,
             octet_count: figures.sent_octets,
             reports,

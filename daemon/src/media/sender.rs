@@ -10,8 +10,9 @@ use offhook_dsp::FRAME;
 use offhook_dsp::tone::Dtmf;
 use offhook_sip::rtp::event::{PAYLOAD, Step};
 use offhook_sip::rtp::header::HEADER;
-use offhook_sip::rtp::{KeySender, Template, View};
+use offhook_sip::rtp::{KeySender, TelephoneEvent, Template, View};
 
+use super::codec::{Encoder, ratio};
 use super::words::{Codec, Digits, Stream};
 
 /// The longest packet: 60 ms of G.711 (RFC 3551 §4.2 has 200 ms as the limit
@@ -31,8 +32,12 @@ pub struct Sender {
     sequence: u16,
     timestamp: u32,
     codec: Codec,
+    /// What it codes with.
+    pub(super) encoder: Encoder,
+    /// Ticks of our timestamps to a sample.
+    ratio: u32,
     payload_type: u8,
-    telephone_event: Option<u8>,
+    telephone_event: Option<(u8, u32)>,
     keys: KeySender,
     tones: Deque<u8, 32>,
     tone: Option<Dtmf>,
@@ -76,6 +81,8 @@ impl Sender {
             sequence,
             timestamp,
             codec: Codec::Pcmu,
+            encoder: Encoder::default(),
+            ratio: 1,
             payload_type: template.payload_type(),
             telephone_event: None,
             keys: KeySender::default(),
@@ -91,6 +98,8 @@ impl Sender {
     /// Codes from now on as was agreed.
     pub fn connect(&mut self, stream: &Stream) {
         self.codec = stream.codec;
+        self.ratio = ratio(stream.codec);
+        self.passage = None;
         self.payload_type = stream.send_payload_type;
         self.telephone_event = stream.telephone_event;
         self.talking = false;
@@ -122,13 +131,13 @@ impl Sender {
 
     /// A packet of another stream, under our header: its gaps and its order stay
     /// visible, its clock is moved to ours. `false` for one that came before.
-    pub fn forward(&mut self, theirs: &View<'_>, packet: &mut Packet) -> bool {
+    pub fn forward(&mut self, theirs: &View<'_>, samples: u32, packet: &mut Packet) -> bool {
         let known = self.passage.filter(|known| known.ssrc == theirs.ssrc());
         let step = known.map(|known| theirs.sequence().wrapping_sub(known.sequence).cast_signed());
         let moved = known.map(|known| theirs.timestamp().wrapping_add(known.offset));
         let near = |timestamp: u32| {
             let ahead = timestamp.wrapping_sub(self.timestamp).cast_signed();
-            ahead.unsigned_abs() <= PASSAGE_DRIFT
+            ahead.unsigned_abs() <= PASSAGE_DRIFT * self.ratio
         };
         let (timestamp, step) = match (moved.filter(|moved| near(*moved)), step) {
             (Some(_), Some(0)) => return false,
@@ -156,7 +165,7 @@ impl Sender {
             ssrc: theirs.ssrc(),
             sequence: theirs.sequence(),
             offset: timestamp.wrapping_sub(theirs.timestamp()),
-            end: timestamp.wrapping_add(theirs.payload().len() as u32),
+            end: self.timestamp_after(timestamp, samples.into()),
         });
         true
     }
@@ -165,7 +174,7 @@ impl Sender {
     fn resume_at(&mut self) -> u32 {
         if let Some(passage) = self.passage.take() {
             let ahead = passage.end.wrapping_sub(self.timestamp);
-            if ahead <= PASSAGE_DRIFT {
+            if ahead <= PASSAGE_DRIFT * self.ratio {
                 self.timestamp = passage.end;
             }
         }
@@ -177,6 +186,25 @@ impl Sender {
         self.timestamp
     }
 
+    /// Ticks of our timestamps to a sample.
+    pub fn ratio(&self) -> u32 {
+        self.ratio
+    }
+
+    /// That of so many samples ago.
+    pub fn timestamp_before(&self, samples: u64) -> u32 {
+        self.timestamp.wrapping_sub(self.ticks(samples))
+    }
+
+    /// That of so many samples after another.
+    pub fn timestamp_after(&self, timestamp: u32, samples: u64) -> u32 {
+        timestamp.wrapping_add(self.ticks(samples))
+    }
+
+    fn ticks(&self, samples: u64) -> u32 {
+        (samples as u32).wrapping_mul(self.ratio)
+    }
+
     /// Packets and octets of payload sent.
     pub fn sent(&self) -> (u32, u32) {
         (self.sent, self.octets)
@@ -184,19 +212,25 @@ impl Sender {
 
     /// Time passes without a packet.
     pub fn skip(&mut self, samples: usize) {
-        self.timestamp = self.timestamp.wrapping_add(samples as u32);
+        self.timestamp = self.timestamp_after(self.timestamp, samples as u64);
         self.talking = false;
     }
 
     /// Begins the packet of this tick: a key takes the place of sound.
     pub fn begin(&mut self, samples: usize, packet: &mut Packet) -> Turn {
-        let Some(payload_type) = self.telephone_event else {
+        let Some((payload_type, clock)) = self.telephone_event else {
             return Turn::Sound;
         };
         match self.keys.step(samples as u16) {
             Step::Audio | Step::Pause => Turn::Sound,
             Step::Event { event, first, age } => {
-                let timestamp = self.timestamp.wrapping_sub(age);
+                let timestamp = self.timestamp_before(age.into());
+                // Durations go by the event's own clock, the timestamp by the stream's.
+                let duration = u32::from(event.duration) * (clock / 8_000).max(1);
+                let event = TelephoneEvent {
+                    duration: u16::try_from(duration).unwrap_or(u16::MAX),
+                    ..event
+                };
                 self.write(packet, payload_type, first, timestamp, &event.to_bytes());
                 self.skip(samples);
                 Turn::Key
@@ -223,10 +257,14 @@ impl Sender {
         }
     }
 
-    /// A packet of sound; `talks` is the start of a talkspurt if the last one did not.
+    /// A packet of sound, empty where it cannot be coded; `talks` is the start of a
+    /// talkspurt if the last one did not.
     pub fn sound(&mut self, samples: &[i16], talks: bool, packet: &mut Packet) {
         let mut codes = [0; SAMPLES_MAX];
-        let count = self.codec.law().encode_into(samples, &mut codes);
+        let Some(count) = self.encoder.encode(self.codec, samples, &mut codes) else {
+            packet.clear();
+            return self.skip(samples.len());
+        };
         let marker = self.sent == 0 || talks && !self.talking;
         let timestamp = self.resume_at();
         self.write(
@@ -236,16 +274,18 @@ impl Sender {
             timestamp,
             &codes[..count],
         );
-        self.timestamp = self.timestamp.wrapping_add(count as u32);
+        self.timestamp = self.timestamp_after(timestamp, samples.len() as u64);
         self.talking = talks;
     }
 
-    /// A packet of returned sound, which carries the time of the line.
-    pub fn echo(&mut self, samples: &[i16], timestamp: u32, packet: &mut Packet) {
+    /// A packet of returned sound, which carries the time of the line; `false` if there
+    /// is none.
+    pub fn echo(&mut self, samples: &[i16], timestamp: u32, packet: &mut Packet) -> bool {
         let follows = timestamp == self.timestamp;
         self.timestamp = timestamp;
         self.talking = follows;
         self.sound(samples, true, packet);
+        !packet.is_empty()
     }
 
     fn write(

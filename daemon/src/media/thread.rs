@@ -16,6 +16,7 @@ use offhook_dsp::FRAME;
 
 use super::board::{Figures, Notice};
 use super::bridge::Bridges;
+use super::codec::Opus;
 use super::leg::{Birth, Leg, Outlet, Remote, Voice};
 use super::playout::PlayoutFigures;
 use super::ring::{Lent, Mark, Tapes};
@@ -34,9 +35,9 @@ pub const ORDERS: usize = 1_024;
 pub const REPORTS: usize = 2_048;
 /// Slots of one thread at most.
 pub const SLOTS: usize = 4_096;
-/// What waits to be freed: per slot a socket, the scripts it speaks, cut and
+/// What waits to be freed: per slot a socket, the state of Opus, the scripts it speaks, cut and
 /// waits for, and what the orders under way carry. It never fills.
-pub const RETURNED: usize = 4 * SLOTS + ORDERS;
+pub const RETURNED: usize = 5 * SLOTS + ORDERS;
 /// Packets that one leg may bring in one tick: three times what 10 ms packets
 /// after a gap of 40 ms need. What comes above it stays in the socket, and
 /// falls from there.
@@ -51,6 +52,8 @@ pub enum Errand {
     Open(Birth, UdpSocket),
     /// Something for the call on a slot.
     Do(SlotId, Order),
+    /// What the call needs for Opus.
+    Lend(SlotId, Opus),
     /// These two are to hear each other; the first answers `Joined` or `NotJoined`.
     Join(SlotId, SlotId),
 }
@@ -59,6 +62,8 @@ pub enum Errand {
 pub enum Returned {
     /// Said, or not to be said any more.
     Script(Arc<Script>),
+    /// Of a call that is over.
+    Opus(Opus),
     /// Of a slot that is free again.
     Socket(UdpSocket),
 }
@@ -187,9 +192,9 @@ impl Loop {
             }
             let mut out = common.outlet(slot, &seat.socket);
             let sound = leg.on_packet(now, datagram.from, datagram.bytes, &mut out);
-            if let (Some((codec, packet)), Some((place, other))) = (sound, &mut other) {
+            if let (Some(sound), Some((place, other))) = (sound, &mut other) {
                 let mut out = common.outlet(*place, &other.socket);
-                other.leg.forward(now, codec, &packet, &mut out);
+                other.leg.forward(now, &sound, &mut out);
             }
         });
         seat.budget -= count;
@@ -242,9 +247,12 @@ impl Loop {
     }
 
     fn free_seat(&mut self, slot: usize) {
-        let Some(seat) = self.seats[slot].take() else {
+        let Some(mut seat) = self.seats[slot].take() else {
             return;
         };
+        if let Some(opus) = seat.leg.give_back() {
+            give_back(&mut self.ends.returned, Returned::Opus(opus));
+        }
         self.bridges.part(slot);
         // It cannot fail for a socket that was added; if it did, an event of it
         // would find the seat empty.
@@ -258,6 +266,7 @@ impl Loop {
             match self.ends.orders.dequeue() {
                 Some(Errand::Open(birth, socket)) => self.open(birth, socket),
                 Some(Errand::Do(slot, order)) => self.do_order(now, slot, order),
+                Some(Errand::Lend(slot, opus)) => self.lend(slot, opus),
                 Some(Errand::Join(one, other)) => self.join(now, one, other),
                 None => return,
             }
@@ -300,6 +309,17 @@ impl Loop {
         };
         let mut out = common.outlet(slot, &seat.socket);
         seat.leg.on_order(now, order, &mut out);
+    }
+
+    fn lend(&mut self, id: SlotId, opus: Opus) {
+        let seat = self.seats[usize::from(id.index)].as_mut();
+        let back = match seat.filter(|seat| seat.leg.slot() == id) {
+            Some(seat) => seat.leg.lend(opus),
+            None => Some(opus),
+        };
+        if let Some(opus) = back {
+            give_back(&mut self.ends.returned, Returned::Opus(opus));
+        }
     }
 
     /// Both hear each other if both are there and have a peer.

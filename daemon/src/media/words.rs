@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use offhook_dsp::g711::Law;
+pub use offhook_sip::sdp::{Codec, Direction};
 
 use super::playout::PlayoutFigures;
 
@@ -22,50 +22,6 @@ pub struct SlotId {
     pub index: u16,
     /// Counts the calls on this slot.
     pub generation: u32,
-}
-
-/// How sound is coded on the line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Codec {
-    /// G.711 µ-law.
-    Pcmu,
-    /// G.711 A-law.
-    Pcma,
-}
-
-impl Codec {
-    /// The companding law.
-    pub const fn law(self) -> Law {
-        match self {
-            Self::Pcmu => Law::Mu,
-            Self::Pcma => Law::A,
-        }
-    }
-}
-
-/// Which way sound flows, as we see it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Direction {
-    /// Both ways.
-    SendReceive,
-    /// We are heard, and hear nothing.
-    SendOnly,
-    /// We hear, and are silent (our side of a hold by the peer).
-    ReceiveOnly,
-    /// Neither.
-    Inactive,
-}
-
-impl Direction {
-    /// We may send.
-    pub const fn sends(self) -> bool {
-        matches!(self, Self::SendReceive | Self::SendOnly)
-    }
-
-    /// We listen.
-    pub const fn receives(self) -> bool {
-        matches!(self, Self::SendReceive | Self::ReceiveOnly)
-    }
 }
 
 /// Payload types of sound that the peer may send; more are never negotiated.
@@ -86,12 +42,24 @@ pub struct Stream {
     pub receive: ReceiveTypes,
     /// Payload type of comfort noise that the peer may send (13; RFC 3389).
     pub comfort_noise: Option<u8>,
-    /// Payload type of telephone-events, both ways.
-    pub telephone_event: Option<u8>,
-    /// Milliseconds a packet: 10 to 60, in tens.
+    /// Payload type and clock of the telephone-events that we send.
+    pub telephone_event: Option<(u8, u32)>,
+    /// Payload types of those that we understand.
+    pub events: [Option<u8>; 2],
+    /// Milliseconds a packet: 10 to 60, in tens; with Opus 10, 20, 40 or 60.
     pub ptime_ms: u8,
+    /// The longest packet that the peer takes, in milliseconds.
+    pub longest_ms: u8,
     /// Which way sound flows.
     pub direction: Direction,
+}
+
+impl Stream {
+    /// Opus may come or go.
+    pub fn has_opus(&self) -> bool {
+        let mut codecs = self.receive.iter().map(|(_, codec)| *codec);
+        self.codec == Codec::Opus || codecs.any(|codec| codec == Codec::Opus)
+    }
 }
 
 /// Something that can be said.

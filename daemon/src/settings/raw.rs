@@ -195,6 +195,7 @@ pub(super) struct RawTrunk {
     pub(super) expires_s: Option<At<u32>>,
     pub(super) options_s: Option<At<u32>>,
     pub(super) next: Option<At<String>>,
+    pub(super) codecs: Option<At<Vec<At<String>>>>,
 }
 
 #[derive(Debug, Deserialize)]

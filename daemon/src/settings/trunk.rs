@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use offhook_core::number::Numbering;
 use offhook_sip::digest::Credentials;
+use offhook_sip::sdp::Codec;
 
 use super::{Cidr, Proxy};
 
@@ -27,6 +28,8 @@ pub struct Trunk {
     pub account: Option<Account>,
     /// Gap between two OPTIONS that ask whether it is there; `None`: nobody asks.
     pub options: Option<Duration>,
+    /// How sound is coded there, best first.
+    pub codecs: Vec<Codec>,
     /// The trunk that takes its calls while it is down.
     pub next: Option<String>,
 }

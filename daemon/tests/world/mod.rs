@@ -384,9 +384,11 @@ pub fn stream() -> Stream {
         send_payload_type: 0,
         receive: ReceiveTypes::from_slice(&[(0, Codec::Pcmu)]).unwrap(),
         comfort_noise: Some(13),
-        telephone_event: Some(101),
+        telephone_event: Some((101, 8_000)),
+        events: [Some(101), None],
         ptime_ms: 20,
-        direction: Direction::SendReceive,
+        longest_ms: 60,
+        direction: Direction::SendRecv,
     }
 }
 

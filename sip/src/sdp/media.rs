@@ -4,10 +4,13 @@ use core::net::{IpAddr, SocketAddr};
 
 use sdp_types::{Connection, Media, Session};
 
-use super::{COMFORT_NOISE, Codec, Direction, LocalMedia, ReceivePayload, SdpFault};
+use super::{COMFORT_NOISE, Codec, Direction, Events, LocalMedia, ReceivePayload, SdpFault};
 
 /// Shortest and longest packets that we send on request, in milliseconds.
 const PTIME_MS: core::ops::RangeInclusive<u16> = 10..=60;
+
+/// The longest packets that anybody is taken to take (RFC 3551 §4.2).
+const LONGEST_MS: u8 = 200;
 
 /// An audio line in the sender's terms.
 #[derive(Clone, Debug)]
@@ -18,10 +21,12 @@ pub(super) struct AudioLine {
     pub(super) payloads: Vec<ReceivePayload>,
     /// The first of them.
     pub(super) first: ReceivePayload,
-    pub(super) telephone_event: Option<u8>,
+    pub(super) events: Events,
     pub(super) comfort_noise: bool,
     /// A packet length that we can follow.
     pub(super) ptime_ms: Option<u8>,
+    /// The longest that it takes.
+    pub(super) longest_ms: u8,
     /// From the sender's point of view.
     pub(super) direction: Direction,
 }
@@ -63,9 +68,14 @@ fn read_audio(session: &Session, media: &Media, local: &LocalMedia) -> Result<Au
         rtcp: read_rtcp(media, rtp),
         payloads,
         first,
-        telephone_event: formats(media).find(|format| is_telephone_event(media, *format)),
+        events: [8000, 48_000].map(|clock| {
+            let mut formats = formats(media);
+            let found = formats.find(|format| is_telephone_event(media, *format, clock));
+            found.map(|format| (format, clock))
+        }),
         comfort_noise: formats(media).any(|format| format == COMFORT_NOISE),
         ptime_ms: read_ptime(media),
+        longest_ms: read_longest(media),
         direction: read_direction(session, media, address),
     })
 }
@@ -108,7 +118,7 @@ fn codec_of(media: &Media, payload_type: u8) -> Option<Codec> {
             let (rate, channels) = rate.split_once('/').unwrap_or((rate, "1"));
             name.eq_ignore_ascii_case(codec.name())
                 && rate.parse() == Ok(codec.clock_rate())
-                && channels == "1"
+                && channels == codec.channels()
         }),
         None => Codec::ALL
             .into_iter()
@@ -116,9 +126,10 @@ fn codec_of(media: &Media, payload_type: u8) -> Option<Codec> {
     }
 }
 
-fn is_telephone_event(media: &Media, payload_type: u8) -> bool {
+fn is_telephone_event(media: &Media, payload_type: u8, clock: u32) -> bool {
     rtpmap(media, payload_type).is_some_and(|(name, rate)| {
-        name.eq_ignore_ascii_case("telephone-event") && rate.split('/').next() == Some("8000")
+        let rate = rate.split('/').next().and_then(|rate| rate.parse().ok());
+        name.eq_ignore_ascii_case("telephone-event") && rate == Some(clock)
     })
 }
 
@@ -165,6 +176,13 @@ fn read_ptime(media: &Media) -> Option<u8> {
     };
     let usable = PTIME_MS.contains(&ptime) && ptime.is_multiple_of(10);
     u8::try_from(ptime).ok().filter(|_| usable)
+}
+
+/// `a=maxptime`, as far as we would go.
+fn read_longest(media: &Media) -> u8 {
+    let value = media.get_first_attribute_value("maxptime").ok().flatten();
+    let value = value.and_then(|value| value.trim().parse::<u8>().ok());
+    value.unwrap_or(LONGEST_MS).clamp(10, LONGEST_MS)
 }
 
 /// The media's own attribute, else the session's, else both ways. An address

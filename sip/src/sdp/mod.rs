@@ -28,6 +28,12 @@ const LENGTH_MAX: usize = 32_768;
 /// Payload type that we offer for telephone-event; any dynamic one would do.
 const TELEPHONE_EVENT: u8 = 101;
 
+/// The same at the clock of Opus (RFC 4733 §2.1: the clock of the sound beside it).
+const WIDE_TELEPHONE_EVENT: u8 = 102;
+
+/// Payload type that we offer for Opus; any dynamic one would do.
+const OPUS: u8 = 107;
+
 /// Comfort noise has a static payload type (RFC 3389 §4).
 const COMFORT_NOISE: u8 = 13;
 
@@ -38,24 +44,40 @@ pub enum Codec {
     Pcmu,
     /// G.711 A-law, 8 kHz.
     Pcma,
+    /// G.722 at 64 kbit/s, 16 kHz.
+    G722,
+    /// Opus, up to 48 kHz (RFC 7587).
+    Opus,
 }
 
 impl Codec {
-    /// All codecs.
-    pub const ALL: [Self; 2] = [Self::Pcmu, Self::Pcma];
+    /// All codecs, in the order in which we offer them where nobody says otherwise:
+    /// telephone lines first.
+    pub const ALL: [Self; 4] = [Self::Pcmu, Self::Pcma, Self::G722, Self::Opus];
 
     /// Encoding name in `a=rtpmap`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Pcmu => "PCMU",
             Self::Pcma => "PCMA",
+            Self::G722 => "G722",
+            Self::Opus => "opus",
         }
     }
 
-    /// RTP clock in hertz.
+    /// RTP clock in hertz; that of G.722 is half its sampling rate (RFC 3551 §4.5.2).
     pub const fn clock_rate(self) -> u32 {
         match self {
-            Self::Pcmu | Self::Pcma => 8000,
+            Self::Pcmu | Self::Pcma | Self::G722 => 8000,
+            Self::Opus => 48_000,
+        }
+    }
+
+    /// Channels in `a=rtpmap`: Opus says two, whatever it carries (RFC 7587 §4.1).
+    const fn channels(self) -> &'static str {
+        match self {
+            Self::Pcmu | Self::Pcma | Self::G722 => "1",
+            Self::Opus => "2",
         }
     }
 
@@ -64,7 +86,14 @@ impl Codec {
         match self {
             Self::Pcmu => Some(0),
             Self::Pcma => Some(8),
+            Self::G722 => Some(9),
+            Self::Opus => None,
         }
+    }
+
+    /// The payload type that we offer it under.
+    fn offered_payload_type(self) -> u8 {
+        self.static_payload_type().unwrap_or(OPUS)
     }
 }
 
@@ -161,8 +190,10 @@ pub struct ReceivePayload {
 pub struct TelephoneEvent {
     /// In packets that we send.
     pub send: u8,
-    /// In packets that we receive.
-    pub receive: u8,
+    /// Clock of the durations in them.
+    pub clock_rate: u32,
+    /// In packets that we receive, one for each clock there is.
+    pub receive: [Option<u8>; 2],
 }
 
 /// What both sides agreed on.
@@ -183,6 +214,8 @@ pub struct Negotiated {
     pub telephone_event: Option<TelephoneEvent>,
     /// Length of the packets that we send, in milliseconds.
     pub ptime_ms: u8,
+    /// The longest packets that the peer takes, in milliseconds.
+    pub longest_ms: u8,
     /// Who sends.
     pub direction: Direction,
     /// Comfort noise may be sent (payload type 13).
@@ -320,7 +353,7 @@ pub fn accept_answer(answer: &[u8], local: &LocalMedia) -> Result<Negotiated, Sd
     // What the peer sends carries the payload types of our offer.
     negotiated.receive = own_payloads(local);
     if let Some(event) = &mut negotiated.telephone_event {
-        event.receive = TELEPHONE_EVENT;
+        event.receive = own_events(local).map(|event| event.map(|(own, _)| own));
     }
     Ok(negotiated)
 }
@@ -328,29 +361,49 @@ pub fn accept_answer(answer: &[u8], local: &LocalMedia) -> Result<Negotiated, Sd
 fn own_payloads(local: &LocalMedia) -> Vec<ReceivePayload> {
     let codecs = local.codecs.iter();
     codecs
-        .filter_map(|codec| {
-            Some(ReceivePayload {
-                payload_type: codec.static_payload_type()?,
-                codec: *codec,
-            })
+        .map(|codec| ReceivePayload {
+            payload_type: codec.offered_payload_type(),
+            codec: *codec,
         })
         .collect()
 }
 
+/// Payload types of telephone-event that we offer, with their clocks: one for each
+/// clock of our codecs.
+fn own_events(local: &LocalMedia) -> Events {
+    let wants = |clock| {
+        let mut codecs = local.codecs.iter();
+        local.telephone_event && codecs.any(|codec| codec.clock_rate() == clock)
+    };
+    [(TELEPHONE_EVENT, 8000), (WIDE_TELEPHONE_EVENT, 48_000)]
+        .map(|event| wants(event.1).then_some(event))
+}
+
+/// Telephone-events of a description: payload type and clock.
+type Events = [Option<(u8, u32)>; 2];
+
 fn negotiate(audio: &AudioLine, local: &LocalMedia) -> Negotiated {
     let first = audio.first;
-    let event = audio.telephone_event.filter(|_| local.telephone_event);
+    let events = audio.events.iter().flatten();
+    // That of the sound's own clock, as it should be; else whatever there is.
+    let event = events
+        .clone()
+        .find(|(_, clock)| *clock == first.codec.clock_rate())
+        .or(events.clone().next())
+        .filter(|_| local.telephone_event);
     Negotiated {
         remote_rtp: audio.rtp,
         remote_rtcp: audio.rtcp,
         codec: first.codec,
         send_payload_type: first.payload_type,
         receive: audio.payloads.clone(),
-        telephone_event: event.map(|payload_type| TelephoneEvent {
-            send: payload_type,
-            receive: payload_type,
+        telephone_event: event.map(|(payload_type, clock_rate)| TelephoneEvent {
+            send: *payload_type,
+            clock_rate: *clock_rate,
+            receive: audio.events.map(|event| event.map(|(theirs, _)| theirs)),
         }),
         ptime_ms: audio.ptime_ms.unwrap_or(local.ptime_ms),
+        longest_ms: audio.longest_ms,
         direction: audio.direction.reversed(),
         comfort_noise: audio.comfort_noise && local.comfort_noise,
     }

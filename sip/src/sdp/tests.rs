@@ -50,7 +50,8 @@ fn our_offer_is_answered_by_ourselves() {
         ours.telephone_event,
         Some(TelephoneEvent {
             send: 101,
-            receive: 101
+            clock_rate: 8000,
+            receive: [Some(101), None]
         })
     );
     assert!(ours.comfort_noise && theirs.comfort_noise);
@@ -138,7 +139,7 @@ fn dynamic_payload_types_and_rtcp_addresses_are_followed() {
         (Codec::Pcma, 98)
     );
     let event = negotiated.telephone_event.expect("offered");
-    assert_eq!((event.send, event.receive), (99, 99));
+    assert_eq!((event.send, event.receive), (99, [Some(99), None]));
     assert_eq!(
         negotiated.remote_rtcp,
         "198.51.100.2:4100".parse().expect("address")
@@ -288,4 +289,91 @@ fn hold_and_resume_are_offers_with_a_new_version_each() {
         said.push(format!("{version} {}", text.contains("a=sendonly")));
     }
     assert_eq!(said, ["1 false", "2 true", "3 false"]);
+}
+
+fn every_codec() -> LocalMedia {
+    LocalMedia {
+        codecs: Codec::ALL.to_vec(),
+        ..local()
+    }
+}
+
+#[test]
+fn an_offer_lists_codecs_in_the_order_of_the_trunk_each_with_its_clock() {
+    let ours = LocalMedia {
+        codecs: vec![Codec::Opus, Codec::G722, Codec::Pcma],
+        ..local()
+    };
+    let bytes = offer(&ours);
+    assert_eq!(
+        lines(&bytes, "m="),
+        ["m=audio 20000 RTP/AVP 107 9 8 13 101 102"]
+    );
+    assert_eq!(
+        lines(&bytes, "a=rtpmap"),
+        [
+            "a=rtpmap:107 opus/48000/2",
+            "a=rtpmap:9 G722/8000",
+            "a=rtpmap:8 PCMA/8000",
+            "a=rtpmap:13 CN/8000",
+            "a=rtpmap:101 telephone-event/8000",
+            "a=rtpmap:102 telephone-event/48000",
+        ]
+    );
+    assert_eq!(lines(&bytes, "a=fmtp:107"), ["a=fmtp:107 useinbandfec=1"]);
+}
+
+#[test]
+fn each_side_sends_under_the_payload_types_of_the_other() {
+    // They call Opus 96 and wide events 97 in their offer; an answer of theirs may
+    // number anew.
+    let offer_of_theirs = offer_of(
+        "198.51.100.1",
+        "m=audio 4000 RTP/AVP 96 0 97 98|a=rtpmap:96 opus/48000/2|\
+         a=rtpmap:97 telephone-event/48000|a=rtpmap:98 telephone-event/8000|a=ptime:60|a=maxptime:40",
+    );
+    let (bytes, agreed) = answer(&offer_of_theirs, &every_codec()).expect("common codecs");
+    assert_eq!((agreed.codec, agreed.send_payload_type), (Codec::Opus, 96));
+    assert_eq!((agreed.ptime_ms, agreed.longest_ms), (40, 40));
+    let event = agreed.telephone_event.expect("both have them");
+    assert_eq!((event.send, event.clock_rate), (97, 48_000));
+    assert_eq!(event.receive, [Some(98), Some(97)]);
+    assert_eq!(lines(&bytes, "m="), ["m=audio 20000 RTP/AVP 96 0 98 97"]);
+    let theirs = offer_of(
+        "198.51.100.1",
+        "m=audio 4000 RTP/AVP 120 121|a=rtpmap:120 opus/48000/2|a=rtpmap:121 telephone-event/48000",
+    );
+    let agreed = accept_answer(&theirs, &every_codec()).expect("common codec");
+    assert_eq!((agreed.codec, agreed.send_payload_type), (Codec::Opus, 120));
+    let event = agreed.telephone_event.expect("both have them");
+    assert_eq!((event.send, event.receive), (121, [Some(101), Some(102)]));
+    assert!(agreed.receive.contains(&ReceivePayload {
+        payload_type: 107,
+        codec: Codec::Opus
+    }));
+}
+
+#[test]
+fn events_of_the_wrong_clock_are_better_than_none() {
+    let theirs = offer_of(
+        "198.51.100.1",
+        "m=audio 4000 RTP/AVP 96 101|a=rtpmap:96 opus/48000/2|a=rtpmap:101 telephone-event/8000",
+    );
+    let (_, agreed) = answer(&theirs, &every_codec()).expect("common codec");
+    let event = agreed.telephone_event.expect("there are some");
+    assert_eq!((event.send, event.clock_rate), (101, 8_000));
+}
+
+#[test]
+fn a_fax_by_t38_is_refused_and_sound_beside_it_kept() {
+    let t38 = "m=image 4000 udptl t38|a=T38FaxVersion:0";
+    let alone = answer(&offer_of("198.51.100.1", t38), &every_codec());
+    let fault = alone.expect_err("no sound");
+    assert_eq!(fault.status(), StatusCode::NOT_ACCEPTABLE_HERE);
+    let both = format!("m=audio 4002 RTP/AVP 8|{t38}");
+    let (bytes, _) = answer(&offer_of("198.51.100.1", &both), &every_codec()).expect("sound");
+    assert_eq!(
+        lines(&bytes, "m="),
+        ["m=audio 20000 RTP/AVP 8", "m=image 0 udptl t38"]
+    );
 }

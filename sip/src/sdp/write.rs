@@ -4,20 +4,21 @@ use sdp_types::{Attribute, Connection, Media, Origin, Session, Time};
 
 use super::media::AudioLine;
 use super::{
-    COMFORT_NOISE, Codec, Direction, LocalMedia, Negotiated, ReceivePayload, TELEPHONE_EVENT,
+    COMFORT_NOISE, Codec, Direction, Events, LocalMedia, Negotiated, ReceivePayload, own_events,
     own_payloads,
 };
 
 /// Digits, `*`, `#` and A–D (RFC 4733 §3.2).
 const DTMF_EVENTS: &str = "0-15";
+/// The longest packets that we like to take: what one gap may cost.
+const MAXPTIME_MS: u8 = 60;
 
 pub(super) fn offer(local: &LocalMedia, direction: Direction) -> Vec<u8> {
-    let event = local.telephone_event.then_some(TELEPHONE_EVENT);
     let payloads = own_payloads(local);
     let stream = Stream {
         proto: "RTP/AVP",
         payloads: &payloads,
-        event,
+        events: own_events(local),
         comfort_noise: local.comfort_noise,
         ptime_ms: local.ptime_ms,
         direction,
@@ -39,7 +40,9 @@ pub(super) fn answer(
         let stream = Stream {
             proto: &media.proto,
             payloads: &audio.payloads,
-            event: negotiated.telephone_event.map(|event| event.receive),
+            events: negotiated
+                .telephone_event
+                .map_or([None; 2], |_| audio.events),
             comfort_noise: negotiated.comfort_noise,
             ptime_ms: negotiated.ptime_ms,
             direction: negotiated.direction,
@@ -66,7 +69,7 @@ fn refused(media: &Media) -> Media {
 struct Stream<'a> {
     proto: &'a str,
     payloads: &'a [ReceivePayload],
-    event: Option<u8>,
+    events: Events,
     comfort_noise: bool,
     ptime_ms: u8,
     direction: Direction,
@@ -79,17 +82,23 @@ impl Stream<'_> {
         for payload in self.payloads {
             formats.push(payload.payload_type.to_string());
             attributes.push(rtpmap(payload.payload_type, payload.codec));
+            if payload.codec == Codec::Opus {
+                let text = format!("{} useinbandfec=1", payload.payload_type);
+                attributes.push(attribute("fmtp", text));
+            }
         }
         if self.comfort_noise {
             formats.push(COMFORT_NOISE.to_string());
             attributes.push(attribute("rtpmap", format!("{COMFORT_NOISE} CN/8000")));
         }
-        if let Some(event) = self.event {
+        for (event, clock) in self.events.into_iter().flatten() {
             formats.push(event.to_string());
-            attributes.push(attribute("rtpmap", format!("{event} telephone-event/8000")));
+            let text = format!("{event} telephone-event/{clock}");
+            attributes.push(attribute("rtpmap", text));
             attributes.push(attribute("fmtp", format!("{event} {DTMF_EVENTS}")));
         }
         attributes.push(attribute("ptime", self.ptime_ms.to_string()));
+        attributes.push(attribute("maxptime", MAXPTIME_MS.to_string()));
         attributes.push(Attribute {
             attribute: self.direction.as_str().to_owned(),
             value: None,
@@ -111,7 +120,11 @@ impl Stream<'_> {
 
 fn rtpmap(payload_type: u8, codec: Codec) -> Attribute {
     let (name, rate) = (codec.name(), codec.clock_rate());
-    attribute("rtpmap", format!("{payload_type} {name}/{rate}"))
+    let channels = match codec.channels() {
+        "1" => "",
+        _ => "/2",
+    };
+    attribute("rtpmap", format!("{payload_type} {name}/{rate}{channels}"))
 }
 
 fn attribute(name: &str, value: String) -> Attribute {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use offhook_dsp::EventKind;
-use offhook_sip::sdp::{self, LocalMedia, Negotiated, SdpSession};
+use offhook_sip::sdp::{LocalMedia, Negotiated, SdpSession};
 use offhook_sip::{
     CallKey, Command, EndCause, Endpoint, EndpointConfig, Event, Failure, Flow, Incoming, Input,
     Invite, Output, Party, ReinviteAnswer, StatusCode, Uri,
@@ -147,7 +147,7 @@ impl Agent {
             version: 1,
             address: leg.rtp.ip(),
             port: leg.rtp.port(),
-            codecs: sdp::Codec::ALL.to_vec(),
+            codecs: plan.codecs.clone(),
             telephone_event: true,
             comfort_noise: true,
             ptime_ms: PTIME_MS,
@@ -801,10 +801,12 @@ fn figures(summary: &Summary, answered: bool) -> (String, Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use offhook_sip::sdp::Codec;
     use std::sync::mpsc::channel;
 
     fn plan() -> Plan {
         Plan {
+            codecs: Codec::ALL.to_vec(),
             sound: None,
             record: None,
             keys: Vec::new(),

@@ -1,6 +1,8 @@
 //! The part of the compiler that reads `[[trunk]]`: who they are, how they are reached,
 //! as whom we register, and which takes over when one is down.
 
+use offhook_sip::sdp::Codec;
+
 use super::*;
 
 impl<'c> Compiler<'c> {
@@ -68,8 +70,42 @@ impl<'c> Compiler<'c> {
             proxy,
             account,
             options: options.map(|seconds| Duration::from_secs(u64::from(seconds))),
+            codecs: self.codecs(raw.codecs.as_ref()),
             next: raw.next.as_ref().map(|at| at.get_ref().clone()),
         }
+    }
+
+    /// In the order of the file; all that there are where it does not say.
+    fn codecs(&mut self, written: Option<&At<Vec<At<String>>>>) -> Vec<Codec> {
+        let Some(written) = written else {
+            return Codec::ALL.to_vec();
+        };
+        let known = Codec::ALL.map(|codec| codec.name().to_ascii_lowercase());
+        let mut codecs = Vec::new();
+        for at in written.get_ref() {
+            let place = known.iter().position(|name| name == at.get_ref());
+            let codec = place.map(|place| Codec::ALL[place]);
+            match codec {
+                Some(codec) if codecs.contains(&codec) => {
+                    self.fault(
+                        at,
+                        format!("`{}` is listed twice: remove one", at.get_ref()),
+                    );
+                }
+                Some(codec) => codecs.push(codec),
+                None => {
+                    let names = one_of(at.get_ref(), known.iter().map(String::as_str));
+                    self.fault(at, format!("`{}` is no codec: {names}", at.get_ref()));
+                }
+            }
+        }
+        if written.get_ref().is_empty() {
+            self.fault(
+                written,
+                "no sound can be coded: write [\"pcmu\", \"pcma\"], or leave it out",
+            );
+        }
+        codecs
     }
 
     /// Who we are there, from the keys that belong together.

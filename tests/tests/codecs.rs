@@ -1,0 +1,85 @@
+//! Calls in every codec, with our own telephone and with a foreign one, to the echo
+//! test: what was said comes back.
+
+use offhook_tests::baresip::Baresip;
+use offhook_tests::daemon::Daemon;
+use offhook_tests::patience::{ms, seconds, wait_for};
+use offhook_tests::scene::Scene;
+use offhook_tests::sound::{SPEECH_DB, Sound, level, likeness};
+use offhook_tests::speech::person;
+
+fn said() -> Vec<i16> {
+    person("demo-congrats")[..3 * 8_000].to_vec()
+}
+
+/// `offhook dial` to the echo; what it heard, or nothing if there was no call.
+fn dial(daemon: &Daemon, more: &[&str]) -> Option<Vec<i16>> {
+    let (file, heard) = (
+        daemon.place().name("said.wav"),
+        daemon.place().name("heard.wav"),
+    );
+    Sound::mono(said()).write(std::path::Path::new(&file));
+    let uri = daemon.uri("echo");
+    let mut arguments = vec!["dial", &uri, "--play", &file, "--record", &heard];
+    arguments.extend(["--hangup-after", "5"]);
+    arguments.extend(more);
+    let ran = daemon.offhook(&arguments);
+    (ran.code == 0).then(|| Sound::read(std::path::Path::new(&heard)).channels[0].clone())
+}
+
+#[test]
+fn our_telephone_is_heard_in_every_codec() {
+    let daemon = Scene::default().start();
+    // Opus keeps the sound, not the wave.
+    for (codec, least) in [("pcma", 0.95), ("g722", 0.95), ("opus", 0.7)] {
+        let heard = dial(&daemon, &["--codec", codec]).expect("an answer");
+        let (alike, _) = likeness(&said()[4_000..16_000], &heard, heard.len() - 12_000);
+        assert!(alike > least, "{codec}: {alike}");
+    }
+}
+
+/// Samples again, `up` times as many, for each of the channels.
+fn wider(samples: &[i16], up: usize, channels: usize) -> Sound {
+    let one: Vec<i16> = samples
+        .windows(2)
+        .flat_map(|pair| {
+            let [a, b] = [pair[0], pair[1]].map(i32::from);
+            (0..up as i32).map(move |step| (a + (b - a) * step / up as i32) as i16)
+        })
+        .collect();
+    Sound {
+        rate: 8_000 * up as u32,
+        channels: vec![one; channels],
+    }
+}
+
+#[test]
+fn baresip_is_heard_in_g722_and_opus() {
+    for (codec, up, channels, least) in [("G722/16000/1", 2, 1, 0.9), ("opus/48000/2", 6, 2, 0.6)] {
+        let daemon = Scene::default().start();
+        let path = daemon.place().file("speech.wav");
+        let speech = [said(), vec![0; 16_000]].concat();
+        wider(&speech, up, channels).write(&path);
+        let baresip = Baresip::start(daemon.place(), &path, codec);
+        baresip.order("dial", &daemon.uri("echo"));
+        std::thread::sleep(ms(6_000));
+        baresip.order("hangup", "");
+        let heard = wait_for("what baresip heard", seconds(10), || {
+            let files = baresip.heard();
+            let file = files
+                .iter()
+                .find(|file| file.to_string_lossy().contains("dec"))?;
+            let sound = Sound::read(file);
+            (sound.seconds() > 3.0).then_some(sound)
+        });
+        let narrow: Vec<i16> = heard.channels[0]
+            .iter()
+            .copied()
+            .step_by((heard.rate / 8_000) as usize)
+            .collect();
+        assert!(level(&narrow) > SPEECH_DB, "{codec}: {}", level(&narrow));
+        let reach = narrow.len().saturating_sub(12_000);
+        let (alike, _) = likeness(&said()[4_000..16_000], &narrow, reach);
+        assert!(alike > least, "{codec}: {alike}; {}", baresip.said());
+    }
+}

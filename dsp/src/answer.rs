@@ -17,6 +17,9 @@ const MS: u64 = 8;
 const SILENCE: u64 = 4_500 * MS;
 /// Nothing decided this long after the answer is doubt.
 const UNSURE: u64 = 12_000 * MS;
+/// A voice begins so long after the answer, half of the time: what counts in early
+/// media, which has none.
+const USUAL_ONSET: u64 = 900 * MS;
 /// Less speech than this is none: 200 ms.
 const LEAST_SPEECH: u64 = 200 * MS;
 /// A voice stands still in less than this share of its frames, percent.
@@ -322,7 +325,13 @@ impl Answer {
             1
         };
         let machine = u64::from(limits.machine_ms) * MS * patience;
-        if speech.is_voiced() && span >= machine {
+        let waited = if self.answered {
+            at - self.origin
+        } else {
+            span + USUAL_ONSET
+        };
+        let late = waited >= u64::from(limits.earliest_ms) * MS;
+        if speech.is_voiced() && span >= machine && late {
             let surplus = (span - machine) / (100 * MS);
             let confidence = 75 + surplus.min(20) as u8;
             return Some((AnswerClass::Machine, confidence, Rule::LongTurn));

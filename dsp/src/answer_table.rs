@@ -7,6 +7,8 @@ pub(crate) struct Limits {
     pub(crate) pauses: [(u32, u32); 3],
     /// Span of speech that tells a recording, ms.
     pub(crate) machine_ms: u32,
+    /// Time since the answer before which none is told, ms.
+    pub(crate) earliest_ms: u32,
 }
 
 impl Limits {
@@ -22,31 +24,38 @@ const END: u32 = u32::MAX;
 /// From 0, which never loses a person, to 6, which never talks to a recording.
 pub(crate) const SENSITIVITIES: [Limits; 7] = [
     Limits {
-        pauses: [(900, 400), (1_800, 700), (END, 900)],
+        pauses: [(900, 500), (1_800, 700), (END, 900)],
         machine_ms: 5_000,
+        earliest_ms: 0,
     },
     Limits {
-        pauses: [(900, 400), (1_800, 700), (END, 900)],
+        pauses: [(900, 500), (1_800, 700), (END, 900)],
         machine_ms: 3_500,
+        earliest_ms: 0,
     },
     Limits {
         pauses: [(900, 500), (1_800, 700), (END, 900)],
         machine_ms: 2_600,
+        earliest_ms: 3_200,
     },
     Limits {
-        pauses: [(900, 500), (1_800, 700), (END, 700)],
+        pauses: [(900, 500), (1_800, 700), (END, 900)],
         machine_ms: 2_000,
+        earliest_ms: 2_800,
     },
     Limits {
-        pauses: [(900, 500), (1_800, 500), (END, 700)],
-        machine_ms: 1_500,
-    },
-    Limits {
-        pauses: [(900, 400), (1_800, 500), (END, 700)],
+        pauses: [(900, 500), (1_800, 700), (END, 900)],
         machine_ms: 1_300,
+        earliest_ms: 2_400,
     },
     Limits {
-        pauses: [(900, 400), (1_800, 500), (END, 700)],
+        pauses: [(900, 500), (1_800, 700), (END, 900)],
+        machine_ms: 1_300,
+        earliest_ms: 2_000,
+    },
+    Limits {
+        pauses: [(900, 500), (1_800, 700), (END, 900)],
         machine_ms: 1_100,
+        earliest_ms: 0,
     },
 ];

@@ -44,11 +44,11 @@ fn frame(number: usize, noise: &mut ComfortNoise, sines: &mut [Sine; 2]) -> [[i1
     noise.set_level((number / 50 % 6) as u8 * 12);
     let mut near = [0; FRAME];
     noise.fill(&mut near);
-    if number / 40 % 3 == 0 {
+    if (number / 40).is_multiple_of(3) {
         near = near
             .map(|sample| (f32::from(sample) / 8.0 + sines[0].sample() + sines[1].sample()) as i16);
     }
-    let far = if number / 200 % 2 == 0 {
+    let far = if (number / 200).is_multiple_of(2) {
         near
     } else {
         [0; FRAME]

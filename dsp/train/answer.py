@@ -4,10 +4,11 @@
 
 The manifest has the columns file, label (human, machine), subtype, tier, group,
 answer_s. The ear itself says where speech is (dsp/examples/trace.rs); run this
-again when it hears better. A rule has four limits: the pauses that tell a person
-after a short, a middling and a long turn, and the span of speech that tells a
-recording. For each sensitivity the last is given and the pauses are searched on
-a grid; figures are cross-validated by source: each source is judged by limits
+again when it hears better. A rule has five limits: the pauses that tell a person
+after a short, a middling and a long turn, the span of speech that tells a
+recording, and the time since the answer before which none is told: a greeting that
+begins at once is not called early, and some answers of a sentence end meanwhile. For
+each sensitivity the last two are given and the pauses are searched on a grid; figures are cross-validated by source: each source is judged by limits
 learnt from the others. Only the standard library and numpy are needed.
 """
 
@@ -21,23 +22,23 @@ import numpy as np
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 CODE = os.path.join(HERE, "..", "src", "answer_table.rs")
-# Per sensitivity: span of speech that tells a recording, ms; the weight of a lost
-# person against an uncaught machine; whether answers of a sentence count. Where
+# Per sensitivity: span of speech that tells a recording, and the earliest time for it,
+# ms; the weight of a lost person against an uncaught machine; whether answers of a sentence count. Where
 # the span is shorter than they are, pauses cannot save them.
 LEVELS = [
-    (5000, 4.0, True), (3500, 2.0, True), (2600, 1.5, True), (2000, 1.5, False),
-    (1500, 1.2, False), (1300, 0.8, False), (1100, 0.5, False),
+    (5000, 0, 4.0, True), (3500, 0, 2.0, True), (2600, 3200, 1.5, True), (2000, 2800, 1.5, False),
+    (1300, 2400, 1.2, False), (1300, 2000, 0.8, False), (1100, 0, 0.5, False),
 ]
 BOUNDS = (900, 1800)
-# Shorter pauses than these are breaths; a better score with them is luck.
-GRID = ((400, 500, 600), (500, 600, 700, 800, 900), (700, 900, 1200))
+# Shorter pauses than these are breaths; longer ones keep people waiting.
+GRID = ((400, 500), (500, 600, 700), (700, 900))
 LEAST_SPEECH = 0.2
 FOLDS_SEED = 1
 
 
 def trace(paths):
     """Frames of each file: whether somebody speaks, and since which second."""
-    command = ["cargo", "run", "-q", "-p", "offhook-dsp", "--example", "trace"]
+    command = ["cargo", "run", "-q", "--release", "-p", "offhook-dsp", "--example", "trace"]
     out = subprocess.run(command, input="\n".join(paths), text=True, check=True, stdout=subprocess.PIPE)
     table = np.array([line.split(",")[:4] for line in out.stdout.splitlines()[1:]], dtype=float)
     return [table[table[:, 0] == number] for number in range(len(paths))]
@@ -78,11 +79,12 @@ class Call:
             return "synthetic"
         return "short" if subtype in ("hello", "proxy_short") else "sentence"
 
-    def verdict(self, pauses, machine_ms):
+    def verdict(self, pauses, machine_ms, earliest_ms):
         span_ms = self.span * 1000
         need = np.select([span_ms < BOUNDS[0], span_ms < BOUNDS[1]], pauses[:2], pauses[2]) / 1000
         human = (self.spoken >= LEAST_SPEECH) & (self.pause >= need - 1e-6)
-        machine = self.speaks & (span_ms >= machine_ms - 1e-6)
+        late = self.t - self.answer >= earliest_ms / 1000 - 1e-6
+        machine = self.speaks & (span_ms >= machine_ms - 1e-6) & late
         at = [np.argmax(hit) if hit.any() else len(self.t) for hit in (human, machine)]
         if min(at) == len(self.t):
             return "none", None
@@ -91,14 +93,15 @@ class Call:
 
 
 def learn(table, calls, grid, weight, sentences):
-    """The pauses of least weighted error; ties go to the quicker ones."""
+    """The pauses of least weighted error; ties go to the longer ones, which wait for a
+    recording that only breathes."""
     calls = [call for call in calls if sentences or call.kind() != "sentence"]
     people = np.array([call.row["label"] == "human" for call in calls])
     errors = table[:, [call.index for call in calls]]
     lost = errors[:, people].sum(1) / max(people.sum(), 1)
     uncaught = errors[:, ~people].sum(1) / max((~people).sum(), 1)
-    slow = np.array([sum(pauses) for pauses in grid]) * 1e-7
-    return int(np.argmin(weight * lost + uncaught + slow))
+    quick = np.array([sum(pauses) for pauses in grid]) * -1e-7
+    return int(np.argmin(weight * lost + uncaught + quick))
 
 
 def share(k, n):
@@ -122,8 +125,8 @@ def main():
     grid = [pauses for pauses in itertools.product(*GRID) if pauses[0] <= pauses[1] <= pauses[2]]
     lines = []
     print("level  short kept | sentence | synthetic | machines | balanced, real | machine p50, p95 s")
-    for level, (machine_ms, weight, sentences) in enumerate(LEVELS):
-        said = [[call.verdict(pauses, machine_ms) for call in calls] for pauses in grid]
+    for level, (machine_ms, earliest_ms, weight, sentences) in enumerate(LEVELS):
+        said = [[call.verdict(pauses, machine_ms, earliest_ms) for call in calls] for pauses in grid]
         wrong = np.array([[v[0] != c.row["label"] for v, c in zip(line, calls)] for line in said], float)
         best = learn(wrong, calls, grid, weight, sentences)
         tally, times = {}, []
@@ -139,12 +142,12 @@ def main():
         balanced = (human + right["machine"][0] / right["machine"][1]) / 2
         cells = [share(*right.get(kind, (0, 0))) for kind in ("short", "sentence", "synthetic", "machine")]
         p50, p95 = np.percentile(times, [50, 95])
-        print(f"{level}  " + " | ".join(cells) + f" | {balanced:.3f} | {p50:.2f}, {p95:.2f}  {grid[best]} {machine_ms}")
+        print(f"{level}  " + " | ".join(cells) + f" | {balanced:.3f} | {p50:.2f}, {p95:.2f}  {grid[best]} {machine_ms} {earliest_ms}")
         (one, two, three) = grid[best]
         lines.append(
             "    Limits {\n"
             f"        pauses: [({BOUNDS[0]}, {one}), ({BOUNDS[1]:_}, {two}), (END, {three:_})],\n"
-            f"        machine_ms: {machine_ms:_},\n    }},\n".replace("_000)", "_000)")
+            f"        machine_ms: {machine_ms:_},\n        earliest_ms: {earliest_ms:_},\n    }},\n"
         )
     with open(CODE) as file:
         code = file.read()

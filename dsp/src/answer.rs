@@ -26,6 +26,9 @@ const LEAST_SPEECH: u64 = 200 * MS;
 const MOST_TONAL: u64 = 60;
 /// If it stood still nevertheless, it was one when this much quiet follows.
 const CERTAIN_PAUSE: u64 = 1_500 * MS;
+/// Whoever falls quiet is at most this loud beside their speech, as a power: 2 dB
+/// less, which a voice as loud as the noise around it still is.
+const QUIETER: f32 = 0.63;
 /// Quiet after which what comes is another turn.
 const NEW_TURN: u64 = 1_000 * MS;
 /// Pauses shorter than this are closed; they tell nothing.
@@ -101,6 +104,9 @@ pub(crate) struct Answer {
     tonal_frames: u32,
     /// When a tone or notes were last heard.
     last_tonal: u64,
+    /// Power of the voiced frames, and of those since the last of them.
+    voice: Mean,
+    pause: Mean,
     last_sound: u64,
     words: Words,
     verdict: Option<Verdict>,
@@ -111,6 +117,26 @@ pub(crate) struct Answer {
     /// The recording ended, or a beep came.
     greeted: bool,
     beeped: bool,
+}
+
+/// A sum of so many.
+#[derive(Clone, Copy, Debug)]
+struct Mean {
+    sum: f32,
+    count: u32,
+}
+
+impl Mean {
+    const NONE: Self = Self { sum: 0.0, count: 0 };
+
+    fn take(&mut self, value: f32) {
+        self.sum += value;
+        self.count += 1;
+    }
+
+    fn value(&self) -> f32 {
+        self.sum / self.count.max(1) as f32
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -131,6 +157,8 @@ pub(crate) struct Heard {
     /// Notes are held.
     pub(crate) held: bool,
     pub(crate) prompt: bool,
+    /// Power of the frame, full scale = 1.0.
+    pub(crate) power: f32,
 }
 
 impl Answer {
@@ -147,6 +175,8 @@ impl Answer {
             voiced_frames: 0,
             tonal_frames: 0,
             last_tonal: 0,
+            voice: Mean::NONE,
+            pause: Mean::NONE,
             last_sound: 0,
             words: Words {
                 count: 0,
@@ -239,6 +269,7 @@ impl Answer {
                 self.turn = Some(start);
                 self.longest_pause = 0;
                 (self.voiced_frames, self.tonal_frames) = (0, 0);
+                self.voice = Mean::NONE;
                 self.spoken_before = speech.spoken() - voiced.saturating_sub(start);
             } else if voiced > self.last_voiced {
                 let pause = voiced - self.last_voiced;
@@ -255,6 +286,10 @@ impl Answer {
         if speech.current().is_some() && speech.pause(at) == 0 {
             self.voiced_frames += 1;
             self.tonal_frames += u32::from(heard.tonal || heard.held);
+            self.voice.take(heard.power);
+            self.pause = Mean::NONE;
+        } else {
+            self.pause.take(heard.power);
         }
         if heard.tonal || heard.held {
             self.last_tonal = at;
@@ -340,6 +375,9 @@ impl Answer {
             return None;
         }
         if self.is_no_voice() && at - self.last_voiced.max(self.last_tonal) < CERTAIN_PAUSE {
+            return None;
+        }
+        if self.pause.value() > QUIETER * self.voice.value() {
             return None;
         }
         let enough = u64::from(limits.pause_ms(span / MS)) * MS;

@@ -294,6 +294,7 @@ impl Ear {
             tonal: heard.tonal,
             held: self.music.holds(),
             prompt: far_now,
+            power: self.spectrum.frame_power,
         };
         self.answer.hear(self.at, evidence, &self.speech, report);
         let quiet = Quiet {

@@ -418,6 +418,23 @@ fn who_called_us_is_not_classed_and_the_beep_is_heard() {
 }
 
 #[test]
+fn nobody_waits_for_us_while_the_line_is_as_loud_as_their_speech() {
+    // Something that seems to speak for a second and drones on as loud.
+    let drone = |scene: Scene| {
+        let mut noise = ComfortNoise::new(20, 5);
+        let sound: Vec<f32> = (0..4 * SECOND).map(|_| f32::from(noise.sample())).collect();
+        scene.add(1.9, &sound)
+    };
+    let word = || Scene::new(6.0).add(1.0, &speech(0.9, -20.0, 130.0));
+    assert_eq!(answers(&word().hear(Some(0.0))), [AnswerClass::Human]);
+    let events = drone(word()).hear(Some(0.0));
+    assert!(
+        !answers(&events).contains(&AnswerClass::Human),
+        "{events:?}"
+    );
+}
+
+#[test]
 fn a_person_who_goes_on_like_a_recording_is_corrected_once() {
     let scene = Scene::new(12.0)
         .add(0.5, &speech(0.6, -22.0, 130.0))

@@ -55,15 +55,25 @@ fn call() -> Vec<f32> {
 
 /// What happened, in an order of its own per kind, and when it was known.
 fn hear(line: &[f32], gain: f32, offset: f32) -> Vec<(&'static str, u64, Option<AnswerClass>)> {
+    hear_answered_at(0, line, gain, offset)
+}
+
+/// The same, answered at this sample.
+fn hear_answered_at(
+    answer: usize,
+    line: &[f32],
+    gain: f32,
+    offset: f32,
+) -> Vec<(&'static str, u64, Option<AnswerClass>)> {
     let mut ear = Ear::new();
     let mut heard = Vec::new();
     let (frames, _) = line.as_chunks::<FRAME>();
-    for near in frames {
+    for (index, near) in frames.iter().enumerate() {
         let near = near.map(|s| (s * gain + offset).round().clamp(-32_768.0, 32_767.0) as i16);
         let line = Line {
             source: Source::Received,
             playout_shift: 0,
-            answered: true,
+            answered: index * FRAME >= answer,
             prompt: false,
         };
         let mut out = Events::new();
@@ -121,7 +131,7 @@ proptest! {
         let mut noise = ComfortNoise::new(64, 5);
         let mut later: Vec<f32> = (0..shift).map(|_| f32::from(noise.sample())).collect();
         later.extend(&line);
-        let other = hear(&later, 1.0, 0.0);
+        let other = hear_answered_at(shift, &later, 1.0, 0.0);
         prop_assert_eq!(plain.len(), other.len(), "{:?} {:?}", plain, other);
         for (one, two) in plain.iter().zip(&other) {
             prop_assert_eq!((one.0, one.2), (two.0, two.2));

@@ -273,9 +273,7 @@ impl Decision {
     fn feed(&mut self, id: ConversationId, at: Duration, event: Event) {
         self.at_once.push_back((id, Input { at, event }));
         while let Some((id, input)) = self.at_once.pop_front() {
-            if let Some(line) = Line::of_input(&input.event) {
-                self.tell(id, input.at, line);
-            }
+            self.tell(id, input.at, || Line::of_input(&input.event));
             let Some(call) = self.calls.get_mut(&id) else {
                 continue;
             };
@@ -307,16 +305,17 @@ impl Decision {
         if let Some(call) = self.calls.get_mut(&id) {
             call.note(at, &line);
             self.dirty.insert(id);
-            self.tell(id, at, line);
+            self.tell(id, at, || Some(line));
         }
     }
 
-    /// Tells those who look on. Nobody looking on is the usual case.
-    fn tell(&self, id: ConversationId, at: Duration, line: Line) {
+    /// Tells those who look on. Nobody looking on is the usual case: then the line
+    /// is not even written.
+    fn tell(&self, id: ConversationId, at: Duration, line: impl FnOnce() -> Option<Line>) {
         if self.house.events.receiver_count() == 0 {
             return;
         }
-        let Some(call) = self.calls.get(&id) else {
+        let (Some(call), Some(line)) = (self.calls.get(&id), line()) else {
             return;
         };
         let told = Seen {
@@ -352,10 +351,11 @@ impl Decision {
         }
         self.facts_at = now + FACTS_EVERY;
         let wall = clock::wall();
-        let live = self.calls.iter();
-        let live: Vec<_> = live.map(|(id, call)| (*id, call.lead.clone())).collect();
-        for (id, party) in live {
-            let facts = self.rules.zones.facts(&party, wall);
+        for id in self.dialogues(None) {
+            let Some(call) = self.calls.get(&id) else {
+                continue;
+            };
+            let facts = self.rules.zones.facts(&call.lead, wall);
             self.feed(id, now, Event::Facts(facts));
         }
     }
@@ -372,8 +372,7 @@ impl Decision {
     }
 
     fn tell_all(&mut self, now: Duration, facts: &[Fact]) {
-        let live: Vec<_> = self.calls.keys().copied().collect();
-        for id in live {
+        for id in self.dialogues(None) {
             self.feed(id, now, Event::Facts(facts.to_vec()));
         }
     }

@@ -181,10 +181,11 @@ impl Decision {
         }
     }
 
-    /// Calls that go on, of this lead where one is named.
-    fn dialogues(&self, lead: Option<LeadId>) -> Vec<offhook_core::ConversationId> {
+    /// Calls that go on and decide, of this lead where one is named; test lines don't.
+    pub(super) fn dialogues(&self, lead: Option<LeadId>) -> Vec<offhook_core::ConversationId> {
         let live = self.calls.values().filter(|call| !call.over);
-        live.filter(|call| lead.is_none() || call.person == lead)
+        live.filter(|call| is_dialogue(call.program()))
+            .filter(|call| lead.is_none() || call.person == lead)
             .map(|call| call.id)
             .collect()
     }

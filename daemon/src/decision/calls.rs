@@ -142,7 +142,8 @@ impl Decision {
         }
     }
 
-    /// A conversation begins: its birth, its facts.
+    /// A conversation begins: its birth, and what it decides by; a test line
+    /// decides nothing that facts bear on.
     pub(super) fn born(
         &mut self,
         id: ConversationId,
@@ -167,6 +168,9 @@ impl Decision {
         self.calls
             .insert(id, Call::new(birth, lead, conversation, prompts));
         self.governed(id);
+        if !is_dialogue(&book.program) {
+            return;
+        }
         if self.standing != Standing::default() {
             self.feed(id, now, Event::Standing(self.standing.clone()));
         }
@@ -174,7 +178,7 @@ impl Decision {
         let facts = self.facts(party);
         self.feed(id, now, Event::Facts(facts));
         let offers = self.offers.all(now);
-        if !offers.is_empty() && is_dialogue(&book.program) {
+        if !offers.is_empty() {
             self.feed(id, now, Event::Leased(offers));
         }
     }

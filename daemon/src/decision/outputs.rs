@@ -92,7 +92,7 @@ impl Decision {
 
     /// A decision that sends nothing: on something local, or a refusal.
     pub(super) fn decided(&mut self, id: ConversationId, record: Record) {
-        self.tell(id, record.at, Line::of_record(&record));
+        self.tell(id, record.at, || Some(Line::of_record(&record)));
         let Some(call) = self.calls.get_mut(&id) else {
             return;
         };
@@ -119,7 +119,8 @@ impl Decision {
 
     /// An authorised action: kept, with all that led to it, before anybody hears of it.
     pub(super) fn persist(&mut self, id: ConversationId, persist: Persist) {
-        self.tell(id, persist.record.at, Line::of_record(&persist.record));
+        let record = &persist.record;
+        self.tell(id, record.at, || Some(Line::of_record(record)));
         let pages = self.promised(id, &persist);
         let catalogue = Arc::clone(&self.house.settings.books.catalogue);
         for row in &persist.actions {

@@ -21,6 +21,11 @@ use crate::leads::{Chapter, Page, Remains};
 /// Salts kept in memory at most; beyond it they are read back from the file.
 const SALTS: usize = 65_536;
 
+/// The outbox rows of a conversation. The plus keeps SQLite from weighing the value
+/// anew, and compiling the statement again, for every conversation.
+pub(super) const ROWS_OF: &str =
+    "SELECT number, lead, state FROM outbox WHERE conversation = +?1 ORDER BY number";
+
 /// Payload of a `decision` row.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Decided<R, F> {
@@ -415,12 +420,7 @@ impl Rows {
     /// The conversation's outbox rows, its outcome first, then by number.
     fn rows_of(&self, conversation: ConversationId) -> rusqlite::Result<Vec<Enqueued>> {
         self.db
-            .prepare_cached(
-                // Named, because SQLite weighs the partial indexes anew, and compiles
-                // the statement again, for every value otherwise.
-                "SELECT number, lead, state FROM outbox INDEXED BY outbox_of_conversation
-                 WHERE conversation = ?1 ORDER BY number",
-            )?
+            .prepare_cached(ROWS_OF)?
             .query_map([signed(conversation.0)], |row| {
                 Ok(Enqueued {
                     number: row.get(0)?,

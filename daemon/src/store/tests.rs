@@ -827,3 +827,17 @@ fn an_action_whose_bytes_changed_is_never_sent() {
     assert_eq!((counts.dead, counts.pending), (1, 5));
     assert_eq!(fault(&place), None);
 }
+
+#[test]
+fn the_rows_of_a_call_are_asked_for_by_a_statement_compiled_once() {
+    let place = Place::new();
+    drop(place.open());
+    let db = place.raw();
+    let mut statement = db.prepare(super::rows::ROWS_OF).unwrap();
+    for conversation in 0..10 {
+        let rows = statement.query_map([conversation], |_| Ok(())).unwrap();
+        assert_eq!(rows.count(), 0);
+    }
+    let again = statement.get_status(rusqlite::StatementStatus::RePrepare);
+    assert_eq!(again, 0);
+}

@@ -360,6 +360,12 @@ impl Answer {
             1
         };
         let machine = u64::from(limits.machine_ms) * MS * patience;
+        // What is said after a prompt of ours may be an answer to it.
+        let machine = if self.replied {
+            machine.max(NOT_HUMAN)
+        } else {
+            machine
+        };
         let waited = if self.answered {
             at - self.origin
         } else {

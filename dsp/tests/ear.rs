@@ -435,6 +435,21 @@ fn nobody_waits_for_us_while_the_line_is_as_loud_as_their_speech() {
 }
 
 #[test]
+fn a_sentence_in_reply_to_our_prompt_is_no_recording() {
+    let scene = Scene::new(12.0)
+        .prompt(4.6, &speech(2.0, -20.0, 190.0), 240, 0.0)
+        .add(7.0, &speech(2.8, -22.0, 120.0));
+    let events = scene.hear(Some(0.0));
+    assert_eq!(answers(&events), [AnswerClass::Silence], "{events:?}");
+    let corrected = |class: AnswerClass| {
+        let to = |event: &&Event| matches!(event.kind, EventKind::AnswerCorrected { class: it, .. } if it == class);
+        events.iter().filter(to).count()
+    };
+    assert_eq!(corrected(AnswerClass::Human), 1, "{events:?}");
+    assert_eq!(corrected(AnswerClass::Machine), 0, "{events:?}");
+}
+
+#[test]
 fn a_person_who_goes_on_like_a_recording_is_corrected_once() {
     let scene = Scene::new(12.0)
         .add(0.5, &speech(0.6, -22.0, 130.0))

@@ -42,7 +42,7 @@ pub use route::{Destination, Fallback, Pattern, Route, Test};
 pub use secret::{Secret, SecretSource};
 pub use sink::{Sink, SinkAddress};
 pub use tls::Tls;
-pub use trunk::{Account, Trunk};
+pub use trunk::{Account, Sound, Srtp, Trunk};
 
 /// Where the installed config is.
 pub const INSTALLED: &str = "/etc/offhook/offhook.toml";

@@ -7,17 +7,19 @@ use std::time::Duration;
 
 use offhook_core::input::{Cause, Digit};
 use offhook_core::{Command, ConversationId, LegEvent, LegId};
-use offhook_sip::sdp::{Codec, LocalMedia, Negotiated, SdpSession};
+use offhook_sip::sdp::{LocalMedia, LocalSrtp, Negotiated, SRTP_RANDOM, SdpSession};
 use offhook_sip::{CallKey, Event as SipEvent, Invite, ReinviteAnswer, StoredDialog, Summary};
 use tokio::sync::mpsc;
 
 use crate::control::MediaCounts;
+use crate::media::system::random;
 use crate::media::{
     Full, Hearing, Media, Opened, Order as MediaOrder, ReportKind, Secret, SlotId, Speech,
 };
 use crate::orders::Orders;
 use crate::prompts::Prompts;
 use crate::reports::{Told, reported};
+use crate::settings::{Sound, Srtp};
 use crate::signalling::{Notice, Order};
 use crate::timeline::Line;
 use crate::translate;
@@ -38,8 +40,8 @@ struct Leg {
     held: bool,
     /// As the media edge said last.
     turn: u32,
-    /// How its sound may be coded, best first.
-    codecs: Vec<Codec>,
+    /// How its sound may be coded and encrypted.
+    sound: Sound,
     /// The ear listens from the beginning, not from the first packet on.
     heard: bool,
     /// Keys are secret now, those in INFO too.
@@ -85,7 +87,7 @@ impl Switchboard {
         place: Place,
         key: CallKey,
         offer: Option<Vec<u8>>,
-        codecs: Vec<Codec>,
+        sound: Sound,
         heard: bool,
     ) {
         self.by_key.insert(key, place);
@@ -94,7 +96,7 @@ impl Switchboard {
             Leg {
                 key: Some(key),
                 offer,
-                codecs,
+                sound,
                 heard,
                 ..Leg::default()
             },
@@ -472,9 +474,8 @@ impl Switchboard {
         let address = self.advertise.unwrap_or(rtp.ip());
         let leg = self.legs.entry(place).or_default();
         leg.slot = Some(slot);
-        let codecs = leg.codecs.clone();
-        let local = local_media(place.0, address, rtp.port(), codecs);
-        leg.sdp = Some(SdpSession::new(local));
+        let local = local_media(place.0, address, rtp.port(), &leg.sound);
+        leg.sdp = Some(SdpSession::new(local?));
         self.by_slot.insert(slot, place);
         Ok(())
     }
@@ -506,10 +507,10 @@ impl Switchboard {
     pub fn dial(
         &mut self,
         place: Place,
-        codecs: Vec<Codec>,
+        sound: Sound,
         mut invite: Box<Invite>,
     ) -> Result<(), Cause> {
-        self.legs.entry(place).or_default().codecs = codecs;
+        self.legs.entry(place).or_default().sound = sound;
         self.open(place)?;
         let leg = self.legs.get_mut(&place).ok_or(Cause::InternalError)?;
         leg.heard = true;
@@ -600,18 +601,36 @@ fn local_media(
     conversation: ConversationId,
     address: IpAddr,
     port: u16,
-    codecs: Vec<Codec>,
-) -> LocalMedia {
-    LocalMedia {
+    sound: &Sound,
+) -> Result<LocalMedia, Cause> {
+    let random = || random_octets().map_err(|_| Cause::InternalError);
+    let srtp = match sound.srtp {
+        Srtp::Off => None,
+        Srtp::Prefer => Some(LocalSrtp::new(false, &random()?)),
+        Srtp::Require => Some(LocalSrtp::new(true, &random()?)),
+    };
+    Ok(LocalMedia {
         session_id: conversation.0,
         version: 1,
         address,
         port,
-        codecs,
+        codecs: sound.codecs.clone(),
         telephone_event: true,
         comfort_noise: true,
         ptime_ms: PTIME_MS,
+        srtp,
+    })
+}
+
+/// Keys that nobody can guess.
+pub fn random_octets() -> std::io::Result<[u8; SRTP_RANDOM]> {
+    let mut octets = [0; SRTP_RANDOM];
+    for part in octets.chunks_mut(16) {
+        let [one, other] = random()?;
+        let bits = [one.to_ne_bytes(), other.to_ne_bytes()].concat();
+        part.copy_from_slice(&bits[..part.len()]);
     }
+    Ok(octets)
 }
 
 /// Test frequency of ITU-T O.6, kept off a submultiple of the sampling rate.

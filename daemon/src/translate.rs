@@ -211,6 +211,7 @@ pub fn stream(agreed: &Negotiated) -> Stream {
         },
         longest_ms: agreed.longest_ms,
         direction: agreed.direction,
+        srtp: agreed.srtp,
     }
 }
 

@@ -18,6 +18,7 @@ use offhook::media::{
     SlotId, Stream, Summary,
 };
 use offhook_dsp::g711::Law;
+use offhook_sip::rtp::srtp::{GROWTH, Keys, MasterKey, Sealer, Suite};
 
 /// Counts what threads named `media-…` take and give back.
 struct Counting;
@@ -141,6 +142,7 @@ fn stream(peer: SocketAddr, direction: Direction) -> Stream {
         events: [Some(101), None],
         ptime_ms: 20,
         longest_ms: 60,
+        srtp: None,
         direction,
     }
 }
@@ -224,6 +226,7 @@ fn the_media_threads_neither_allocate_nor_free_after_start() {
         sent += one_call(&mut media, &bell, &voice, call);
     }
     sent += joined_calls(&mut media, &bell, &voice);
+    sent += encrypted_calls(&mut media, &bell);
     let counted = COUNTED.load(Ordering::Relaxed) - before;
     drop(media);
     std::fs::remove_dir_all(directory).unwrap();
@@ -336,6 +339,46 @@ fn joined_calls(media: &mut Media, bell: &Bell, voice: &[i16]) -> usize {
     let playout = summary.playout.expect("it was joined");
     assert!(summary.straight > 20 && playout.frames > 50, "{summary:?}");
     200
+}
+
+/// A call under each suite, with forgeries between its packets and keys that change
+/// half way; gives the datagrams sent to us.
+fn encrypted_calls(media: &mut Media, bell: &Bell) -> usize {
+    let master = |suite: Suite, seed: u8| MasterKey::new(suite, &[seed; 30][..16 + suite.salt()]);
+    for suite in Suite::ALL {
+        let (leg, mut peer) = open(media);
+        let address = peer.socket.local_addr().unwrap();
+        let mut sealer = None;
+        for step in 0..40u8 {
+            if step % 20 == 0 {
+                let keys = Keys {
+                    ours: master(suite, step + 1).unwrap(),
+                    theirs: master(suite, step + 2).unwrap(),
+                };
+                sealer = Some(Sealer::new(&keys.theirs));
+                let secret = Stream {
+                    srtp: Some(keys),
+                    ..stream(address, Direction::SendRecv)
+                };
+                media.order(leg.slot, Order::Connect(secret)).unwrap();
+                std::thread::sleep(Duration::from_millis(30));
+            }
+            let mut bytes = vec![0x80, 0, 0, step, 0, 0, 0, 0, 0, 0, 0, 9];
+            bytes[4..8].copy_from_slice(&(u32::from(step) * 160).to_be_bytes());
+            bytes.resize(172 + GROWTH, 0xFF);
+            let end = sealer.as_mut().unwrap().seal(&mut bytes, 172).unwrap();
+            peer.raw(&bytes[..end]);
+            peer.send(0, false, &[0xFF; 160]);
+            std::thread::sleep(Duration::from_millis(20));
+            while peer.socket.recv(&mut [0; 300]).is_ok() {}
+        }
+        media.order(leg.slot, Order::Close).unwrap();
+        let summary = wait_closed(media, bell, leg.slot);
+        assert!(summary.received >= 39, "{suite:?}: {summary:?}");
+        assert!(summary.forged >= 39, "{suite:?}: {summary:?}");
+        assert_eq!(summary.unsent, 0, "{suite:?}: {summary:?}");
+    }
+    240
 }
 
 /// Orders of every kind, in time and too late.

@@ -131,6 +131,7 @@ fn stream(remote_rtp: SocketAddr, remote_rtcp: SocketAddr) -> Stream {
         events: [Some(101), None],
         ptime_ms: 20,
         longest_ms: 60,
+        srtp: None,
         direction: Direction::SendRecv,
     }
 }

@@ -4,7 +4,7 @@
 mod support;
 
 use offhook_sip::framing::{Frame, Framer};
-use offhook_sip::sdp::{self, Codec, LocalMedia};
+use offhook_sip::sdp::{self, Codec, LocalMedia, LocalSrtp, SRTP_RANDOM};
 use offhook_sip::{
     Command, Endpoint, EndpointConfig, Event, Input, Output, ReinviteAnswer, StatusCode, parse,
 };
@@ -215,6 +215,7 @@ fn local() -> LocalMedia {
         telephone_event: true,
         comfort_noise: true,
         ptime_ms: 20,
+        srtp: Some(LocalSrtp::new(false, &[9; SRTP_RANDOM])),
     }
 }
 

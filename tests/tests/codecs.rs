@@ -1,5 +1,5 @@
-//! Calls in every codec, with our own telephone and with a foreign one, to the echo
-//! test: what was said comes back.
+//! Calls in every codec, in the clear and encrypted, with our own telephone and with a
+//! foreign one, to the echo test: what was said comes back.
 
 use offhook_tests::baresip::Baresip;
 use offhook_tests::daemon::Daemon;
@@ -82,4 +82,50 @@ fn baresip_is_heard_in_g722_and_opus() {
         let (alike, _) = likeness(&said()[4_000..16_000], &narrow, reach);
         assert!(alike > least, "{codec}: {alike}; {}", baresip.said());
     }
+}
+
+/// A daemon whose trunk encrypts like that.
+fn encrypting(srtp: &str) -> Daemon {
+    let text = Scene::default().text();
+    let named = "name = \"loopback\"\n";
+    assert!(text.contains(named));
+    Daemon::start(&text.replace(named, &format!("{named}srtp = \"{srtp}\"\n")))
+}
+
+#[test]
+fn encryption_is_off_preferred_or_required_as_the_trunk_says() {
+    // In the clear, and encrypted or not at all.
+    for (srtp, clear, encrypted) in [
+        ("off", true, false),
+        ("prefer", true, true),
+        ("require", false, true),
+    ] {
+        let daemon = encrypting(srtp);
+        for (more, wanted) in [(&["--codec", "pcma"][..], clear), (&["--srtp"], encrypted)] {
+            let heard = dial(&daemon, more);
+            assert_eq!(heard.is_some(), wanted, "srtp = {srtp}, {more:?}");
+            let Some(heard) = heard else { continue };
+            let reach = heard.len() - 12_000;
+            let (alike, _) = likeness(&said()[4_000..16_000], &heard, reach);
+            assert!(alike > 0.95, "srtp = {srtp}, {more:?}: {alike}");
+        }
+    }
+}
+
+#[test]
+fn baresip_and_we_understand_each_other_encrypted() {
+    let daemon = encrypting("require");
+    let path = daemon.place().file("speech.wav");
+    Sound::mono([said(), vec![0; 16_000]].concat()).write(&path);
+    let baresip = Baresip::start(daemon.place(), &path, "pcma/8000/1;mediaenc=srtp-mand");
+    baresip.order("dial", &daemon.uri("echo"));
+    std::thread::sleep(ms(6_000));
+    baresip.order("hangup", "");
+    let heard = wait_for("what baresip heard", seconds(10), || {
+        let sound = Sound::read(baresip.heard().first()?);
+        (sound.seconds() > 3.0).then(|| sound.channels[0].clone())
+    });
+    let reach = heard.len().saturating_sub(12_000);
+    let (alike, _) = likeness(&said()[4_000..16_000], &heard, reach);
+    assert!(alike > 0.95, "{alike}; {}", baresip.said());
 }

@@ -7,7 +7,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use offhook_sip::sdp::Codec;
+use offhook_sip::sdp::{Codec, LocalSrtp};
+
+use crate::switchboard::random_octets;
 
 use super::agent::{Agent, Ending, Line, Plan, Teller};
 use super::ask::{Trouble, tell};
@@ -65,6 +67,9 @@ struct PlanArgs {
     /// Code sound only like this; several, best first: pcmu,pcma,g722,opus.
     #[arg(long, value_name = "CODECS", value_delimiter = ',', value_parser = codec)]
     codec: Vec<Codec>,
+    /// Encrypt sound, or make no call (SRTP with keys in SDP).
+    #[arg(long)]
+    srtp: bool,
     /// Hang up so long after the answer, whatever else.
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     hangup_after: Option<Duration>,
@@ -107,6 +112,14 @@ fn keys(text: &str) -> Result<Keys, String> {
 }
 
 impl PlanArgs {
+    fn srtp(&self) -> Result<Option<LocalSrtp>, String> {
+        if !self.srtp {
+            return Ok(None);
+        }
+        let random = random_octets().map_err(|error| format!("no random bits: {error}"))?;
+        Ok(Some(LocalSrtp::new(true, &random)))
+    }
+
     fn plan(&self) -> Result<Plan, Trouble> {
         let from = self.from.unwrap_or_default();
         let sound = self.play.as_ref().map(|file| Plan::sound(file, from));
@@ -117,6 +130,7 @@ impl PlanArgs {
                 true => Codec::ALL.to_vec(),
                 false => self.codec.clone(),
             },
+            srtp: self.srtp().map_err(Trouble::CouldNot)?,
             keys: self.dtmf.clone().unwrap_or_default(),
             hang_up_after: self.hangup_after,
         })
@@ -203,6 +217,7 @@ mod tests {
             refuse: None,
             plan: PlanArgs {
                 codec: Vec::new(),
+                srtp: false,
                 play: None,
                 from: None,
                 record: None,

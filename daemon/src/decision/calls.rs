@@ -31,7 +31,7 @@ impl Decision {
             return self.board.turn_away(key, Cause::Forbidden);
         };
         let caller = identity::caller(&invite, &trunk.numbering);
-        let codecs = trunk.codecs.clone();
+        let sound = trunk.sound.clone();
         let trunk = trunk.name.clone();
         let called = invite.request_uri.user().unwrap_or_default();
         let Some(book) = self.house.book_for(&called) else {
@@ -62,7 +62,7 @@ impl Decision {
         let id = self.new_id();
         let heard = matches!(book.program, Program::Playbook(_));
         self.board
-            .seat((id, FIRST), key, invite.offer, codecs, heard);
+            .seat((id, FIRST), key, invite.offer, sound, heard);
         let offered = Offered {
             trunk,
             caller: shown,

@@ -8,10 +8,9 @@ use offhook_core::{
     ActionId, Command, ConversationId, Event, Input, LegEvent, Number, Output, Record, Verdict,
 };
 
-use offhook_sip::sdp::Codec;
-
 use super::Decision;
 use crate::clock;
+use crate::settings::Sound;
 use crate::store::{Commit, Write};
 use crate::switchboard::Place;
 use crate::timeline::Line;
@@ -79,14 +78,14 @@ impl Decision {
         self.spend(place.0, attempt, "attempt");
         // In the core a number is E.164; the trunk has its own way of writing it.
         let known = self.house.settings.trunk(trunk);
-        let codecs = known.map_or_else(|| Codec::ALL.to_vec(), |it| it.codecs.clone());
+        let sound = known.map_or_else(Sound::usual, |it| it.sound.clone());
         let numbering = known.map(|it| &it.numbering);
         let dialled = match (numbering, Number::parse(to)) {
             (Some(numbering), Some(number)) => numbering.write(&number),
             _ => to.to_owned(),
         };
         let invite = self.house.trunks.invite(trunk, &dialled);
-        let dialled = invite.and_then(|invite| self.board.dial(place, codecs, invite));
+        let dialled = invite.and_then(|invite| self.board.dial(place, sound, invite));
         dialled.err().map(LegEvent::Failed)
     }
 

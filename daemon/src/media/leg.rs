@@ -21,6 +21,8 @@ use super::mouth::Mouth;
 use super::playout::PlayoutFigures;
 use super::ring::Mark;
 use super::safe::ends_in_check_digit;
+use offhook_sip::rtp::srtp::{GROWTH, MasterKey, Opener, Sealer};
+
 use super::sender::{Packet, SAMPLES_MAX, Sender, Turn, packet_samples};
 use super::words::{Codec, Order, Report, ReportKind, Script, SlotId, Stream, Summary};
 
@@ -180,6 +182,7 @@ impl Reporter {
 struct Counters {
     malformed: u32,
     foreign: u32,
+    forged: u32,
     unheard: u32,
     flooded: u32,
     unsent: u32,
@@ -209,6 +212,9 @@ struct Desk {
     keypad: Keypad,
     sender: Sender,
     latch: Option<Latch>,
+    /// SRTP both ways, each with the key it was made of.
+    sealer: Option<(MasterKey, Sealer)>,
+    opener: Option<(MasterKey, Opener)>,
     stream: Option<Stream>,
     counters: Counters,
     tape: Option<Tape>,
@@ -262,6 +268,8 @@ impl Leg {
                 keypad: Keypad::default(),
                 sender: Sender::new(birth.template, birth.sequence, birth.timestamp),
                 latch: None,
+                sealer: None,
+                opener: None,
                 stream: None,
                 counters: Counters::default(),
                 tape: None,
@@ -329,12 +337,13 @@ impl Leg {
         &mut self,
         now: Duration,
         from: SocketAddr,
-        bytes: &'a [u8],
+        bytes: &'a mut [u8],
         out: &mut impl Outlet,
     ) -> Option<Passed<'a>> {
         if self.summary.is_some() {
             return None;
         }
+        let bytes = self.desk.open(bytes)?;
         let Ok(packet) = View::parse(bytes) else {
             self.desk.counters.malformed += 1;
             return None;
@@ -386,7 +395,7 @@ impl Leg {
             .sender
             .forward(&sound.packet, sound.samples, &mut bytes)
         {
-            desk.counters.unsent += u32::from(!out.send(target, &bytes));
+            desk.send(target, &mut bytes, out);
             desk.counters.straight += 1;
             self.straight_until = now + STRAIGHT;
         }
@@ -503,6 +512,7 @@ impl Leg {
         self.line.connect(stream.receive.clone());
         desk.keypad.connect(stream.events != [None; 2]);
         desk.sender.connect(&stream);
+        desk.encrypt(&stream);
         desk.stream = Some(stream);
     }
 
@@ -609,9 +619,7 @@ impl Leg {
         if talks != 0 {
             desk.mouth.count_packet();
         }
-        if !packet.is_empty() {
-            desk.counters.unsent += u32::from(!out.send(target, &packet));
-        }
+        desk.send(target, &mut packet, out);
         self.pass_to_ear(&sound[..samples], talks);
         self.desk.drain_mouth(now, self.line.heard(), out);
     }
@@ -724,6 +732,7 @@ impl Leg {
             jumps: stats.jumps + stats.ssrc_changes,
             malformed: desk.counters.malformed,
             foreign: desk.counters.foreign,
+            forged: desk.counters.forged,
             unheard: desk.counters.unheard,
             flooded: desk.counters.flooded.saturating_add(stats.ahead),
             concealed_ms: milliseconds(stats.concealed),
@@ -748,6 +757,58 @@ impl Leg {
 }
 
 impl Desk {
+    /// Keys that were agreed on before stay in use, with what they have counted.
+    fn encrypt(&mut self, stream: &Stream) {
+        let Some(keys) = &stream.srtp else {
+            (self.sealer, self.opener) = (None, None);
+            return;
+        };
+        if self
+            .sealer
+            .as_ref()
+            .is_none_or(|(key, _)| *key != keys.ours)
+        {
+            self.sealer = Some((keys.ours, Sealer::new(&keys.ours)));
+        }
+        if self
+            .opener
+            .as_ref()
+            .is_none_or(|(key, _)| *key != keys.theirs)
+        {
+            self.opener = Some((keys.theirs, Opener::new(&keys.theirs)));
+        }
+    }
+
+    /// What a datagram carries, decrypted where that was agreed on.
+    fn open<'a>(&mut self, bytes: &'a mut [u8]) -> Option<&'a [u8]> {
+        let Some((_, opener)) = &mut self.opener else {
+            return Some(bytes);
+        };
+        match opener.open(bytes) {
+            Ok(length) => Some(&bytes[..length]),
+            Err(_) => {
+                self.counters.forged = self.counters.forged.saturating_add(1);
+                None
+            }
+        }
+    }
+
+    /// Sends a packet, unless it is empty; encrypted where that was agreed on.
+    fn send(&mut self, target: SocketAddr, packet: &mut Packet, out: &mut impl Outlet) {
+        if packet.is_empty() {
+            return;
+        }
+        let mut sealed = true;
+        if let Some((_, sealer)) = &mut self.sealer {
+            let length = packet.len();
+            let room = packet.resize_default(length + GROWTH).is_ok();
+            let end = room.then(|| sealer.seal(packet, length)).flatten();
+            sealed = end.is_some();
+            packet.truncate(end.unwrap_or(0));
+        }
+        self.counters.unsent += u32::from(!sealed || !out.send(target, packet));
+    }
+
     /// Whether a packet is the peer's and we listen.
     fn admit(
         &mut self,
@@ -898,9 +959,8 @@ impl Desk {
             let position = until - self.echo.len() as u64;
             let timestamp = self.sender.timestamp_after(self.echo_base, position);
             let mut packet = Packet::new();
-            if self.sender.echo(&self.echo, timestamp, &mut packet) {
-                self.counters.unsent += u32::from(!out.send(target, &packet));
-            }
+            self.sender.echo(&self.echo, timestamp, &mut packet);
+            self.send(target, &mut packet, out);
         }
         self.echo.clear();
     }

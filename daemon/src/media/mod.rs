@@ -247,7 +247,7 @@ impl Media {
         }
         match &order {
             Order::Connect(stream) => {
-                self.rtcp.aim(slot, stream.remote_rtcp);
+                self.rtcp.aim(slot, stream.remote_rtcp, stream.srtp);
                 if stream.has_opus() {
                     hand.lend_opus(slot)?;
                 }

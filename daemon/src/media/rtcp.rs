@@ -17,6 +17,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytes::Bytes;
+use offhook_sip::rtp::srtp::{GROWTH, Keys, Opener, Sealer};
 use offhook_sip::rtp::stats::fraction_lost;
 use rtcp::goodbye::Goodbye;
 use rtcp::packet::Packet;
@@ -49,7 +50,7 @@ const NTP_EPOCH: u64 = 2_208_988_800;
 /// What the thread is told.
 enum Word {
     Open(Box<Session>),
-    Aim(SlotId, SocketAddr),
+    Aim(SlotId, SocketAddr, Option<Keys>),
     Close(SlotId),
 }
 
@@ -98,6 +99,7 @@ impl Rtcp {
             cname: cname.clone(),
             shared,
             target: None,
+            srtcp: None,
             next: clock::now() + interval() / 2,
             counted: Counted::default(),
             heard: None,
@@ -106,8 +108,8 @@ impl Rtcp {
     }
 
     /// The peer wants its RTCP there.
-    pub(super) fn aim(&self, slot: SlotId, target: SocketAddr) {
-        self.say(Word::Aim(slot, target));
+    pub(super) fn aim(&self, slot: SlotId, target: SocketAddr, keys: Option<Keys>) {
+        self.say(Word::Aim(slot, target, keys));
     }
 
     /// A leg ends.
@@ -181,9 +183,10 @@ impl Desk {
                     self.due.insert((session.next, session.slot));
                     self.sessions.insert(session.slot, *session);
                 }
-                Ok(Word::Aim(slot, target)) => {
+                Ok(Word::Aim(slot, target, keys)) => {
                     if let Some(session) = self.sessions.get_mut(&slot) {
                         session.aim(target);
+                        session.encrypt(keys);
                     }
                 }
                 Ok(Word::Close(slot)) => {
@@ -230,6 +233,8 @@ struct Session {
     cname: Bytes,
     shared: Arc<Shared>,
     target: Option<SocketAddr>,
+    /// SRTCP, as it was agreed on.
+    srtcp: Option<(Keys, Sealer, Opener)>,
     next: Duration,
     counted: Counted,
     /// Middle of the NTP time in the peer's last sender report, and its arrival.
@@ -253,6 +258,14 @@ impl Session {
     fn aim(&mut self, target: SocketAddr) {
         let somewhere = !target.ip().is_unspecified() && target.port() != 0;
         self.target = somewhere.then_some(target);
+    }
+
+    /// Keys that were agreed on before stay in use, with what they have counted.
+    fn encrypt(&mut self, keys: Option<Keys>) {
+        if keys != self.srtcp.as_ref().map(|(known, ..)| *known) {
+            self.srtcp =
+                keys.map(|keys| (keys, Sealer::new(&keys.ours), Opener::new(&keys.theirs)));
+        }
     }
 
     /// Opens the socket, if it is not open yet. One that cannot be had (another
@@ -360,13 +373,22 @@ impl Session {
         })
     }
 
-    fn send(&self, packets: &[Box<dyn Packet + Send + Sync>]) {
+    fn send(&mut self, packets: &[Box<dyn Packet + Send + Sync>]) {
         let (Some(target), Some(socket)) = (self.target, &self.socket) else {
             return;
         };
         match rtcp::packet::marshal(packets) {
             // Whoever does not listen for RTCP refuses it; that is no fault.
-            Ok(bytes) => drop(socket.send_to(&bytes, target)),
+            Ok(bytes) => {
+                let mut bytes = bytes.to_vec();
+                if let Some((_, sealer, _)) = &mut self.srtcp {
+                    let length = bytes.len();
+                    bytes.resize(length + GROWTH + 4, 0);
+                    let sealed = sealer.seal_control(&mut bytes, length);
+                    bytes.truncate(sealed.unwrap_or(0));
+                }
+                let _ = socket.send_to(&bytes, target);
+            }
             Err(error) => tracing::debug!(message = "rtcp_unbuilt", %error),
         }
     }
@@ -379,7 +401,15 @@ impl Session {
                 .as_ref()
                 .map(|socket| socket.recv_from(&mut bytes));
             match received {
-                Some(Ok((length, from))) => self.take(now, from, &bytes[..length]),
+                Some(Ok((length, from))) => {
+                    let opened = match &mut self.srtcp {
+                        Some((.., opener)) => opener.open_control(&mut bytes[..length]).ok(),
+                        None => Some(length),
+                    };
+                    if let Some(length) = opened {
+                        self.take(now, from, &bytes[..length]);
+                    }
+                }
                 Some(Err(_)) | None => return,
             }
         }

@@ -10,6 +10,7 @@ use offhook_dsp::FRAME;
 use offhook_dsp::tone::Dtmf;
 use offhook_sip::rtp::event::{PAYLOAD, Step};
 use offhook_sip::rtp::header::HEADER;
+use offhook_sip::rtp::srtp::GROWTH;
 use offhook_sip::rtp::{KeySender, TelephoneEvent, Template, View};
 
 use super::codec::{Encoder, ratio};
@@ -24,7 +25,7 @@ const KEY_MS: u16 = 100;
 const KEY_DBOV: f32 = -15.0;
 
 /// One packet, as it goes out.
-pub type Packet = heapless::Vec<u8, { HEADER + SAMPLES_MAX }>;
+pub type Packet = heapless::Vec<u8, { HEADER + SAMPLES_MAX + GROWTH }>;
 
 /// The sending side of one leg.
 pub struct Sender {
@@ -278,14 +279,12 @@ impl Sender {
         self.talking = talks;
     }
 
-    /// A packet of returned sound, which carries the time of the line; `false` if there
-    /// is none.
-    pub fn echo(&mut self, samples: &[i16], timestamp: u32, packet: &mut Packet) -> bool {
+    /// A packet of returned sound, which carries the time of the line.
+    pub fn echo(&mut self, samples: &[i16], timestamp: u32, packet: &mut Packet) {
         let follows = timestamp == self.timestamp;
         self.timestamp = timestamp;
         self.talking = follows;
         self.sound(samples, true, packet);
-        !packet.is_empty()
     }
 
     fn write(

@@ -197,7 +197,7 @@ pub struct Datagram<'a> {
     /// Who sent it.
     pub from: SocketAddr,
     /// What it holds.
-    pub bytes: &'a [u8],
+    pub bytes: &'a mut [u8],
     /// Datagrams dropped by the system on this socket, ever, where it says so.
     pub dropped: Option<u32>,
 }
@@ -271,15 +271,15 @@ impl Batch {
 
     /// `None` for an address that is not of the Internet. One that did not fit
     /// is cut; as a packet it would be malformed, so it is given as empty.
-    fn datagram(&self, index: usize) -> Option<Datagram<'_>> {
+    fn datagram(&mut self, index: usize) -> Option<Datagram<'_>> {
         let message = &self.messages[index];
-        let room = &self.rooms[index];
+        let room = &mut self.rooms[index];
         let from = address(&room.name)?;
         let cut = message.msg_hdr.msg_flags & libc::MSG_TRUNC != 0;
         let length = if cut { 0 } else { message.msg_len as usize };
         Some(Datagram {
             from,
-            bytes: &room.bytes[..length],
+            bytes: &mut room.bytes[..length],
             dropped: dropped(&message.msg_hdr),
         })
     }

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use offhook_sip::rtp::srtp::Keys;
 pub use offhook_sip::sdp::{Codec, Direction};
 
 use super::playout::PlayoutFigures;
@@ -52,6 +53,8 @@ pub struct Stream {
     pub longest_ms: u8,
     /// Which way sound flows.
     pub direction: Direction,
+    /// Keys of SRTP; `None`: in the clear.
+    pub srtp: Option<Keys>,
 }
 
 impl Stream {
@@ -275,6 +278,8 @@ pub struct Summary {
     pub jumps: u32,
     /// Datagrams that are no RTP, or of no type that was agreed on.
     pub malformed: u32,
+    /// Packets that were not encrypted with the peer's key, or came before.
+    pub forged: u32,
     /// Packets from elsewhere.
     pub foreign: u32,
     /// Came while we do not listen (hold).

@@ -196,6 +196,7 @@ pub(super) struct RawTrunk {
     pub(super) options_s: Option<At<u32>>,
     pub(super) next: Option<At<String>>,
     pub(super) codecs: Option<At<Vec<At<String>>>>,
+    pub(super) srtp: Option<At<String>>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -28,10 +28,50 @@ pub struct Trunk {
     pub account: Option<Account>,
     /// Gap between two OPTIONS that ask whether it is there; `None`: nobody asks.
     pub options: Option<Duration>,
-    /// How sound is coded there, best first.
-    pub codecs: Vec<Codec>,
+    /// How sound is coded and encrypted there.
+    pub sound: Sound,
     /// The trunk that takes its calls while it is down.
     pub next: Option<String>,
+}
+
+/// How sound is coded and encrypted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sound {
+    /// Best first.
+    pub codecs: Vec<Codec>,
+    /// Whether it is encrypted.
+    pub srtp: Srtp,
+}
+
+impl Sound {
+    /// Where nothing is said: everything that we have, in the clear.
+    pub fn usual() -> Self {
+        Self {
+            codecs: Codec::ALL.to_vec(),
+            srtp: Srtp::Off,
+        }
+    }
+}
+
+/// Whether sound is encrypted, with keys in SDP (RFC 4568).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Srtp {
+    /// Never.
+    #[default]
+    Off,
+    /// Where the other side does.
+    Prefer,
+    /// Always, or there is no call.
+    Require,
+}
+
+impl Srtp {
+    /// The words of the config file.
+    pub const WORDS: [(&'static str, Self); 3] = [
+        ("off", Self::Off),
+        ("prefer", Self::Prefer),
+        ("require", Self::Require),
+    ];
 }
 
 /// Who we are to a trunk.

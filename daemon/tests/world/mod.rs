@@ -243,8 +243,12 @@ impl World {
 
     pub fn datagram(&mut self, from: &str, bytes: &[u8]) {
         self.out.now = self.now();
-        self.leg
-            .on_packet(self.now(), from.parse().unwrap(), bytes, &mut self.out);
+        self.leg.on_packet(
+            self.now(),
+            from.parse().unwrap(),
+            &mut bytes.to_vec(),
+            &mut self.out,
+        );
     }
 
     /// One packet of the peer, built by the `rtp` crate.
@@ -388,6 +392,7 @@ pub fn stream() -> Stream {
         events: [Some(101), None],
         ptime_ms: 20,
         longest_ms: 60,
+        srtp: None,
         direction: Direction::SendRecv,
     }
 }

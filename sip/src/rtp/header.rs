@@ -98,14 +98,19 @@ impl<'a> View<'a> {
         &self.bytes[self.payload.clone()]
     }
 
+    /// Where the payload begins.
+    pub fn payload_start(&self) -> usize {
+        self.payload.start
+    }
+
     fn word(&self, at: usize) -> u32 {
         let bytes = &self.bytes[at..at + 4];
         u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
     }
 }
 
-/// Where the payload begins, after CSRCs and extension (RFC 3550 §5.3.1).
-fn payload_start(bytes: &[u8]) -> Result<usize, Malformed> {
+/// Where the payload begins in at least [`HEADER`] octets, after CSRCs and extension (RFC 3550 §5.3.1).
+pub(super) fn payload_start(bytes: &[u8]) -> Result<usize, Malformed> {
     let sources = bytes[0] & 0x0F;
     let start = HEADER + usize::from(sources) * 4;
     if bytes.len() < start {

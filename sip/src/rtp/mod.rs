@@ -8,6 +8,7 @@ pub mod event;
 pub mod header;
 pub mod receiver;
 pub mod source;
+pub mod srtp;
 pub mod stats;
 
 pub use event::{KeyEvent, KeySender, Keys, TelephoneEvent};

@@ -4,7 +4,13 @@ use core::net::{IpAddr, SocketAddr};
 
 use sdp_types::{Connection, Media, Session};
 
+use super::crypto::{self, Crypto};
 use super::{COMFORT_NOISE, Codec, Direction, Events, LocalMedia, ReceivePayload, SdpFault};
+
+/// What RTP can be carried by (RFC 3551, 4585, 3711, 5124).
+const PROFILES: [&str; 4] = ["RTP/AVP", "RTP/AVPF", "RTP/SAVP", "RTP/SAVPF"];
+/// Those that are encrypted.
+const SECURE: &str = "RTP/S";
 
 /// Shortest and longest packets that we send on request, in milliseconds.
 const PTIME_MS: core::ops::RangeInclusive<u16> = 10..=60;
@@ -23,6 +29,8 @@ pub(super) struct AudioLine {
     pub(super) first: ReceivePayload,
     pub(super) events: Events,
     pub(super) comfort_noise: bool,
+    /// What it can be encrypted with, if it is.
+    pub(super) crypto: Vec<Crypto>,
     /// A packet length that we can follow.
     pub(super) ptime_ms: Option<u8>,
     /// The longest that it takes.
@@ -42,8 +50,7 @@ pub(super) fn find_audio(
     let mut fault = SdpFault::NoAudio;
     for (index, media) in session.medias.iter().enumerate() {
         let audio = media.media.eq_ignore_ascii_case("audio");
-        let plain = ["RTP/AVP", "RTP/AVPF"].contains(&media.proto.as_str());
-        if !audio || !plain || media.port == 0 {
+        if !audio || !PROFILES.contains(&media.proto.as_str()) || media.port == 0 {
             continue;
         }
         match read_audio(session, media, local) {
@@ -60,6 +67,7 @@ fn read_audio(session: &Session, media: &Media, local: &LocalMedia) -> Result<Au
     if address.is_ipv4() != local.address.is_ipv4() || address.is_multicast() {
         return Err(SdpFault::Address);
     }
+    let crypto = read_crypto(media, local)?;
     let payloads = common_payloads(media, local);
     let first = *payloads.first().ok_or(SdpFault::NoCommonCodec)?;
     let rtp = SocketAddr::new(address, media.port);
@@ -74,10 +82,27 @@ fn read_audio(session: &Session, media: &Media, local: &LocalMedia) -> Result<Au
             found.map(|format| (format, clock))
         }),
         comfort_noise: formats(media).any(|format| format == COMFORT_NOISE),
+        crypto,
         ptime_ms: read_ptime(media),
         longest_ms: read_longest(media),
         direction: read_direction(session, media, address),
     })
+}
+
+/// What the stream is encrypted with. Keys beside a plain profile are an offer that
+/// may be taken or left.
+fn read_crypto(media: &Media, local: &LocalMedia) -> Result<Vec<Crypto>, SdpFault> {
+    let Some(srtp) = &local.srtp else {
+        let plain = !media.proto.starts_with(SECURE);
+        return plain.then(Vec::new).ok_or(SdpFault::Encrypted);
+    };
+    let crypto = crypto::read(media);
+    match (crypto.is_empty(), media.proto.starts_with(SECURE)) {
+        (false, _) => Ok(crypto),
+        (true, true) => Err(SdpFault::Encrypted),
+        (true, false) if srtp.required => Err(SdpFault::InTheClear),
+        (true, false) => Ok(crypto),
+    }
 }
 
 fn formats(media: &Media) -> impl Iterator<Item = u8> {

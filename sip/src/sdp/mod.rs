@@ -3,9 +3,10 @@
 //! `sdp-types` reads and writes the lines; what they mean is decided here:
 //! [`offer`] and [`answer`] write ours, [`accept_answer`] reads the peer's
 //! answer, [`SdpSession`] keeps the `o=` version over a call. Media without a
-//! place here (video, SRTP for now) is refused with port 0, never silently
+//! place here (video, T.38) is refused with port 0, never silently
 //! dropped. Called by the daemon; the endpoint only carries the bytes.
 
+mod crypto;
 mod media;
 mod write;
 
@@ -15,9 +16,11 @@ use std::borrow::Cow;
 
 use sdp_types::Session;
 
+pub use crypto::{LocalSrtp, RANDOM as SRTP_RANDOM};
 use media::{AudioLine, find_audio};
 
 use crate::message::StatusCode;
+use crate::rtp::srtp::{Keys, Suite};
 
 /// Most `m=` lines in one description.
 const MEDIA_MAX: usize = 16;
@@ -174,6 +177,8 @@ pub struct LocalMedia {
     pub comfort_noise: bool,
     /// Packet length we like, in milliseconds.
     pub ptime_ms: u8,
+    /// Whether and with what sound is encrypted; `None`: not at all.
+    pub srtp: Option<LocalSrtp>,
 }
 
 /// One payload type that the peer may send.
@@ -220,6 +225,8 @@ pub struct Negotiated {
     pub direction: Direction,
     /// Comfort noise may be sent (payload type 13).
     pub comfort_noise: bool,
+    /// Keys of SRTP; `None`: in the clear.
+    pub srtp: Option<Keys>,
 }
 
 /// Why a description leads to no call.
@@ -239,6 +246,10 @@ pub enum SdpFault {
     MediaCount,
     /// The answer refuses our stream (port 0).
     Refused,
+    /// It is encrypted, and we do not encrypt here, or not like that.
+    Encrypted,
+    /// It is in the clear, and we must encrypt.
+    InTheClear,
 }
 
 impl SdpFault {
@@ -251,6 +262,8 @@ impl SdpFault {
             | Self::NoCommonCodec
             | Self::Address
             | Self::MediaCount
+            | Self::Encrypted
+            | Self::InTheClear
             | Self::Refused => StatusCode::NOT_ACCEPTABLE_HERE,
         }
     }
@@ -265,6 +278,10 @@ impl fmt::Display for SdpFault {
             Self::NoCommonCodec => formatter.write_str("SDP has no codec of ours"),
             Self::Address => formatter.write_str("SDP has no address that we can send to"),
             Self::MediaCount => formatter.write_str("SDP answer has another number of streams"),
+            Self::Encrypted => {
+                formatter.write_str("SDP is encrypted (RTP/SAVP) in no way that is allowed here")
+            }
+            Self::InTheClear => formatter.write_str("SDP has no a=crypto, and SRTP is required"),
             Self::Refused => formatter.write_str("SDP answer refuses the audio stream"),
         }
     }
@@ -348,7 +365,19 @@ pub fn accept_answer(answer: &[u8], local: &LocalMedia) -> Result<Negotiated, Sd
     if session.medias.first().is_some_and(|media| media.port == 0) {
         return Err(SdpFault::Refused);
     }
-    let (_, audio) = find_audio(&session, local)?;
+    let (_, mut audio) = find_audio(&session, local)?;
+    // The suite is the one that we have offered under that tag (RFC 4568 §5.1.3).
+    let offered = |crypto: &crypto::Crypto| {
+        let place = crypto
+            .tag
+            .checked_sub(1)
+            .and_then(|place| usize::try_from(place).ok());
+        place.and_then(|place| Suite::ALL.get(place)) == Some(&crypto.key.suite)
+    };
+    if !audio.crypto.iter().all(offered) {
+        return Err(SdpFault::Encrypted);
+    }
+    audio.crypto.truncate(1);
     let mut negotiated = negotiate(&audio, local);
     // What the peer sends carries the payload types of our offer.
     negotiated.receive = own_payloads(local);
@@ -406,6 +435,14 @@ fn negotiate(audio: &AudioLine, local: &LocalMedia) -> Negotiated {
         longest_ms: audio.longest_ms,
         direction: audio.direction.reversed(),
         comfort_noise: audio.comfort_noise && local.comfort_noise,
+        srtp: audio
+            .crypto
+            .first()
+            .zip(local.srtp.as_ref())
+            .map(|(theirs, local)| Keys {
+                ours: local.key(theirs.key.suite),
+                theirs: theirs.key,
+            }),
     }
 }
 

@@ -12,6 +12,7 @@ fn local() -> LocalMedia {
         telephone_event: true,
         comfort_noise: true,
         ptime_ms: 20,
+        srtp: None,
     }
 }
 
@@ -157,7 +158,11 @@ fn offers_that_lead_nowhere_are_refused_by_name() {
             "m=audio 4000 RTP/AVP 97|a=rtpmap:97 opus/48000/2",
             SdpFault::NoCommonCodec,
         ),
-        ("198.51.100.1", "m=audio 4000 RTP/SAVP 0", SdpFault::NoAudio),
+        (
+            "198.51.100.1",
+            "m=audio 4000 RTP/SAVP 0",
+            SdpFault::Encrypted,
+        ),
         ("198.51.100.1", "m=audio 0 RTP/AVP 0", SdpFault::NoAudio),
         (
             "198.51.100.1",
@@ -376,4 +381,94 @@ fn a_fax_by_t38_is_refused_and_sound_beside_it_kept() {
         lines(&bytes, "m="),
         ["m=audio 20000 RTP/AVP 8", "m=image 0 udptl t38"]
     );
+}
+
+fn secure(required: bool, seed: u8) -> LocalMedia {
+    LocalMedia {
+        srtp: Some(LocalSrtp::new(required, &[seed; SRTP_RANDOM])),
+        ..local()
+    }
+}
+
+#[test]
+fn srtp_is_agreed_on_by_both_or_refused_but_never_left_where_it_is_required() {
+    let (off, prefer, require) = (local(), secure(false, 1), secure(true, 2));
+    let peers = [
+        ("off", local()),
+        ("prefer", secure(false, 3)),
+        ("require", secure(true, 4)),
+    ];
+    for (ours, offerer, outcomes) in [
+        ("off", &off, ["plain", "plain", "refused"]),
+        ("prefer", &prefer, ["plain", "srtp", "srtp"]),
+        ("require", &require, ["refused", "srtp", "srtp"]),
+    ] {
+        for ((theirs, answerer), outcome) in peers.iter().zip(outcomes) {
+            let name = format!("{ours} offers, {theirs} answers");
+            match answer(&offer(offerer), answerer) {
+                Err(fault) => {
+                    assert_eq!(outcome, "refused", "{name}");
+                    assert_eq!(fault.status(), StatusCode::NOT_ACCEPTABLE_HERE);
+                }
+                Ok((bytes, they)) => {
+                    let we = accept_answer(&bytes, offerer).expect(&name);
+                    assert_eq!(we.srtp.is_some(), outcome == "srtp", "{name}");
+                    let crossed = they.srtp.map(|keys| (keys.theirs, keys.ours));
+                    assert_eq!(we.srtp.map(|keys| (keys.ours, keys.theirs)), crossed);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn keys_are_read_as_others_write_them() {
+    let key = "WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz";
+    for (line, taken) in [
+        (format!("1 AES_CM_128_HMAC_SHA1_80 inline:{key}"), true),
+        (
+            format!("1 AES_CM_128_HMAC_SHA1_32 inline:{key}|2^20 WSH=64"),
+            true,
+        ),
+        (
+            format!("1 AES_CM_128_HMAC_SHA1_80 inline:{key}|2^20|1:4"),
+            false,
+        ),
+        (
+            format!("1 AES_CM_128_HMAC_SHA1_80 inline:{key} UNENCRYPTED_SRTP"),
+            false,
+        ),
+        (format!("1 F8_128_HMAC_SHA1_80 inline:{key}"), false),
+        (
+            "1 AES_CM_128_HMAC_SHA1_80 inline:c2hvcnQ=".to_owned(),
+            false,
+        ),
+        (
+            "1 AEAD_AES_128_GCM inline:AAECAwQFBgcICQoLDA0OD1F1aWQgcHJvIHF1bw==".to_owned(),
+            true,
+        ),
+    ] {
+        // Bars are line ends in `offer_of`.
+        let media = format!(
+            "m=audio 4000 RTP/SAVP 0|a=crypto:{}",
+            line.replace('|', "~")
+        );
+        let offer = String::from_utf8(offer_of("198.51.100.1", &media)).expect("ascii");
+        let offer = offer.replace('~', "|").into_bytes();
+        let agreed = answer(&offer, &secure(false, 1));
+        assert_eq!(agreed.is_ok(), taken, "{line}");
+        if let Ok((bytes, _)) = agreed {
+            assert_eq!(lines(&bytes, "m="), ["m=audio 20000 RTP/SAVP 0"]);
+            assert_eq!(lines(&bytes, "a=crypto:1 ").len(), 1);
+        }
+    }
+}
+
+#[test]
+fn an_answer_under_another_tag_than_its_suites_is_refused() {
+    let (bytes, _) = answer(&offer(&secure(true, 1)), &secure(true, 2)).expect("both can");
+    let text = String::from_utf8(bytes).expect("ascii");
+    let crossed = text.replace("a=crypto:1 ", "a=crypto:2 ");
+    let found = accept_answer(crossed.as_bytes(), &secure(true, 1));
+    assert_eq!(found, Err(SdpFault::Encrypted));
 }

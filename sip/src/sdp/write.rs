@@ -2,10 +2,11 @@
 
 use sdp_types::{Attribute, Connection, Media, Origin, Session, Time};
 
+use super::crypto::Crypto;
 use super::media::AudioLine;
 use super::{
-    COMFORT_NOISE, Codec, Direction, Events, LocalMedia, Negotiated, ReceivePayload, own_events,
-    own_payloads,
+    COMFORT_NOISE, Codec, Direction, Events, LocalMedia, LocalSrtp, Negotiated, ReceivePayload,
+    own_events, own_payloads,
 };
 
 /// Digits, `*`, `#` and A–D (RFC 4733 §3.2).
@@ -16,7 +17,13 @@ const MAXPTIME_MS: u8 = 60;
 pub(super) fn offer(local: &LocalMedia, direction: Direction) -> Vec<u8> {
     let payloads = own_payloads(local);
     let stream = Stream {
-        proto: "RTP/AVP",
+        // One that may be left stands beside the plain profile, so that nobody has to
+        // refuse it.
+        proto: match &local.srtp {
+            Some(srtp) if srtp.required => "RTP/SAVP",
+            Some(_) | None => "RTP/AVP",
+        },
+        crypto: local.srtp.as_ref().map_or(Vec::new(), LocalSrtp::lines),
         payloads: &payloads,
         events: own_events(local),
         comfort_noise: local.comfort_noise,
@@ -39,6 +46,15 @@ pub(super) fn answer(
         }
         let stream = Stream {
             proto: &media.proto,
+            crypto: negotiated.srtp.as_ref().zip(audio.crypto.first()).map_or(
+                Vec::new(),
+                |(keys, theirs)| {
+                    vec![Crypto {
+                        tag: theirs.tag,
+                        key: keys.ours,
+                    }]
+                },
+            ),
             payloads: &audio.payloads,
             events: negotiated
                 .telephone_event
@@ -68,6 +84,7 @@ fn refused(media: &Media) -> Media {
 
 struct Stream<'a> {
     proto: &'a str,
+    crypto: Vec<Crypto>,
     payloads: &'a [ReceivePayload],
     events: Events,
     comfort_noise: bool,
@@ -96,6 +113,9 @@ impl Stream<'_> {
             let text = format!("{event} telephone-event/{clock}");
             attributes.push(attribute("rtpmap", text));
             attributes.push(attribute("fmtp", format!("{event} {DTMF_EVENTS}")));
+        }
+        for crypto in &self.crypto {
+            attributes.push(attribute("crypto", crypto.written()));
         }
         attributes.push(attribute("ptime", self.ptime_ms.to_string()));
         attributes.push(attribute("maxptime", MAXPTIME_MS.to_string()));

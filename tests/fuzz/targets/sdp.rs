@@ -5,7 +5,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use libfuzzer_sys::fuzz_target;
-use offhook_sip::sdp::{self, Codec, LocalMedia};
+use offhook_sip::sdp::{self, Codec, LocalMedia, LocalSrtp, SRTP_RANDOM};
 
 fuzz_target!(|bytes: &[u8]| {
     let local = local();
@@ -25,6 +25,7 @@ fn local() -> LocalMedia {
         address: IpAddr::V4(Ipv4Addr::LOCALHOST),
         port: 20_000,
         codecs: Codec::ALL.to_vec(),
+        srtp: Some(LocalSrtp::new(false, &[9; SRTP_RANDOM])),
         telephone_event: true,
         comfort_noise: true,
         ptime_ms: 20,

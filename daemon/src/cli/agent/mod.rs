@@ -151,6 +151,7 @@ impl Agent {
             telephone_event: true,
             comfort_noise: true,
             ptime_ms: PTIME_MS,
+            srtp: plan.srtp.clone(),
         });
         Ok(Self {
             endpoint: Endpoint::new(EndpointConfig::default(), seed),
@@ -807,6 +808,7 @@ mod tests {
     fn plan() -> Plan {
         Plan {
             codecs: Codec::ALL.to_vec(),
+            srtp: None,
             sound: None,
             record: None,
             keys: Vec::new(),

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use offhook_sip::sdp::Codec;
+use offhook_sip::sdp::{Codec, LocalSrtp};
 use serde_json::{Map, Value, json};
 
 use crate::cli::print;
@@ -18,6 +18,8 @@ pub(in crate::cli) struct Plan {
     pub(in crate::cli) sound: Option<Arc<Script>>,
     /// Where to record to.
     pub(in crate::cli) record: Option<PathBuf>,
+    /// How it is encrypted.
+    pub(in crate::cli) srtp: Option<LocalSrtp>,
     /// How sound may be coded, best first.
     pub(in crate::cli) codecs: Vec<Codec>,
     /// Keys to press, since the answer, in order.

@@ -3,6 +3,7 @@
 
 use offhook_sip::sdp::Codec;
 
+use super::super::{Sound, Srtp};
 use super::*;
 
 impl<'c> Compiler<'c> {
@@ -70,9 +71,27 @@ impl<'c> Compiler<'c> {
             proxy,
             account,
             options: options.map(|seconds| Duration::from_secs(u64::from(seconds))),
-            codecs: self.codecs(raw.codecs.as_ref()),
+            sound: Sound {
+                codecs: self.codecs(raw.codecs.as_ref()),
+                srtp: self.srtp(raw.srtp.as_ref()),
+            },
             next: raw.next.as_ref().map(|at| at.get_ref().clone()),
         }
+    }
+
+    fn srtp(&mut self, written: Option<&At<String>>) -> Srtp {
+        let Some(at) = written else {
+            return Srtp::Off;
+        };
+        let known = Srtp::WORDS.iter().find(|(word, _)| word == at.get_ref());
+        if known.is_none() {
+            let names = one_of(at.get_ref(), Srtp::WORDS.map(|(word, _)| word));
+            self.fault(
+                at,
+                format!("`{}` is no way to encrypt: {names}", at.get_ref()),
+            );
+        }
+        known.map_or(Srtp::Off, |(_, srtp)| *srtp)
     }
 
     /// In the order of the file; all that there are where it does not say.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use offhook_core::input::Digit;
 use offhook_core::{LegEvent, Turn};
 
+use crate::media::quality;
 use crate::media::{Cut, Digit as Key, Report, ReportKind, Summary};
 use crate::switchboard::OPERATOR_PLAY;
 use crate::timeline::Line;
@@ -134,6 +135,12 @@ fn summary_text(summary: &Summary) -> String {
         summary.jitter_us,
         summary.foreign
     );
+    if let Some(codec) = summary.codec {
+        let _ = write!(text, ", {}", codec.name());
+    }
+    if let Some(mos) = quality::mos(summary) {
+        let _ = write!(text, ", MOS {mos:.1}");
+    }
     if let Some(playout) = &summary.playout {
         let _ = write!(text, ", straight {}, {playout}", summary.straight);
     }

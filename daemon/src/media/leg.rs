@@ -724,6 +724,7 @@ impl Leg {
         let (barge_ins, worst_cut) = desk.mouth.barge_ins();
         Summary {
             length_samples: self.line.heard(),
+            codec: desk.stream.as_ref().map(|stream| stream.codec),
             received: stats.packets,
             lost: reception.map_or(0, |reception| reception.lost()),
             late: stats.late,

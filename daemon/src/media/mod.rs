@@ -15,6 +15,7 @@ pub mod line;
 pub mod mouth;
 pub mod playout;
 pub mod port;
+pub mod quality;
 pub mod ring;
 pub mod rtcp;
 pub mod safe;

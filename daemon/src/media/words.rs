@@ -264,6 +264,8 @@ pub enum ReportKind {
 pub struct Summary {
     /// Samples heard: the length of the leg, and of its recording if it began with it.
     pub length_samples: u64,
+    /// How sound was coded at the end.
+    pub codec: Option<Codec>,
     /// Packets received from the peer.
     pub received: u32,
     /// Packets lost by sequence number (negative: duplicates).

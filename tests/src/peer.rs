@@ -286,6 +286,14 @@ struct Line {
     first_speech: Option<u32>,
     swaps: bool,
     markless: bool,
+    echo: Option<Echo>,
+}
+
+/// What was heard on its way back, softer.
+#[derive(Debug)]
+struct Echo {
+    gain: f32,
+    waiting: VecDeque<i16>,
 }
 
 /// An RTP packet that came.
@@ -385,6 +393,13 @@ impl Call {
     /// From now on keys begin without a marker bit, as some senders do.
     pub fn forget_markers(&self) {
         self.line().markless = true;
+    }
+
+    /// From now on what is heard comes back `delay_ms` later, by this factor, under
+    /// whatever is said: as an analogue line or a speakerphone returns it.
+    pub fn return_echo(&self, delay_ms: usize, gain: f32) {
+        let waiting = std::iter::repeat_n(0, delay_ms * 8).collect();
+        self.line().echo = Some(Echo { gain, waiting });
     }
 
     /// Waits until everything is said and pressed.
@@ -540,11 +555,15 @@ fn keep_heard(socket: &UdpSocket, line: &Mutex<Line>) {
                 let packet = Packet::read(&bytes[..length]);
                 let mut line = line.lock().expect("no owner panics holding it");
                 let after = line.sent;
-                line.heard.extend(packet.map(|packet| Heard {
+                let heard = packet.map(|packet| Heard {
                     packet,
                     from,
                     after,
-                }));
+                });
+                if let (Some(echo), Some(heard)) = (&mut line.echo, &heard) {
+                    echo.waiting.extend(heard.samples());
+                }
+                line.heard.extend(heard);
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
             // The far port may be closed for a moment (ICMP).
@@ -610,5 +629,20 @@ fn speech(line: &mut Line) -> Vec<u8> {
     if line.first_speech.is_none() && level(&samples) > SPEECH_DB {
         line.first_speech = Some(line.sent);
     }
-    bytes
+    match &mut line.echo {
+        Some(echo) => echo.under(&samples),
+        None => bytes,
+    }
+}
+
+impl Echo {
+    /// The next samples with their echo beneath; what has not come yet is silence.
+    fn under(&mut self, samples: &[i16]) -> Vec<u8> {
+        let mixed = samples.iter().map(|&sample| {
+            let back = self.waiting.pop_front().unwrap_or(0);
+            let both = f32::from(sample) + self.gain * f32::from(back);
+            Law::Mu.encode(both.clamp(-32_768.0, 32_767.0) as i16)
+        });
+        mixed.collect()
+    }
 }

@@ -339,6 +339,38 @@ fn a_recording_is_as_long_as_the_call_and_repeats_its_events_offline() {
     repeats_offline(&daemon, &detail, &tape);
 }
 
+/// Milliseconds of each event of that name.
+fn moments(timeline: &[Value], event: &str) -> Vec<u64> {
+    let named = timeline.iter().filter(|line| line["event"] == event);
+    named.filter_map(|line| line["ms"].as_u64()).collect()
+}
+
+/// Our own prompt, coming back by the wire, does not interrupt itself; a caller over
+/// it does.
+#[test]
+fn a_prompt_is_not_interrupted_by_its_echo_but_by_a_caller_over_it() {
+    let daemon = Scene::default().start();
+    let call = Peer::new().call("booking", daemon.sip());
+    call.return_echo(60, 0.25);
+    let id = the_call(&daemon);
+    let play = wait_event(&daemon, &id, "play", 20);
+    std::thread::sleep(ms(3500));
+    let alone = timeline(&daemon, &id);
+    assert!(moments(&alone, "barge_in").is_empty(), "{alone:#?}");
+    assert!(moments(&alone, "played").is_empty(), "the prompt is over");
+    call.say(&[person("hello"), person("pbx-invalid")].concat());
+    std::thread::sleep(ms(2500));
+    let lines = timeline(&daemon, &id);
+    call.hang_up();
+    let barged = moments(&lines, "barge_in");
+    let after = barged.first().expect("the caller is heard over the echo") - play;
+    // Our thread may be late by as much as the machine is busy.
+    assert!(
+        (3500..5500).contains(&after),
+        "{after} ms after the prompt began"
+    );
+}
+
 /// `offhook analyze` on the two tracks hears what the live ear heard, to the frame.
 fn repeats_offline(daemon: &Daemon, detail: &Value, tape: &Sound) {
     let (near, far) = (

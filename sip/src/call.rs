@@ -2,8 +2,11 @@
 
 use core::fmt;
 use core::time::Duration;
+use std::collections::VecDeque;
 
+use crate::command::Way;
 use crate::dialog::Dialog;
+use crate::event::Failure;
 use crate::message::StatusCode;
 use crate::session::{Asked, Session};
 use crate::timers::Alarms;
@@ -51,6 +54,31 @@ pub(crate) struct Calling {
     pub(crate) cancel: Cancel,
     /// The ring limit ran out, not the application's patience.
     pub(crate) gave_up: bool,
+    /// The called party was reached (101 to 199).
+    pub(crate) rang: bool,
+    /// The 3xx that the application has not answered yet; the INVITE is over.
+    pub(crate) redirect: Option<Box<Failure>>,
+}
+
+/// What is needed to try an outgoing call once more elsewhere.
+#[derive(Debug)]
+pub(crate) struct Ways {
+    pub(crate) left: VecDeque<Way>,
+    pub(crate) to_display: Option<String>,
+    pub(crate) headers: Vec<ExtraHeader>,
+    /// Redirects that may still be followed.
+    pub(crate) redirects: u8,
+}
+
+/// An INVITE of ours that another one has taken the place of, and that may
+/// still be answered.
+#[derive(Debug)]
+pub(crate) struct Left {
+    pub(crate) invite: TransactionId,
+    pub(crate) branch: Box<str>,
+    /// What it was sent with.
+    pub(crate) dialog: Dialog,
+    pub(crate) flow: Flow,
 }
 
 /// Whether an outgoing call is being taken back.
@@ -190,6 +218,10 @@ pub(crate) struct Call {
     pub(crate) hangup: Option<Option<Box<str>>>,
     /// Caller: our ACK, for repeated 2xx.
     pub(crate) ack: Option<Box<[u8]>>,
+    /// Caller, before the answer: where else the call may go.
+    pub(crate) ways: Option<Box<Ways>>,
+    /// Caller: ways that were left before they said anything.
+    pub(crate) left: Vec<Left>,
     /// Caller: To tags heard, in order of appearance.
     pub(crate) forks: Vec<Fork>,
     /// Caller: further 2xx branches that were acknowledged and hung up.
@@ -230,6 +262,8 @@ impl Call {
             ack_cseq: 0,
             hangup: None,
             ack: None,
+            ways: None,
+            left: Vec::new(),
             forks: Vec::new(),
             refused_forks: Vec::new(),
             clients: 0,

@@ -209,6 +209,38 @@ impl Failure {
         let told = self.reason.as_deref().and_then(Cause::from_reason);
         told.unwrap_or(Cause::from_status(self.status))
     }
+
+    /// Whether the way that was taken failed, and not the one who was called:
+    /// another way may do. `rang`: the called party had been reached.
+    pub fn is_of_the_way(&self, rang: bool) -> bool {
+        let hop = match self.status.code() {
+            408 => !rang,
+            401 | 407 | 500..=599 => true,
+            _ => false,
+        };
+        match self.cause() {
+            Cause::Congestion
+            | Cause::TemporaryFailure
+            | Cause::OutOfOrder
+            | Cause::Timeout
+            | Cause::NoRoute
+            | Cause::NotImplemented
+            | Cause::Protocol
+            | Cause::Loop
+            | Cause::Forbidden
+            | Cause::Unspecified => hop,
+            Cause::NormalClearing
+            | Cause::Busy
+            | Cause::NoAnswer
+            | Cause::NotReachable
+            | Cause::Declined
+            | Cause::Unallocated
+            | Cause::NumberChanged
+            | Cause::InvalidNumber
+            | Cause::IncompatibleMedia
+            | Cause::Moved => false,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -13,21 +13,32 @@ use crate::trunk::{Trunk, TrunkKey};
 use crate::uri::Uri;
 use crate::write::ExtraHeader;
 
+/// One way by which a call can leave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Way {
+    /// Where the INVITE goes; names are resolved by the caller.
+    pub flow: Flow,
+    /// By which trunk: its password and its routes are used.
+    pub trunk: Option<TrunkKey>,
+    /// Request-URI and To.
+    pub target: Uri,
+    /// From.
+    pub from: Party,
+}
+
 /// An outgoing call.
 #[derive(Clone, Debug)]
 pub struct Invite {
     /// From [`crate::Endpoint::next_key`].
     pub key: CallKey,
-    /// Where the INVITE goes; names are resolved by the caller.
-    pub flow: Flow,
-    /// By which trunk: its password and its service route are used.
-    pub trunk: Option<TrunkKey>,
-    /// Request-URI and To.
-    pub target: Uri,
+    /// How it leaves.
+    pub way: Way,
+    /// Taken one after the other when the one before does not work: nobody is
+    /// there, or what is there has no room (RFC 3263 §4.3). At most
+    /// [`WAYS_MAX`].
+    pub further: Vec<Way>,
     /// Display name in To.
     pub to_display: Option<String>,
-    /// From.
-    pub from: Party,
     /// Call-ID; a random one if `None` or not printable ASCII.
     pub call_id: Option<String>,
     /// SDP offer.
@@ -35,6 +46,9 @@ pub struct Invite {
     /// Further header lines.
     pub headers: Vec<ExtraHeader>,
 }
+
+/// Most further ways of a call that are kept.
+pub const WAYS_MAX: usize = 8;
 
 /// A transfer.
 #[derive(Clone, Debug)]
@@ -86,6 +100,14 @@ pub enum ReinviteAnswer {
 pub enum Command {
     /// Place a call.
     Invite(Box<Invite>),
+    /// Answer `Redirected`: the call goes on by the first of these; by none, it
+    /// has failed.
+    Follow {
+        /// The call.
+        key: CallKey,
+        /// Where to, in this order.
+        ways: Vec<Way>,
+    },
     /// Send a provisional answer (101–199) to an incoming call.
     Ring {
         /// The call.

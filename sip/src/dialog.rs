@@ -9,7 +9,7 @@ use crate::headers::{HeaderName, NameAddr};
 use crate::message::{Core, Method, Request, Response};
 use crate::text;
 use crate::transport::Flow;
-use crate::uri::UriView;
+use crate::uri::{Uri, UriView};
 use crate::write::Writer;
 
 /// Most routes kept; more are no sane path.
@@ -76,6 +76,14 @@ impl Dialog {
             remote_cseq: None,
             ..self.clone()
         }
+    }
+
+    /// The caller's side sets out, for the first time or by another way.
+    pub(crate) fn set_out(&mut self, from: &Uri, target: &Uri, routes: Vec<Box<str>>) {
+        self.local_uri = from.as_str().into();
+        self.remote_uri = target.as_str().into();
+        self.target = target.as_str().into();
+        self.routes = routes;
     }
 
     /// Whether a message of the peer belongs here.

@@ -185,6 +185,29 @@ pub enum Event {
         /// How.
         failure: Box<Failure>,
     },
+    /// An outgoing call found no way there and takes the next one.
+    Rerouted {
+        /// The call.
+        key: CallKey,
+        /// The trunk that it went by.
+        trunk: Option<TrunkKey>,
+        /// The way that was of no use.
+        flow: Flow,
+        /// What was wrong with it.
+        failure: Box<Failure>,
+    },
+    /// An outgoing call is sent elsewhere (3xx); answer with `Follow`. Only with
+    /// `EndpointConfig::redirects`.
+    Redirected {
+        /// The call.
+        key: CallKey,
+        /// The trunk that it went by.
+        trunk: Option<TrunkKey>,
+        /// Who said so, and where to (`contacts`).
+        flow: Flow,
+        /// The answer.
+        failure: Box<Failure>,
+    },
     /// The caller acknowledged the offer in our reliable 1xx, with its answer.
     EarlyAnswer {
         /// The call.

@@ -49,6 +49,8 @@ pub enum Timer {
     A,
     /// INVITE client gives up.
     B,
+    /// Nothing heard from where an INVITE went, and there is another way.
+    NextWay,
     /// No answer after ringing: cancel (RFC 3261 §16.6, step 11).
     C,
     /// INVITE client stays to repeat its ACK.
@@ -141,6 +143,7 @@ impl Timer {
             | Self::RegisterDue => Slot::Repeat,
             Self::B
             | Self::C
+            | Self::NextWay
             | Self::D
             | Self::F
             | Self::H

@@ -12,8 +12,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use offhook_sip::framing::{Frame, Framer};
 use offhook_sip::{
-    CallKey, Command, EndCause, Endpoint, EndpointConfig, Event, Flow, Input, Invite, Output,
-    Party, ReinviteAnswer, StatusCode, TransferOrder, TransferOutcome, Transport,
+    CallKey, Command, EndCause, Endpoint, EndpointConfig, Event, ExtraHeader, Flow, Input, Invite,
+    Output, Party, ReinviteAnswer, StatusCode, TransferOrder, TransferOutcome, Transport, Way,
 };
 use support::{ANSWER, OFFER, millis, uri};
 
@@ -119,6 +119,7 @@ struct World {
     confirmed: usize,
     changed: usize,
     transferred: usize,
+    rerouted: usize,
 }
 
 const ADDRESSES: [&str; 2] = ["192.0.2.1:5060", "198.51.100.7:5060"];
@@ -149,6 +150,7 @@ impl World {
                     trace: true,
                     session_expires,
                     accept_transfers: true,
+                    redirects: 2,
                     ..EndpointConfig::default()
                 },
                 [seed, number, dice.next(), dice.next()],
@@ -173,6 +175,7 @@ impl World {
             confirmed: 0,
             changed: 0,
             transferred: 0,
+            rerouted: 0,
         }
     }
 
@@ -242,16 +245,16 @@ impl World {
             ..Belief::default()
         };
         self.sides[side].beliefs.insert(key, belief);
+        let further = match self.dice.below(10) {
+            0 | 1 => vec![self.way(side)],
+            2 => vec![self.way(side), self.way(side)],
+            _ => Vec::new(),
+        };
         let invite = Invite {
             key,
-            flow: path(self.transport, side),
-            trunk: None,
-            target: uri(&format!("sip:x@{}", ADDRESSES[1 - side])),
+            way: self.way(side),
+            further,
             to_display: None,
-            from: Party {
-                display: None,
-                uri: uri(&format!("sip:y@{}", ADDRESSES[side])),
-            },
             call_id: Some(call_id),
             offer: OFFER.to_vec(),
             headers: Vec::new(),
@@ -259,6 +262,19 @@ impl World {
         self.feed(side, Input::Command(Command::Invite(Box::new(invite))));
         if self.dice.percent(40) {
             self.act(8000, side, Command::Hangup { key, reason: None });
+        }
+    }
+
+    /// All ways lead to the other side.
+    fn way(&self, side: usize) -> Way {
+        Way {
+            flow: path(self.transport, side),
+            trunk: None,
+            target: uri(&format!("sip:x@{}", ADDRESSES[1 - side])),
+            from: Party {
+                display: None,
+                uri: uri(&format!("sip:y@{}", ADDRESSES[side])),
+            },
         }
     }
 
@@ -387,6 +403,20 @@ impl World {
                 self.decide(side, *key);
             }
             Event::Progress { key, .. } => self.check_alive(side, *key),
+            Event::Rerouted { key, .. } => {
+                self.check_alive(side, *key);
+                self.rerouted += 1;
+            }
+            Event::Redirected { key, .. } => {
+                self.check_alive(side, *key);
+                let ways = match self.dice.below(3) {
+                    0 => Vec::new(),
+                    _ => vec![self.way(side)],
+                };
+                self.rerouted += ways.len();
+                let key = *key;
+                self.reply(6000, side, Command::Follow { key, ways });
+            }
             Event::Confirmed { key, .. } | Event::Answered { key, .. } => {
                 self.check_alive(side, *key);
                 self.confirmed += usize::from(matches!(event, Event::Confirmed { .. }));
@@ -501,12 +531,22 @@ impl World {
                 self.act(6000, side, Command::Accept { key, sdp, headers });
             }
             7 | 8 => {
+                let statuses = [
+                    StatusCode::BUSY_HERE,
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    StatusCode::MOVED_TEMPORARILY,
+                ];
+                let which = usize::try_from(self.dice.below(3)).expect("small");
+                let contact = ExtraHeader {
+                    name: "Contact".into(),
+                    value: "<sip:z@203.0.113.9>".into(),
+                };
                 let command = Command::Reject {
                     key,
-                    status: StatusCode::BUSY_HERE,
+                    status: statuses[which],
                     phrase: None,
                     retry_after: None,
-                    headers: headers(),
+                    headers: vec![contact],
                 };
                 self.act(6000, side, command);
             }
@@ -554,7 +594,7 @@ impl World {
 }
 
 /// Runs one world to its end; returns how many calls were answered and confirmed.
-fn live(seed: u64, damage: u64) -> [usize; 4] {
+fn live(seed: u64, damage: u64) -> [usize; 5] {
     let mut world = World::new(seed, damage);
     for side in 0..2 {
         for number in 0..4 {
@@ -599,6 +639,7 @@ fn live(seed: u64, damage: u64) -> [usize; 4] {
         world.confirmed,
         world.changed,
         world.transferred,
+        world.rerouted,
     ]
 }
 
@@ -615,20 +656,21 @@ impl Drop for SeedOnPanic {
 
 #[test]
 fn two_endpoints_agree_after_loss_doubling_and_reordering() {
-    let mut found = [0; 4];
+    let mut found = [0; 5];
     for seed in 0..seeds() {
         let _guard = SeedOnPanic(seed);
         for (sum, more) in found.iter_mut().zip(live(seed, 0)) {
             *sum += more;
         }
     }
-    let [answered, confirmed, changed, transferred] = found;
+    let [answered, confirmed, changed, transferred, rerouted] = found;
     let worlds = usize::try_from(seeds()).expect("small");
     assert!(changed > worlds, "too few changes: {changed}");
     assert!(
         transferred > worlds / 10,
         "too few transfers: {transferred}"
     );
+    assert!(rerouted > worlds / 4, "too few ways left: {rerouted}");
     assert!(answered > 2 * worlds, "too few calls: {answered}");
     assert!(confirmed > 2 * worlds, "too few calls: {confirmed}");
 }

@@ -7,7 +7,7 @@ use core::time::Duration;
 use offhook_sip::digest::{Covered, Credentials, Doorkeeper, Verdict};
 use offhook_sip::{
     Command, EndCause, Event, Input, Invite, Outage, Party, Probing, Registration, Standing,
-    StatusCode, Trunk, TrunkKey,
+    StatusCode, Trunk, TrunkKey, Way,
 };
 use support::*;
 
@@ -285,14 +285,17 @@ fn dial_by(driven: &mut Driven, trunk: TrunkKey) -> offhook_sip::CallKey {
     let key = driven.endpoint.next_key();
     driven.command(Command::Invite(Box::new(Invite {
         key,
-        flow: peer_flow(),
-        trunk: Some(trunk),
-        target: uri("sip:+4930123@198.51.100.7"),
-        to_display: None,
-        from: Party {
-            display: None,
-            uri: uri("sip:box@registrar.example"),
+        way: Way {
+            flow: peer_flow(),
+            trunk: Some(trunk),
+            target: uri("sip:+4930123@198.51.100.7"),
+            from: Party {
+                display: None,
+                uri: uri("sip:box@registrar.example"),
+            },
         },
+        further: Vec::new(),
+        to_display: None,
         call_id: None,
         offer: OFFER.to_vec(),
         headers: Vec::new(),

@@ -2,8 +2,8 @@
 
 use super::Endpoint;
 use super::send::{ALLOW, SUPPORTED_VALUE};
-use crate::call::{Call, CallKey, Calling, Cancel, FORKS_MAX, Phase};
-use crate::command::Invite;
+use crate::call::{Call, CallKey, Calling, Cancel, FORKS_MAX, Phase, Ways};
+use crate::command::{Invite, WAYS_MAX, Way};
 use crate::dialog::Dialog;
 use crate::event::{EndCause, Event, Failure, Summary};
 use crate::headers::HeaderName;
@@ -13,6 +13,10 @@ use crate::transaction::{Hold, TransactionId};
 use crate::transport::Flow;
 use crate::trunk::TrunkKey;
 use crate::write::{Writer, cancel_of};
+
+/// A way from which nothing is heard for 8*T1 is left for the next one: a
+/// caller waits no 32 s (RFC 3263 §4.3 says "timeout" and leaves its length open).
+const WAY_PATIENCE: u32 = 8;
 
 impl Endpoint {
     pub(super) fn place_call(&mut self, invite: Invite) -> Option<()> {
@@ -29,34 +33,50 @@ impl Endpoint {
             return Some(());
         }
         let dialog = self.new_dialog(&invite);
-        let branch = self.random.branch();
-        let bytes = self.write_invite(&invite, &dialog, &branch);
-        let cseq = dialog.local_cseq;
         self.dialogs.insert(dialog.local_tag.clone(), key);
+        let way = invite.way;
         // The phase needs the transaction and the transaction the call; nothing
         // looks at the phase in between.
-        let mut call = Call::new(invite.flow, dialog, Phase::Established);
-        call.trunk = invite.trunk;
+        let mut call = Call::new(way.flow, dialog, Phase::Established);
         call.outgoing = true;
         call.local_sdp = invite.offer.as_slice().into();
+        call.ways = Some(Box::new(Ways {
+            left: invite.further.into_iter().take(WAYS_MAX).collect(),
+            to_display: invite.to_display,
+            headers: invite.headers,
+            redirects: self.config.redirects,
+        }));
         self.insert_call(key, call);
+        self.set_out(key, &way)
+    }
+
+    /// Sends the INVITE of a call by one of its ways.
+    pub(super) fn set_out(&mut self, key: CallKey, way: &Way) -> Option<()> {
+        let branch = self.random.branch();
+        let routes = self.trunk_routes(way.trunk);
+        let call = self.calls.get_mut(&key)?;
+        call.flow = way.flow;
+        call.trunk = way.trunk;
+        call.dialog.set_out(&way.from.uri, &way.target, routes);
+        let cseq = call.dialog.local_cseq;
+        let bytes = self.write_invite(key, way, &branch)?;
         let method = Method::Invite;
-        let id = self.start_client(
-            &method,
-            &branch,
-            invite.flow,
-            bytes,
-            Some(key),
-            Hold::Release,
-        );
-        self.calls.get_mut(&key)?.phase = Phase::Calling(Calling {
+        let id = self.start_client(&method, &branch, way.flow, bytes, Some(key), Hold::Release);
+        let call = self.calls.get_mut(&key)?;
+        call.phase = Phase::Calling(Calling {
             invite: id,
             branch: branch.into(),
             cseq,
             heard: false,
             cancel: Cancel::No,
             gave_up: false,
+            rang: false,
+            redirect: None,
         });
+        if call.ways.as_ref().is_some_and(|ways| !ways.left.is_empty()) {
+            let patience = self.config.timers.t1 * WAY_PATIENCE;
+            self.arm_call(key, Timer::NextWay, patience);
+        }
         Some(())
     }
 
@@ -70,10 +90,10 @@ impl Endpoint {
             },
             local_tag: self.random.tag().into(),
             remote_tag: Box::default(),
-            local_uri: invite.from.uri.as_str().into(),
-            remote_uri: invite.target.as_str().into(),
-            target: invite.target.as_str().into(),
-            routes: self.trunk_routes(invite.trunk),
+            local_uri: Box::default(),
+            remote_uri: Box::default(),
+            target: Box::default(),
+            routes: Vec::new(),
             local_cseq: 1 + self.random.below(1 << 16),
             remote_cseq: None,
         }
@@ -84,30 +104,29 @@ impl Endpoint {
         kept.map_or_else(Vec::new, |kept| kept.routes())
     }
 
-    fn write_invite(&self, invite: &Invite, dialog: &Dialog, branch: &str) -> Vec<u8> {
-        let mut writer = Writer::request(&Method::Invite, invite.target.as_str());
-        writer.field("Via", self.via(&invite.flow, branch));
+    fn write_invite(&self, key: CallKey, way: &Way, branch: &str) -> Option<Vec<u8>> {
+        let call = self.calls.get(&key)?;
+        let (dialog, ways) = (&call.dialog, call.ways.as_deref()?);
+        let mut writer = Writer::request(&Method::Invite, way.target.as_str());
+        writer.field("Via", self.via(&way.flow, branch));
         writer.raw(b"Max-Forwards: 70\r\n");
         for route in &dialog.routes {
             writer.field("Route", route);
         }
-        let from = quoted(invite.from.display.as_deref());
+        let from = quoted(way.from.display.as_deref());
         let tag = &dialog.local_tag;
-        writer.field(
-            "From",
-            format_args!("{from}<{}>;tag={tag}", invite.from.uri),
-        );
-        let to = quoted(invite.to_display.as_deref());
-        writer.field("To", format_args!("{to}<{}>", invite.target));
+        writer.field("From", format_args!("{from}<{}>;tag={tag}", way.from.uri));
+        let to = quoted(ways.to_display.as_deref());
+        writer.field("To", format_args!("{to}<{}>", way.target));
         writer.field("Call-ID", &dialog.call_id);
         writer.field("CSeq", format_args!("{} INVITE", dialog.local_cseq));
-        writer.field("Contact", self.contact(&invite.flow));
+        writer.field("Contact", self.contact(&way.flow));
         writer.field("Allow", ALLOW);
         writer.field("Supported", SUPPORTED_VALUE);
         self.ask_session(&mut writer);
         writer.field("User-Agent", &self.config.product);
-        writer.extra(&invite.headers);
-        writer.finish_sdp(Some(&invite.offer))
+        writer.extra(&ways.headers);
+        Some(writer.finish_sdp(Some(&call.local_sdp)))
     }
 
     /// Whether an outgoing call is being taken back.
@@ -116,7 +135,7 @@ impl Endpoint {
         matches!(phase, Some(Phase::Calling(calling)) if calling.cancel != Cancel::No)
     }
 
-    fn calling_mut(&mut self, key: CallKey) -> Option<&mut Calling> {
+    pub(super) fn calling_mut(&mut self, key: CallKey) -> Option<&mut Calling> {
         match &mut self.calls.get_mut(&key)?.phase {
             Phase::Calling(calling) => Some(calling),
             Phase::Offered { .. } | Phase::Established | Phase::Ended => None,
@@ -129,7 +148,9 @@ impl Endpoint {
         id: TransactionId,
         response: &Response<'_>,
     ) {
-        if response.status.is_provisional() {
+        if self.is_left(key, id) {
+            self.on_late_answer(key, id, response);
+        } else if response.status.is_provisional() {
             self.on_progress(key, response);
         } else if response.status.is_success() {
             self.on_answer(key, id, response);
@@ -144,6 +165,7 @@ impl Endpoint {
             return;
         };
         let first = !core::mem::replace(&mut calling.heard, true);
+        calling.rang |= response.status != StatusCode::TRYING;
         if let Cancel::Wanted(reason) = &mut calling.cancel {
             let reason = reason.take();
             return self.cancel(key, reason.as_deref());
@@ -197,6 +219,7 @@ impl Endpoint {
         call.dialog = dialog;
         call.phase = Phase::Established;
         call.confirmed = true;
+        call.ways = None;
         self.linger(id, key);
         self.disarm_call(key);
         self.acknowledge(key, cseq);
@@ -228,7 +251,6 @@ impl Endpoint {
         };
         let tag = response.core.to_tag();
         let flow = call.flow;
-        let summary = Summary::Request(Method::Ack);
         if *call.dialog.remote_tag == *tag {
             let next = call.dialog.next_flow(&flow);
             let (dialog, number) = (call.dialog.clone(), response.core.cseq.number);
@@ -237,17 +259,34 @@ impl Endpoint {
                 Some(ack) => ack,
                 None => self.write_ack(&dialog, &flow, number),
             };
+            let summary = Summary::Request(Method::Ack);
             self.transmit(next, ack, Some(key), &summary, true);
             return;
         }
+        let dialog = call.dialog.branch(response);
+        self.refuse_branch(key, dialog, flow, response);
+    }
+
+    /// Acknowledges an answer that nobody wants, and hangs it up.
+    pub(super) fn refuse_branch(
+        &mut self,
+        key: CallKey,
+        mut dialog: Dialog,
+        flow: Flow,
+        response: &Response<'_>,
+    ) {
+        let Some(call) = self.calls.get(&key) else {
+            return;
+        };
+        let tag = response.core.to_tag();
         let known = call.refused_forks.iter().any(|fork| **fork == *tag);
         if !known && call.refused_forks.len() >= FORKS_MAX {
             return;
         }
-        let mut dialog = call.dialog.branch(response);
         dialog.local_cseq = response.core.cseq.number;
         let next = dialog.next_flow(&flow);
         let ack = self.write_ack(&dialog, &flow, dialog.local_cseq);
+        let summary = Summary::Request(Method::Ack);
         self.transmit(next, ack, Some(key), &summary, known);
         if !known && let Some(call) = self.calls.get_mut(&key) {
             call.refused_forks.push(tag.into());
@@ -261,10 +300,11 @@ impl Endpoint {
             return;
         };
         let event = if calling.cancel == Cancel::No {
-            Event::Failed {
-                key,
-                failure: Box::new(failure(response)),
-            }
+            let failure = Box::new(failure(response));
+            let Some(failure) = self.go_on(key, failure) else {
+                return;
+            };
+            Event::Failed { key, failure }
         } else {
             cancelled(key, calling.gave_up)
         };
@@ -277,7 +317,9 @@ impl Endpoint {
             return;
         };
         let event = if calling.cancel == Cancel::No {
-            let failure = local_failure(status);
+            let Some(failure) = self.go_on(key, local_failure(status)) else {
+                return;
+            };
             Event::Failed { key, failure }
         } else {
             cancelled(key, false)
@@ -327,6 +369,9 @@ impl Endpoint {
         let Some(calling) = self.calling_mut(key) else {
             return;
         };
+        if calling.redirect.is_some() {
+            return self.close(key, Some(cancelled(key, false)));
+        }
         match (&calling.cancel, calling.heard) {
             (Cancel::No, true) => self.cancel(key, reason.as_deref()),
             (Cancel::No, false) => calling.cancel = Cancel::Wanted(reason),
@@ -381,7 +426,7 @@ fn cancelled(key: CallKey, gave_up: bool) -> Event {
     }
 }
 
-fn local_failure(status: StatusCode) -> Box<Failure> {
+pub(super) fn local_failure(status: StatusCode) -> Box<Failure> {
     Box::new(Failure {
         status,
         phrase: status.phrase().to_owned(),

@@ -318,6 +318,7 @@ impl Endpoint {
         if response.status != StatusCode::SESSION_INTERVAL_TOO_SMALL
             || refused.is_empty()
             || self.is_unwanted(key)
+            || self.is_left(key, id)
         {
             return false;
         }

@@ -102,6 +102,7 @@ impl Endpoint {
         call.hangup = None;
         call.reliable = None;
         call.wanted = None;
+        call.ways = None;
         let reinvite = call.reinvite.take();
         let change = call.change.take();
         let referred = call.referred.take();

@@ -32,6 +32,9 @@ pub struct EndpointConfig {
     /// Whether a peer may ask us to call somebody else (REFER); the
     /// application is asked then. Otherwise it is refused with 603.
     pub accept_transfers: bool,
+    /// How often one call may be sent elsewhere (3xx) before it has failed; the
+    /// application says where it may go. 0: a redirect is a failure.
+    pub redirects: u8,
     /// Whether each message is told as an [`crate::Event::Message`].
     pub trace: bool,
 }
@@ -58,6 +61,7 @@ impl Default for EndpointConfig {
             retry_after: 5,
             session_expires: 1800,
             accept_transfers: false,
+            redirects: 0,
             trace: false,
         }
     }
@@ -140,6 +144,10 @@ pub struct Counters {
     pub glare: u64,
     /// Transfers that peers asked for and did not get.
     pub refused_transfers: u64,
+    /// Calls that took another way since the one before did not work.
+    pub rerouted: u64,
+    /// Calls that were sent elsewhere (3xx) and went there.
+    pub redirected: u64,
     /// Answers of further branches that were hung up.
     pub refused_forks: u64,
 }

@@ -35,7 +35,8 @@ impl Endpoint {
         refused: &[u8],
     ) -> Result<(), Refusal> {
         let transaction = self.transactions.get(id).ok_or(Refusal::Unknown)?;
-        if transaction.call.is_some_and(|key| self.is_unwanted(key)) {
+        let unwanted = |key| self.is_unwanted(key) || self.is_left(key, id);
+        if transaction.call.is_some_and(unwanted) {
             return Err(Refusal::Unknown);
         }
         let mut taken = transaction.taken;

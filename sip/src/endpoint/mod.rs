@@ -14,6 +14,7 @@ mod in_dialog;
 mod lines;
 mod reliable;
 mod requests;
+mod reroute;
 mod responses;
 mod send;
 mod session;
@@ -251,6 +252,7 @@ impl Endpoint {
     fn on_command(&mut self, command: Command) {
         let done = match command {
             Command::Invite(invite) => self.place_call(*invite),
+            Command::Follow { key, ways } => self.follow(key, ways),
             Command::Ring {
                 key,
                 status,
@@ -313,6 +315,7 @@ impl Endpoint {
             Timer::AnswerRepeat => self.repeat_answer(key),
             Timer::AnswerUnconfirmed => self.give_up_on_ack(key),
             Timer::ProvisionalRefresh => self.refresh_provisional(key),
+            Timer::NextWay => self.lose_patience(key),
             Timer::C => self.give_up_ringing(key),
             Timer::CancelUnanswered => self.give_up_on_cancel(key),
             Timer::ReliableRepeat => self.repeat_reliable(key),

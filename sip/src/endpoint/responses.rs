@@ -88,6 +88,9 @@ impl Endpoint {
             (_, Some(key), _) if self.is_transfer(key, id) => {
                 self.end_transfer(key, TransferOutcome::Refused(status));
             }
+            (Machine::ClientInvite(_), Some(key), _) if self.is_left(key, id) => {
+                self.forget_left(key, id);
+            }
             (Machine::ClientInvite(_), Some(key), _) => self.on_invite_unanswered(key, status),
             (Machine::Client(_), _, Some(key)) => self.on_trunk_unanswered(key, id, status),
             _ => {}

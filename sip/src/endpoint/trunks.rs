@@ -88,6 +88,7 @@ impl Endpoint {
             Timer::A
             | Timer::B
             | Timer::C
+            | Timer::NextWay
             | Timer::D
             | Timer::E
             | Timer::F

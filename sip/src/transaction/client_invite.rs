@@ -61,6 +61,12 @@ impl ClientInvite {
         steps([Step::Arm(Timer::M, self.timers.patience())])
     }
 
+    /// The call goes another way: the INVITE is repeated no more, but an answer
+    /// to it is still heard.
+    pub(crate) fn leave(&self) -> Steps {
+        steps([Step::Disarm(Slot::Repeat)])
+    }
+
     /// A response with this status.
     pub(crate) fn on_response(&mut self, status: StatusCode) -> Steps {
         match self.state {

@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use offhook_sip::{
     CallKey, Command, Endpoint, EndpointConfig, Event, Flow, Input, Invite, Output, Party,
-    Transport, Uri,
+    Transport, Uri, Way,
 };
 
 pub const OFFER: &[u8] = b"v=0\r\no=- 1 1 IN IP4 198.51.100.7\r\ns=-\r\nc=IN IP4 198.51.100.7\r\n\
@@ -152,14 +152,17 @@ impl Driven {
         let key = self.endpoint.next_key();
         self.command(Command::Invite(Box::new(Invite {
             key,
-            flow: peer_flow(),
-            trunk: None,
-            target: uri("sip:bob@198.51.100.7"),
-            to_display: None,
-            from: Party {
-                display: Some("Off \"hook\"".into()),
-                uri: uri("sip:offhook@192.0.2.1"),
+            way: Way {
+                flow: peer_flow(),
+                trunk: None,
+                target: uri("sip:bob@198.51.100.7"),
+                from: Party {
+                    display: Some("Off \"hook\"".into()),
+                    uri: uri("sip:offhook@192.0.2.1"),
+                },
             },
+            further: Vec::new(),
+            to_display: None,
             call_id: None,
             offer: OFFER.to_vec(),
             headers: Vec::new(),

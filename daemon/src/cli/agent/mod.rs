@@ -192,14 +192,17 @@ impl Agent {
         self.tell("calling", target.as_str(), json!({"to": target.as_str()}));
         let invite = Invite {
             key,
-            flow,
-            trunk: None,
-            target,
-            to_display: None,
-            from: Party {
-                display: display.map(str::to_owned),
-                uri: from,
+            way: Way {
+                flow,
+                trunk: None,
+                target,
+                from: Party {
+                    display: display.map(str::to_owned),
+                    uri: from,
+                },
             },
+            further: Vec::new(),
+            to_display: None,
             call_id: None,
             offer: self.session.offer(),
             headers: Vec::new(),

@@ -31,6 +31,8 @@ pub struct Call {
     pub lead: String,
     /// Who it is with, as far as we know; nobody on a test line.
     pub person: Option<LeadId>,
+    /// By which trunk it came or went.
+    pub trunk: String,
     /// Who began it.
     pub direction: Direction,
     /// The campaign that it belongs to.
@@ -70,6 +72,7 @@ impl Call {
         Self {
             id: birth.conversation,
             born: birth.born,
+            trunk: birth.trunk.clone(),
             direction: birth.direction,
             birth: Some(birth),
             ending: None,

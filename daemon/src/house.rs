@@ -193,6 +193,13 @@ impl House {
             ("sip_timeouts", endpoint.timeouts),
             ("sip_unreachable", endpoint.unreachable),
             ("sip_challenged", endpoint.challenged),
+            ("sip_strangers_ignored", endpoint.ignored_strangers),
+            ("sip_asked", endpoint.asked),
+            ("sip_wrong_passwords", endpoint.wrong_passwords),
+            ("sip_long_requests", endpoint.long_requests),
+            ("sip_rerouted", endpoint.rerouted),
+            ("sip_redirected", endpoint.redirected),
+            ("calls_not_placed", self.trunks.refused_calls()),
         ];
         let sockets = sockets.map(|(name, counter)| (name, counter.load(Ordering::Relaxed)));
         let all = sockets.into_iter().chain(endpoint);

@@ -28,6 +28,7 @@ mod compile;
 mod host;
 mod net;
 mod numbers;
+mod permit;
 mod raw;
 mod route;
 mod secret;
@@ -38,11 +39,12 @@ mod trunk;
 pub use barred::read_barred;
 pub use books::{Books, CheckedPolicy, POLICY_DEFAULT, Page, Sources, recompile};
 pub use net::{Cidr, Listen, Proxy};
+pub use permit::{Permit, Refused};
 pub use route::{Destination, Fallback, Pattern, Route, Test};
 pub use secret::{Secret, SecretSource};
 pub use sink::{Sink, SinkAddress};
 pub use tls::Tls;
-pub use trunk::{Account, Sound, Srtp, Trunk};
+pub use trunk::{Account, Challenge, Sound, Srtp, Trunk};
 
 /// Where the installed config is.
 pub const INSTALLED: &str = "/etc/offhook/offhook.toml";
@@ -108,6 +110,8 @@ pub struct Sip {
     pub listen: Vec<Listen>,
     /// Address in Contact and Via instead of the local one (behind NAT).
     pub advertise: Option<IpAddr>,
+    /// Where names are looked up; empty: as the system does.
+    pub name_servers: Vec<SocketAddr>,
 }
 
 /// Audio.
@@ -459,7 +463,31 @@ mod tests {
             ),
             (
                 "[sip]\nadvertize = \"0.0.0.0\"",
-                "2:1: sip.advertize: unknown field `advertize`, expected `listen` or `advertise`; did you mean `advertise`?",
+                "2:1: sip.advertize: unknown field `advertize`, expected one of `listen`, `advertise`, `name_servers`; did you mean `advertise`?",
+            ),
+            (
+                "[[trunk]]\nname = \"t\"\nsource = [\"::1\"]\nchallenge = \"any\"",
+                "1:1: trunk[0]: asks for no password: write user",
+            ),
+            (
+                "[[trunk]]\nname = \"t\"\nsource = [\"::1\"]\nuser = \"u\"\npassword = \"p\"\nchallenge = \"sha\"",
+                "6:13: trunk[0].challenge: `sha` is no way to ask: write \"any\" or \"md5\"",
+            ),
+            (
+                "[sip]\nname_servers = [\"dns\"]",
+                "2:17: sip.name_servers[0]: `dns` is not an IP address",
+            ),
+            (
+                "[[trunk]]\nname = \"t\"\nsource = [\"::1\"]\noutbound_proxy = \"udp:h:5060\"",
+                "4:18: trunk[0].outbound_proxy: leads to nobody: write proxy",
+            ),
+            (
+                "[[trunk]]\nname = \"t\"\nproxy = \"udp:h:5060\"\nallow = []",
+                "4:9: trunk[0].allow: allows nobody: leave it out",
+            ),
+            (
+                "[[trunk]]\nname = \"t\"\nproxy = \"udp:h:5060\"\ncalls_per_minute = 0",
+                "4:20: trunk[0].calls_per_minute: must be from 1 to 60000",
             ),
             (
                 "[media]\naddress = \"here\"",

@@ -5,6 +5,7 @@
 //! go to the decision thread; its commands come back through a bounded queue.
 
 mod connection;
+mod minute;
 mod streams;
 
 use std::future::poll_fn;
@@ -27,9 +28,11 @@ use tokio_rustls::TlsConnector;
 pub use streams::StreamListener;
 
 use self::connection::Heard;
+use self::minute::Minute;
 use self::streams::Streams;
 use crate::clock;
 use crate::house::House;
+use crate::trunks::Known;
 
 /// The largest UDP payload (RFC 768: 65,535 with the 8 bytes of its header).
 const DATAGRAM_MAX: usize = 65_527;
@@ -153,6 +156,9 @@ pub struct Signalling<I> {
     timer: Pin<Box<Sleep>>,
     house: Arc<House>,
     counted_at: Duration,
+    /// Messages until then.
+    counted: u64,
+    minute: Minute,
     /// When the timer rings; it may ring before anything is due, never after.
     timer_at: Option<Duration>,
     /// Something was done since it last waited.
@@ -213,6 +219,8 @@ impl<I: Inbox> Signalling<I> {
             timer: Box::pin(sleep(Duration::ZERO)),
             house,
             counted_at: Duration::ZERO,
+            counted: 0,
+            minute: Minute::default(),
             timer_at: Some(Duration::ZERO),
             busy: false,
             buffer: vec![0; DATAGRAM_MAX].into_boxed_slice(),
@@ -250,9 +258,13 @@ impl<I: Inbox> Signalling<I> {
             remote,
         };
         let bytes = &self.buffer[..length];
-        let input = match self.house.settings.trunk_of(remote.ip()) {
-            Some(_) => Input::Packet { flow, bytes },
-            None => Input::Stranger { flow, bytes },
+        let input = match self.house.trunks.known(remote.ip(), &self.house.settings) {
+            Known::Trusted => Input::Packet { flow, bytes },
+            Known::Guarded(trunk) => Input::Guarded { flow, trunk, bytes },
+            Known::Stranger => {
+                self.minute.stranger(remote.ip());
+                Input::Stranger { flow, bytes }
+            }
         };
         self.endpoint.handle(clock::now(), input);
     }
@@ -263,10 +275,18 @@ impl<I: Inbox> Signalling<I> {
             Heard::Message { flow, known, bytes } => {
                 self.house.sip.received.fetch_add(1, Ordering::Relaxed);
                 let bytes = &bytes;
-                let input = if known {
-                    Input::Packet { flow, bytes }
-                } else {
-                    Input::Stranger { flow, bytes }
+                let by_address = |flow: &Flow| {
+                    let trunks = &self.house.trunks;
+                    trunks.known(flow.remote.ip(), &self.house.settings)
+                };
+                let input = match (known, by_address(&flow)) {
+                    (false, _) => {
+                        self.minute.stranger(flow.remote.ip());
+                        Input::Stranger { flow, bytes }
+                    }
+                    (true, Known::Guarded(trunk)) => Input::Guarded { flow, trunk, bytes },
+                    // By its address, its certificate, or since we dialled it.
+                    (true, Known::Trusted | Known::Stranger) => Input::Packet { flow, bytes },
                 };
                 self.endpoint.handle(clock::now(), input);
             }
@@ -360,6 +380,7 @@ impl<I: Inbox> Signalling<I> {
                     self.house.trunks.stands(key, standing, clock::now());
                 }
                 Output::Event(event) => {
+                    self.lead_on(&event);
                     let answered = match &event {
                         Event::Answered { key, .. } => Some(*key),
                         _ => None,
@@ -370,11 +391,30 @@ impl<I: Inbox> Signalling<I> {
                     }
                 }
                 Output::Wait(until) => {
-                    self.set_timer(until);
-                    self.show_counters();
+                    let show = self.show_counters();
+                    self.set_timer(until.into_iter().chain(show).min());
                     return;
                 }
             }
+        }
+    }
+
+    /// A way that failed rests; a redirect is followed where its trunk may call.
+    fn lead_on(&mut self, event: &Event) {
+        let now = clock::now();
+        match event {
+            Event::Rerouted { flow, failure, .. } => self.house.trunks.rest(flow, failure, now),
+            Event::Redirected {
+                key,
+                trunk,
+                flow,
+                failure,
+            } => {
+                let (key, ways) = (*key, self.house.trunks.follow(*trunk, *flow, failure));
+                let follow = Input::Command(Command::Follow { key, ways });
+                self.endpoint.handle(now, follow);
+            }
+            _ => {}
         }
     }
 
@@ -433,13 +473,23 @@ impl<I: Inbox> Signalling<I> {
         }
     }
 
-    fn show_counters(&mut self) {
+    /// Shows what was counted, or says when it is time for that.
+    fn show_counters(&mut self) -> Option<Duration> {
         let now = clock::now();
-        if now >= self.counted_at + COUNTERS_EVERY {
+        let counters = self.endpoint.counters();
+        let messages = counters.received + counters.sent;
+        if now < self.counted_at + COUNTERS_EVERY {
+            let news = messages != self.counted;
+            return news.then_some(self.counted_at + COUNTERS_EVERY);
+        }
+        if messages != self.counted {
             self.counted_at = now;
+            self.counted = messages;
             let shown = self.house.sip.endpoint.lock();
             *shown.unwrap_or_else(PoisonError::into_inner) = self.endpoint.counters().clone();
+            self.minute.look(now, self.endpoint.counters());
         }
+        None
     }
 
     /// A timer that rings too early costs less than one that is set anew for

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use offhook_core::input::UpstreamAnswer;
 use offhook_core::{LegId, Limit, Override, Standing};
-use offhook_sip::{Endpoint, EndpointConfig, StoredDialog, Transport};
+use offhook_sip::{Beside, Endpoint, EndpointConfig, Input, StoredDialog, Transport};
 use tokio::net::{TcpListener, UdpSocket, UnixListener};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -54,6 +54,8 @@ const INBOX: usize = 65_536;
 const ORDERS: usize = 16_384;
 /// Lines that an onlooker may be behind before it misses some.
 const EVENTS: usize = 4_096;
+/// How often a call may be sent elsewhere; more is a loop (RFC 3261 has no number).
+const REDIRECTS: u8 = 3;
 /// A stop waits this long for BYEs to be answered (64*T1 would be 32 s; systemd waits 90).
 const STOP_DEADLINE: Duration = Duration::from_secs(5);
 /// And as long for the deliveries under way and the last commit.
@@ -116,7 +118,10 @@ pub fn run(settings: Settings) -> Result<(), StartError> {
 
     // 256 bits that nobody can guess: tags and branches are made from them.
     let seed = media::system::random().map_err(failed("getrandom"))?;
-    let endpoint = Endpoint::new(endpoint_config(), seed);
+    let mut endpoint = Endpoint::new(endpoint_config(&listeners), seed);
+    for command in house.trunks.doors() {
+        endpoint.handle(clock::now(), Input::Command(command));
+    }
     let (inbox_of_sip, house_of_sip) = (tray.clone(), Arc::clone(&house));
     let (gone, mut calls_over) = oneshot::channel::<()>();
     std::thread::Builder::new()
@@ -132,7 +137,10 @@ pub fn run(settings: Settings) -> Result<(), StartError> {
         })
         .map_err(failed("sip thread"))?;
     let watched = Arc::clone(&house);
-    runtime.spawn(async move { watched.trunks.watch(weak_orders).await });
+    runtime.spawn(async move {
+        let servers = &watched.settings.sip.name_servers;
+        watched.trunks.watch(servers, weak_orders).await;
+    });
     let forwarder = start_forwarder(&house, &store, tray.clone())?;
     serve_control(
         &runtime,
@@ -331,7 +339,7 @@ fn furnish(
     let bank = PromptBank::new(voice.recordings.clone(), Some(voice.cache.clone()));
     let playbooks = settings.books.playbooks.values().map(AsRef::as_ref);
     let prompts = Prompts::of_all(playbooks, &bank).map_err(failed("prompts"))?;
-    let trunks = Trunks::resolve(&settings.trunks, listeners);
+    let trunks = Trunks::new(&settings.trunks, listeners);
     let (events, _) = broadcast::channel(EVENTS);
     let (governing, _) = watch::channel(Governing::at_start(&settings));
     Ok(House {
@@ -396,9 +404,20 @@ fn host_name() -> String {
     }
 }
 
-fn endpoint_config() -> EndpointConfig {
+fn endpoint_config(listeners: &[(Transport, SocketAddr)]) -> EndpointConfig {
+    let of = |kind| listeners.iter().filter(move |(it, _)| *it == kind);
+    let beside = |(_, datagrams): &(Transport, SocketAddr)| {
+        let mut tcp = of(Transport::Tcp);
+        let (_, stream) = tcp.find(|(_, tcp)| tcp.ip() == datagrams.ip())?;
+        Some(Beside {
+            datagrams: *datagrams,
+            stream: *stream,
+        })
+    };
     EndpointConfig {
+        streams: of(Transport::Udp).filter_map(beside).collect(),
         trace: true,
+        redirects: REDIRECTS,
         ..EndpointConfig::default()
     }
 }

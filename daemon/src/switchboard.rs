@@ -8,7 +8,9 @@ use std::time::Duration;
 use offhook_core::input::{Cause, Digit};
 use offhook_core::{Command, ConversationId, LegEvent, LegId};
 use offhook_sip::sdp::{LocalMedia, LocalSrtp, Negotiated, SRTP_RANDOM, SdpSession};
-use offhook_sip::{CallKey, Event as SipEvent, Invite, ReinviteAnswer, StoredDialog, Summary};
+use offhook_sip::{
+    CallKey, Event as SipEvent, Failure, Flow, Invite, ReinviteAnswer, StoredDialog, Summary,
+};
 use tokio::sync::mpsc;
 
 use crate::control::MediaCounts;
@@ -101,6 +103,42 @@ impl Switchboard {
                 ..Leg::default()
             },
         );
+    }
+
+    /// The leg of a call.
+    pub fn place_of(&self, key: CallKey) -> Option<Place> {
+        self.by_key.get(&key).copied()
+    }
+
+    /// A new call takes the place of one that is up (RFC 3891): the leg and its
+    /// audio stay, the old dialog is hung up.
+    pub fn take_over(
+        &mut self,
+        old: CallKey,
+        new: CallKey,
+        offer: Option<Vec<u8>>,
+    ) -> Option<Place> {
+        let place = *self.by_key.get(&old)?;
+        let leg = self.legs.get_mut(&place)?;
+        let session = leg.sdp.as_mut()?;
+        let (sdp, agreed) = match offer {
+            Some(offer) => session
+                .answer(&offer)
+                .map(|(sdp, it)| (sdp, Some(it)))
+                .ok()?,
+            None => (session.offer(), None),
+        };
+        leg.key = Some(new);
+        leg.offered = agreed.is_none();
+        leg.held = agreed.as_ref().is_some_and(|it| !it.direction.sends());
+        self.by_key.remove(&old);
+        self.by_key.insert(new, place);
+        if let Some(agreed) = agreed {
+            self.stream(place, &agreed);
+        }
+        self.orders.accept(new, sdp);
+        self.orders.hang_up(old);
+        Some(place)
     }
 
     /// Refuses a call that gets no leg.
@@ -219,6 +257,14 @@ impl Switchboard {
             }
             SipEvent::ReinviteCancelled { .. } => None,
             SipEvent::Ended { cause, .. } => heard(LegEvent::Ended(translate::ending(&cause))),
+            SipEvent::Rerouted { flow, failure, .. } => Some(Told::Note(
+                now,
+                Line::signalling("another way", refused_at(&flow, &failure)),
+            )),
+            SipEvent::Redirected { flow, failure, .. } => Some(Told::Note(
+                now,
+                Line::signalling("sent elsewhere", refused_at(&flow, &failure)),
+            )),
             SipEvent::EarlyAnswer { sdp, .. } => {
                 self.connect_late(place, Some(sdp));
                 None
@@ -644,6 +690,8 @@ fn key_of(event: &SipEvent) -> Option<CallKey> {
         | SipEvent::Progress { key, .. }
         | SipEvent::Answered { key, .. }
         | SipEvent::Failed { key, .. }
+        | SipEvent::Rerouted { key, .. }
+        | SipEvent::Redirected { key, .. }
         | SipEvent::Reinvite { key, .. }
         | SipEvent::ReinviteCancelled { key }
         | SipEvent::EarlyAnswer { key, .. }
@@ -659,6 +707,14 @@ fn key_of(event: &SipEvent) -> Option<CallKey> {
         SipEvent::Trunk { .. } => None,
         SipEvent::Message { key, .. } => *key,
     }
+}
+
+fn refused_at(flow: &Flow, failure: &Failure) -> String {
+    let status = match failure.local {
+        true => "nothing came".to_owned(),
+        false => format!("{} {}", failure.status.code(), failure.phrase),
+    };
+    format!("{}: {status}", flow.remote)
 }
 
 fn message_line(sent: bool, summary: &Summary, repeated: bool) -> Line {

@@ -1,35 +1,45 @@
 //! The trunks at work: where each is to be found, how it stands, which socket
-//! reaches it, and the INVITE that goes there.
+//! reaches it; in `trunks/` the way there by name servers, and the ways of calls.
 //!
 //! Names are looked up at the start and again now and then; the decision thread
 //! and signalling only read what is known.
 
+mod locate;
+mod ways;
+
 use std::collections::{BTreeMap, HashMap};
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use offhook_core::input::Cause;
 use offhook_sip::{
-    CallKey, Command, Flow, Invite, Party, Probing, Registration, Standing, Transport, TrunkKey,
-    Uri,
+    Command, Door, Flow, Outage, Probing, Registration, Standing, Transport, TrunkKey, Uri,
 };
 use rustls::pki_types::CertificateDer;
 use tokio::sync::mpsc;
 
-use crate::settings::{Proxy, Settings, Trunk};
+use self::locate::Group;
+use self::ways::{Allowance, place_of};
+use crate::clock;
+use crate::settings::{Challenge, Settings, Trunk};
 use crate::signalling::Order;
 
-/// Signalling puts the key that the endpoint gives in its place.
-const UNKEYED: CallKey = CallKey(u64::MAX);
 /// OPTIONS without an answer, in a row, that make a trunk down.
 const DOWN_AFTER: u8 = 3;
 /// Answers in a row that make it up again.
 const UP_AFTER: u8 = 2;
-/// A name that was found is looked up again after this.
-const LOOK_AGAIN: Duration = Duration::from_secs(300);
-/// One that was not.
-const LOOK_SOON: Duration = Duration::from_secs(15);
+/// Names are looked up again after this; the resolver knows what still holds.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// A trunk that does not answer at one address is looked for at its next one
+/// after this: registrars have 32 s to answer (timer F).
+const STAY: Duration = Duration::from_secs(40);
+
+/// One address of a trunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Hop {
+    transport: Transport,
+    remote: SocketAddr,
+}
 
 /// All trunks and the sockets that reach them.
 #[derive(Debug)]
@@ -42,10 +52,29 @@ pub struct Trunks {
 /// What is known of the trunks now.
 #[derive(Debug, Default)]
 struct Board {
-    addresses: BTreeMap<String, SocketAddr>,
+    hops: BTreeMap<String, Vec<Group>>,
+    /// Addresses that did not work, and until when they are asked last.
+    resting: HashMap<SocketAddr, Duration>,
+    /// What each trunk may still dial.
+    allowances: BTreeMap<String, Allowance>,
+    /// Calls that no trunk may place, and those beyond its rate.
+    refused: u64,
+    /// Draws among servers of the same rank; no secret.
+    dice: u64,
     standings: BTreeMap<String, (Standing, Duration)>,
     /// Connections whose certificate told the trunk.
     identified: HashMap<Flow, String>,
+}
+
+/// What an address alone says of a sender.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Known {
+    /// A trunk's.
+    Trusted,
+    /// A trunk's that must prove who it is.
+    Guarded(TrunkKey),
+    /// Nobody's.
+    Stranger,
 }
 
 /// One trunk as `offhook status` shows it.
@@ -64,14 +93,14 @@ pub struct Seen {
 }
 
 impl Trunks {
-    /// Looks up the proxies; one that is not found leaves its trunk down, loudly.
-    pub fn resolve(trunks: &[Trunk], listeners: Vec<(Transport, SocketAddr)>) -> Self {
-        let found = |trunk: &Trunk| {
-            let address = trunk.proxy.as_ref().and_then(look_up)?;
-            Some((trunk.name.clone(), address))
+    /// Trunks that are addresses are found at once, the others by [`Trunks::watch`].
+    pub fn new(trunks: &[Trunk], listeners: Vec<(Transport, SocketAddr)>) -> Self {
+        let known = |trunk: &Trunk| {
+            let group = trunk.next_hop().and_then(locate::literal)?;
+            Some((trunk.name.clone(), vec![group]))
         };
         let board = Board {
-            addresses: trunks.iter().filter_map(found).collect(),
+            hops: trunks.iter().filter_map(known).collect(),
             ..Board::default()
         };
         Self {
@@ -96,6 +125,33 @@ impl Trunks {
             Some(name) => settings.trunk(&name),
             None => settings.trunk_of(flow.remote.ip()),
         }
+    }
+
+    /// Whose address it is.
+    pub fn known(&self, address: IpAddr, settings: &Settings) -> Known {
+        match settings.trunk_of(address) {
+            None => Known::Stranger,
+            Some(trunk) if trunk.challenge.is_some() => {
+                let key = self.key_of(&trunk.name);
+                key.map_or(Known::Stranger, Known::Guarded)
+            }
+            Some(_) => Known::Trusted,
+        }
+    }
+
+    /// What signalling asks of trunks that must prove who they are.
+    pub fn doors(&self) -> Vec<Command> {
+        let door = |trunk: &Trunk| {
+            let challenge = trunk.challenge?;
+            let account = trunk.account.as_ref()?;
+            let door = Door {
+                realm: account.domain.clone(),
+                md5_only: challenge == Challenge::Md5,
+                credentials: account.credentials(),
+            };
+            Some(Command::Guard(self.key_of(&trunk.name)?, Box::new(door)))
+        };
+        self.trunks.iter().filter_map(door).collect()
     }
 
     /// Remembers whose certificate a connection showed; `false`: nobody's.
@@ -130,15 +186,13 @@ impl Trunks {
     pub fn server_name(&self, remote: SocketAddr) -> String {
         let board = self.board();
         let here = |trunk: &&Trunk| {
-            let address = board.addresses.get(&trunk.name);
-            address.is_some_and(|address| address.ip() == remote.ip())
+            let groups = board.hops.get(&trunk.name).into_iter().flatten();
+            let mut hops = groups.flat_map(|group| &group.hops);
+            hops.any(|hop| hop.transport == Transport::Tls && hop.remote.ip() == remote.ip())
         };
-        let tls = |trunk: &&Trunk| {
-            let proxy = trunk.proxy.as_ref();
-            proxy.is_some_and(|proxy| proxy.transport == Transport::Tls)
-        };
-        let trunk = self.trunks.iter().filter(tls).find(here);
-        let host = trunk.and_then(|trunk| trunk.proxy.as_ref());
+        let trunk = self.trunks.iter().find(here);
+        // The name that was asked for, not the one that DNS gave (RFC 5922 §4).
+        let host = trunk.and_then(Trunk::next_hop);
         host.map_or_else(|| remote.ip().to_string(), |proxy| proxy.host.clone())
     }
 
@@ -167,7 +221,11 @@ impl Trunks {
         let board = self.board();
         let seen = |trunk: &Trunk| {
             let standing = board.standings.get(&trunk.name);
-            let address = board.addresses.get(&trunk.name).copied();
+            let groups = board.hops.get(&trunk.name);
+            let first = groups.and_then(|groups| groups.iter().min_by_key(|group| group.rank));
+            let address = first
+                .and_then(|group| group.hops.first())
+                .map(|hop| hop.remote);
             Seen {
                 name: trunk.name.clone(),
                 standing: standing.map_or(Standing::Unknown, |(standing, _)| standing.clone()),
@@ -179,67 +237,39 @@ impl Trunks {
         self.trunks.iter().map(seen).collect()
     }
 
-    /// The trunk that takes a call for this one: itself, or the first after it
-    /// that is not down. All down: itself, since its word may be old.
-    fn standing_in(&self, name: &str) -> Option<&Trunk> {
+    /// A trunk is found and not down.
+    fn is_usable(&self, name: &str) -> bool {
         let board = self.board();
-        let usable = |trunk: &Trunk| {
-            let down = matches!(
-                board.standings.get(&trunk.name),
-                Some((Standing::Down(_), _))
-            );
-            let found = trunk.proxy.is_none() || board.addresses.contains_key(&trunk.name);
-            found && !down
-        };
-        let mut chain =
-            std::iter::successors(self.named(name), |trunk| self.named(trunk.next.as_deref()?))
-                .take(self.trunks.len());
-        chain.find(|trunk| usable(trunk)).or(self.named(name))
+        let down = matches!(board.standings.get(name), Some((Standing::Down(_), _)));
+        !down
+            && board
+                .hops
+                .get(name)
+                .is_some_and(|groups| !groups.is_empty())
     }
 
-    /// The INVITE for a number or a SIP URI by a trunk, or by the one that
-    /// stands in for it; signalling fills in key and offer.
-    ///
-    /// # Errors
-    /// The trunk has no way out, or `to` is nothing that can be called.
-    pub fn invite(&self, trunk: &str, to: &str) -> Result<Box<Invite>, Cause> {
-        let trunk = self.standing_in(trunk).ok_or(Cause::TrunkDown)?;
-        let proxy = self.board().addresses.get(&trunk.name).copied();
-        if proxy.is_none() && trunk.proxy.is_some() {
-            return Err(Cause::TrunkDown);
-        }
-        let transport = trunk.proxy.as_ref().map(|proxy| proxy.transport);
-        let transport = transport.unwrap_or(Transport::Udp);
-        let place = place_of(trunk, proxy, transport);
-        let target = target(to, place.as_deref()).ok_or(Cause::Unallocated)?;
-        let remote = proxy
-            .or_else(|| address_of(&target))
-            .ok_or(Cause::TrunkDown)?;
-        let local = self.listener_towards(transport, remote.ip());
-        let local = local.ok_or(Cause::TrunkDown)?;
-        let from = match &trunk.account {
-            Some(account) => format!("sip:{}@{}", account.user, account.domain),
-            None => format!("sip:offhook@{local}"),
-        };
-        let from = Uri::parse(&from).map_err(|_| Cause::InternalError)?;
-        Ok(Box::new(Invite {
-            key: UNKEYED,
-            flow: Flow {
-                transport,
-                local,
-                remote,
-            },
-            trunk: self.key_of(&trunk.name),
-            target,
-            to_display: None,
-            from: Party {
-                display: None,
-                uri: from,
-            },
-            call_id: None,
-            offer: Vec::new(),
-            headers: Vec::new(),
-        }))
+    /// Where a trunk is, in the order in which a call tries it.
+    fn hops_of(&self, name: &str) -> Vec<Hop> {
+        let mut board = self.board();
+        let board = &mut *board;
+        let groups = board.hops.get(name).map_or(&[][..], Vec::as_slice);
+        let dice = &mut board.dice;
+        let mut hops = locate::order(groups, |below| draw(dice, below));
+        let now = clock::now();
+        hops.sort_by_key(|hop| {
+            let until = board.resting.get(&hop.remote);
+            until.is_some_and(|until| *until > now)
+        });
+        hops
+    }
+
+    /// Calls that were not placed, since their trunk may not, or not so often.
+    pub fn refused_calls(&self) -> u64 {
+        self.board().refused
+    }
+
+    fn keyed(&self, key: TrunkKey) -> Option<&Trunk> {
+        self.trunks.get(usize::try_from(key.0).ok()?)
     }
 
     fn key_of(&self, name: &str) -> Option<TrunkKey> {
@@ -257,19 +287,18 @@ impl Trunks {
         self.listeners.iter().find(reaches).map(|(_, at)| *at)
     }
 
-    /// What the endpoint is to keep up with, of one trunk where it is now.
-    fn upkeep(&self, index: usize) -> Option<offhook_sip::Trunk> {
+    /// What the endpoint is to keep up with, of one trunk at one of its addresses.
+    fn upkeep(&self, index: usize, hop: Hop) -> Option<offhook_sip::Trunk> {
         let trunk = self.trunks.get(index)?;
-        let proxy = trunk.proxy.as_ref()?;
-        let remote = self.board().addresses.get(&trunk.name).copied()?;
-        let local = self.listener_towards(proxy.transport, remote.ip());
+        let remote = hop.remote;
+        let local = self.listener_towards(hop.transport, remote.ip());
         let Some(local) = local else {
             tracing::error!(
                 message = "trunk_down",
                 trunk = trunk.name,
                 reason = format!(
                     "no listener for {} towards {remote}: see sip.listen",
-                    proxy.transport.parameter()
+                    hop.transport.parameter()
                 )
             );
             return None;
@@ -287,15 +316,16 @@ impl Trunks {
         Some(offhook_sip::Trunk {
             key: TrunkKey(u32::try_from(index).ok()?),
             flow: Flow {
-                transport: proxy.transport,
+                transport: hop.transport,
                 local,
                 remote,
             },
-            target: uri(format!(
-                "sip:{}",
-                place_of(trunk, Some(remote), proxy.transport)?
-            ))?,
-            routes: Vec::new(),
+            target: uri(format!("sip:{}", place_of(trunk, hop)))?,
+            routes: trunk
+                .outbound_proxy
+                .iter()
+                .map(|it| it.route(hop.transport))
+                .collect(),
             credentials: account.map(|account| account.credentials()),
             registration,
             probing: trunk.options.map(|every| Probing {
@@ -306,111 +336,151 @@ impl Trunks {
         })
     }
 
+    /// Where a trunk is, asked for once: all addresses, the best first.
+    ///
+    /// # Errors
+    /// Nobody can be asked.
+    pub fn find(
+        trunk: &Trunk,
+        servers: &[SocketAddr],
+    ) -> Result<Vec<(Transport, SocketAddr)>, String> {
+        let Some(proxy) = trunk.next_hop() else {
+            return Ok(Vec::new());
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| error.to_string())?;
+        let groups = runtime.block_on(async {
+            if let Some(group) = locate::literal(proxy) {
+                return Ok(vec![group]);
+            }
+            let kinds = [Transport::Udp, Transport::Tcp, Transport::Tls];
+            let resolver = locate::resolver(servers)?;
+            Ok::<_, String>(locate::locate(proxy, &kinds, &resolver).await)
+        })?;
+        let hops = locate::order(&groups, |_| 0);
+        Ok(hops
+            .into_iter()
+            .map(|hop| (hop.transport, hop.remote))
+            .collect())
+    }
+
     /// Has the endpoint keep up with all trunks, and looks their names up again
     /// now and then, for as long as signalling takes orders.
-    pub async fn watch(&self, orders: mpsc::WeakSender<Order>) {
-        let mut kept: Vec<Option<SocketAddr>> = vec![None; self.trunks.len()];
+    pub async fn watch(&self, servers: &[SocketAddr], orders: mpsc::WeakSender<Order>) {
+        let resolver = locate::resolver(servers);
+        if let Err(error) = &resolver {
+            tracing::error!(message = "no_name_servers", %error);
+        }
+        let mut kept: Vec<Option<(Hop, Duration)>> = vec![None; self.trunks.len()];
         loop {
+            if let Ok(resolver) = &resolver {
+                self.look_up(resolver).await;
+            }
             for (index, known) in kept.iter_mut().enumerate() {
-                let address = self
-                    .board()
-                    .addresses
-                    .get(&self.trunks[index].name)
-                    .copied();
-                if address == *known {
+                let Some(hop) = self.better_hop(index, *known) else {
                     continue;
-                }
+                };
                 let Some(sender) = orders.upgrade() else {
                     return;
                 };
-                *known = address;
-                if let Some(trunk) = self.upkeep(index) {
+                *known = Some((hop, clock::now()));
+                if let Some(trunk) = self.upkeep(index, hop) {
                     let command = Command::KeepTrunk(Box::new(trunk));
                     // Gone with its queue: then nobody keeps up with anything.
                     let _ = sender.send(Order::Command(command)).await;
                 }
             }
-            let unfound = self.seen().iter().any(|seen| seen.unfound);
-            tokio::time::sleep(if unfound { LOOK_SOON } else { LOOK_AGAIN }).await;
-            self.look_again().await;
+            tokio::time::sleep(LOOK_AGAIN).await;
         }
     }
 
-    async fn look_again(&self) {
+    /// The address of a trunk to keep up with, where it is another one than before:
+    /// it is no more, or does not answer there.
+    fn better_hop(&self, index: usize, known: Option<(Hop, Duration)>) -> Option<Hop> {
+        let name = &self.trunks[index].name;
+        let hops = self.hops_of(name);
+        let Some((hop, since)) = known.filter(|(hop, _)| hops.contains(hop)) else {
+            return hops.first().copied();
+        };
+        let silent = match self.board().standings.get(name) {
+            Some((Standing::Down(outage), _)) => match outage {
+                Outage::Silent
+                | Outage::Unreachable
+                | Outage::RegistrarSilent
+                | Outage::Failing(_) => true,
+                Outage::Refused(..) | Outage::WrongPassword | Outage::NoPassword => false,
+            },
+            Some((Standing::Up | Standing::Unknown, _)) | None => false,
+        };
+        if !silent || clock::now() < since + STAY {
+            return None;
+        }
+        let at = hops.iter().position(|it| *it == hop).map_or(0, |at| at + 1);
+        let next = hops.get(at % hops.len()).copied();
+        next.filter(|next| *next != hop)
+    }
+
+    /// Asks for the names of all trunks; what is not found stays where it was.
+    async fn look_up(&self, names: &impl locate::Names) {
+        let kinds = [Transport::Udp, Transport::Tcp, Transport::Tls];
+        let served = |kind: &Transport| self.listeners.iter().any(|(it, _)| it == kind);
+        let served: Vec<Transport> = kinds.into_iter().filter(served).collect();
         for trunk in &self.trunks {
-            let Some(proxy) = &trunk.proxy else { continue };
-            let found = tokio::net::lookup_host((proxy.host.as_str(), proxy.port)).await;
-            let Ok(found) = found.map(Vec::from_iter) else {
+            let Some(proxy) = trunk.next_hop() else {
                 continue;
             };
+            if locate::literal(proxy).is_some() {
+                continue;
+            }
+            let groups = locate::locate(proxy, &served, names).await;
             let mut board = self.board();
-            let known = board.addresses.get(&trunk.name);
-            // One of several answers is as good as another: the one in use stays.
-            if let Some(first) = found.first()
-                && known.is_none_or(|known| !found.contains(known))
-            {
-                board.addresses.insert(trunk.name.clone(), *first);
+            let known = board.hops.get(&trunk.name);
+            if groups.is_empty() {
+                if known.is_none() {
+                    tracing::error!(
+                        message = "trunk_down",
+                        trunk = trunk.name,
+                        host = proxy.host,
+                        reason = "name not found"
+                    );
+                }
+                continue;
+            }
+            if known != Some(&groups) {
+                tracing::info!(
+                    message = "trunk_found",
+                    trunk = trunk.name,
+                    addresses = groups.iter().map(|group| group.hops.len()).sum::<usize>()
+                );
+                board.hops.insert(trunk.name.clone(), groups);
             }
         }
     }
 }
 
-/// Host and port of a trunk in a Request-URI: the account's domain, else where it is.
-fn place_of(trunk: &Trunk, proxy: Option<SocketAddr>, transport: Transport) -> Option<String> {
-    let place = match &trunk.account {
-        Some(account) => account.domain.clone(),
-        None => proxy?.to_string(),
-    };
-    Some(if transport.is_reliable() {
-        format!("{place};transport={}", transport.parameter())
-    } else {
-        place
-    })
-}
-
-fn look_up(proxy: &Proxy) -> Option<SocketAddr> {
-    let found = (proxy.host.as_str(), proxy.port).to_socket_addrs();
-    let address = found.ok().and_then(|mut addresses| addresses.next());
-    if address.is_none() {
-        tracing::error!(
-            message = "trunk_down",
-            host = proxy.host,
-            reason = "name not found"
-        );
-    }
-    address
-}
-
-/// A URI as it stands; a number becomes a user at the proxy.
-fn target(to: &str, place: Option<&str>) -> Option<Uri> {
-    if to.starts_with("sip:") || to.starts_with("sips:") {
-        return Uri::parse(to).ok();
-    }
-    let number = to.strip_prefix("tel:").unwrap_or(to);
-    let dialable = |c: char| c.is_ascii_alphanumeric() || "+*#-._".contains(c);
-    let known = !number.is_empty() && number.chars().all(dialable);
-    let escaped = number.replace('#', "%23");
-    place
-        .filter(|_| known)
-        .and_then(|at| Uri::parse(&format!("sip:{escaped}@{at}")).ok())
-}
-
-fn address_of(uri: &Uri) -> Option<SocketAddr> {
-    let host = uri.host().trim_start_matches('[').trim_end_matches(']');
-    let port = Transport::Udp.default_port();
-    Some(SocketAddr::new(
-        host.parse().ok()?,
-        uri.port().unwrap_or(port),
-    ))
+/// splitmix64, below a limit.
+fn draw(dice: &mut u64, below: u64) -> u64 {
+    *dice = dice.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut word = *dice;
+    word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    (word ^ (word >> 31)) % below.max(1)
 }
 
 #[cfg(test)]
 mod tests {
+    use offhook_core::input::Cause;
+    use offhook_sip::Failure;
+
     use super::*;
 
     fn trunks(proxy: Option<&str>) -> Trunks {
         let text = match proxy {
-            Some(proxy) => format!("[[trunk]]\nname = \"t\"\nproxy = \"udp:{proxy}\"\n"),
+            Some(proxy) => {
+                format!("[[trunk]]\nname = \"t\"\nproxy = \"udp:{proxy}\"\nallow = [\"*\"]\n")
+            }
             None => "[[trunk]]\nname = \"t\"\nsource = [\"::1\"]\n".to_owned(),
         };
         of(&text)
@@ -425,7 +495,7 @@ mod tests {
             (Transport::Tls, "192.0.2.1:5061"),
         ];
         let listeners = listeners.map(|(kind, at)| (kind, at.parse().unwrap()));
-        Trunks::resolve(&settings.trunks, listeners.into())
+        Trunks::new(&settings.trunks, listeners.into())
     }
 
     #[test]
@@ -456,10 +526,10 @@ mod tests {
             (Some("192.0.2.9:5070"), "12 34", Err(Cause::Unallocated)),
         ];
         for (proxy, to, expected) in rows {
-            let invite = trunks(proxy).invite("t", to);
+            let invite = trunks(proxy).invite("t", to, Duration::ZERO);
             let found = invite
                 .as_ref()
-                .map(|i| (i.target.as_str(), i.flow.remote.to_string()));
+                .map(|i| (i.way.target.as_str(), i.way.flow.remote.to_string()));
             let expected = expected.map(|(uri, at)| (uri, at.to_owned()));
             assert_eq!(found.map_err(|cause| *cause), expected, "{to}");
         }
@@ -467,7 +537,10 @@ mod tests {
 
     #[test]
     fn a_call_leaves_by_a_socket_that_reaches_the_peer() {
-        let local = |to| trunks(None).invite("t", to).unwrap().flow.local.to_string();
+        let local = |to| {
+            let invite = trunks(None).invite("t", to, Duration::ZERO);
+            invite.unwrap().way.flow.local.to_string()
+        };
         assert_eq!(local("sip:a@127.0.0.1:5099"), "127.0.0.1:5060");
         assert_eq!(local("sip:a@192.0.2.7"), "192.0.2.1:5060");
     }
@@ -480,8 +553,18 @@ mod tests {
     fn calls_take_the_next_trunk_while_one_is_down() {
         let trunks = of(THREE);
         let down = || Standing::Down(offhook_sip::Outage::Silent);
-        let target = || trunks.invite("a", "100").unwrap().target.to_string();
+        let invite = || trunks.invite("a", "100", Duration::ZERO).unwrap();
+        let target = || invite().way.target.to_string();
         assert_eq!(target(), "sip:100@192.0.2.7:5060");
+        let further: Vec<_> = invite()
+            .further
+            .iter()
+            .map(|way| way.target.to_string())
+            .collect();
+        assert_eq!(
+            further,
+            ["sip:100@192.0.2.8:5061;transport=tls", "sip:100@c.example"]
+        );
         trunks.stands(TrunkKey(0), down(), Duration::ZERO);
         assert_eq!(target(), "sip:100@192.0.2.8:5061;transport=tls");
         trunks.stands(TrunkKey(1), down(), Duration::ZERO);
@@ -499,10 +582,10 @@ mod tests {
     #[test]
     fn an_account_is_who_we_call_as_and_register() {
         let trunks = of(THREE);
-        let invite = trunks.invite("c", "100").unwrap();
-        assert_eq!(invite.from.uri.as_str(), "sip:box@c.example");
-        assert_eq!(invite.trunk, Some(TrunkKey(2)));
-        let upkeep = trunks.upkeep(2).unwrap();
+        let invite = trunks.invite("c", "100", Duration::ZERO).unwrap();
+        assert_eq!(invite.way.from.uri.as_str(), "sip:box@c.example");
+        assert_eq!(invite.way.trunk, Some(TrunkKey(2)));
+        let upkeep = trunks.upkeep(2, trunks.hops_of("c")[0]).unwrap();
         let registration = upkeep.registration.unwrap();
         assert_eq!(registration.address.as_str(), "sip:box@c.example");
         assert_eq!((registration.expires, upkeep.probing), (600, None));
@@ -510,5 +593,103 @@ mod tests {
             trunks.server_name("192.0.2.8:5061".parse().unwrap()),
             "192.0.2.8"
         );
+    }
+
+    fn redirect(contacts: &[&str]) -> Failure {
+        Failure {
+            status: offhook_sip::StatusCode::MOVED_TEMPORARILY,
+            phrase: String::new(),
+            local: false,
+            reason: None,
+            contacts: contacts.iter().map(|&text| text.to_owned()).collect(),
+            retry_after: None,
+        }
+    }
+
+    const GERMAN: &str = "[[trunk]]\nname = \"g\"\nproxy = \"udp:192.0.2.7:5060\"\ncountry = \"DE\"\n\
+        source = [\"198.51.100.0/24\"]\ncalls_per_minute = 2\n";
+
+    #[test]
+    fn a_redirect_is_followed_to_the_trunk_or_its_networks_and_never_abroad() {
+        let trunks = of(GERMAN);
+        let flow = trunks
+            .invite("g", "+4930123", Duration::ZERO)
+            .unwrap()
+            .way
+            .flow;
+        let contacts = [
+            "sip:+442012345678@198.51.100.9",
+            "sip:+4930999@198.51.100.9:5070",
+            "sip:030999@elsewhere.example",
+            "sip:+4930999@203.0.113.66",
+            "sip:+4930999@198.51.100.10",
+        ];
+        let ways = trunks.follow(Some(TrunkKey(0)), flow, &redirect(&contacts));
+        let found: Vec<_> = ways
+            .iter()
+            .map(|way| (way.target.as_str(), way.flow.remote.to_string()))
+            .collect();
+        let proxy = "192.0.2.7:5060".to_owned();
+        assert_eq!(
+            found,
+            [
+                (contacts[1], "198.51.100.9:5070".to_owned()),
+                (contacts[2], proxy.clone()),
+                (contacts[3], proxy),
+            ]
+        );
+        assert!(trunks.follow(None, flow, &redirect(&contacts)).is_empty());
+    }
+
+    #[test]
+    fn a_trunk_calls_nobody_abroad_and_nobody_too_often() {
+        let trunks = of(GERMAN);
+        let call = |to, seconds| {
+            let invite = trunks.invite("g", to, Duration::from_secs(seconds));
+            invite.map(|_| ()).map_err(|cause| cause.name())
+        };
+        let (abroad, often) = (Err(Cause::Forbidden.name()), Err(Cause::Congestion.name()));
+        assert_eq!(call("+5355512345", 0), abroad);
+        assert_eq!(call("005355512345", 0), abroad);
+        assert_eq!([call("+4930123", 0), call("030123", 0)], [Ok(()), Ok(())]);
+        assert_eq!(call("+4930123", 0), often);
+        assert_eq!(
+            [call("+4930123", 30), call("+4930123", 30)],
+            [Ok(()), often]
+        );
+        assert_eq!(trunks.refused_calls(), 4);
+    }
+
+    #[test]
+    fn an_address_that_did_not_work_is_asked_last_for_a_while() {
+        let trunks = of(THREE);
+        let [one, two] = ["192.0.2.7:5060", "192.0.2.17:5060"].map(|remote| Hop {
+            transport: Transport::Udp,
+            remote: remote.parse().unwrap(),
+        });
+        let groups = vec![Group {
+            hops: vec![one, two],
+            ..Group::lone(one)
+        }];
+        trunks.board().hops.insert("a".to_owned(), groups);
+        assert_eq!(trunks.hops_of("a"), [one, two]);
+        let flow = trunks.invite("a", "100", Duration::ZERO).unwrap().way.flow;
+        trunks.rest(&flow, &redirect(&[]), clock::now());
+        assert_eq!(trunks.hops_of("a"), [two, one]);
+        let ways = trunks.invite("a", "100", Duration::ZERO).unwrap().further;
+        assert_eq!(ways[0].flow.remote, one.remote);
+    }
+
+    #[test]
+    fn behind_an_outbound_proxy_a_trunk_keeps_its_name() {
+        let trunks = of(
+            "[[trunk]]\nname = \"a\"\nproxy = \"udp:carrier.example:5070\"\n\
+            outbound_proxy = \"udp:192.0.2.30:5080\"\n",
+        );
+        let way = trunks.invite("a", "100", Duration::ZERO).unwrap().way;
+        assert_eq!(way.target.as_str(), "sip:100@carrier.example:5070");
+        assert_eq!(way.flow.remote.to_string(), "192.0.2.30:5080");
+        let upkeep = trunks.upkeep(0, trunks.hops_of("a")[0]).unwrap();
+        assert_eq!(upkeep.routes, ["<sip:192.0.2.30:5080;lr>"]);
     }
 }

@@ -5,6 +5,7 @@
 //! races the application, and the events say who won.
 
 use crate::call::CallKey;
+use crate::digest::Credentials;
 use crate::event::Party;
 use crate::message::StatusCode;
 use crate::stored::StoredDialog;
@@ -60,6 +61,18 @@ pub struct TransferOrder {
     /// A call of ours that the new one takes over (attended transfer,
     /// RFC 3891); `to` is then that call's peer as it named itself.
     pub replaces: Option<CallKey>,
+}
+
+/// What a trunk has to prove.
+#[derive(Clone, Debug)]
+pub struct Door {
+    /// What the question names.
+    pub realm: String,
+    /// Ask with MD5 alone: some peers read only the first question and know
+    /// nothing newer.
+    pub md5_only: bool,
+    /// The one user and password.
+    pub credentials: Credentials,
 }
 
 /// Why we hang up, as `Reason` header (RFC 3326).
@@ -197,6 +210,8 @@ pub enum Command {
         /// What was stored at the answer.
         dialog: Box<StoredDialog>,
     },
+    /// Ask a trunk for a password from now on: see [`crate::Input::Guarded`].
+    Guard(TrunkKey, Box<Door>),
     /// Keep up with a trunk from now on: register, and ask whether it is
     /// there, as its settings say. A second one with the same key replaces the
     /// first.

@@ -49,6 +49,9 @@ pub struct Incoming {
     pub history: Vec<HistoryEntry>,
     /// Signed identity, unverified.
     pub identity: Option<SignedIdentity>,
+    /// The call of ours, with somebody else, whose place this one wants to take
+    /// (RFC 3891): answer it and hang that one up, or reject it.
+    pub replaces: Option<CallKey>,
     /// SDP offer; `None` is a late offer: `Accept` then carries ours and
     /// `Confirmed` the answer.
     pub offer: Option<Vec<u8>>,

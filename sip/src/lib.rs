@@ -33,8 +33,10 @@ mod write;
 
 pub use call::CallKey;
 pub use cause::Cause;
-pub use command::{Command, HangupReason, Invite, ReinviteAnswer, TransferOrder, WAYS_MAX, Way};
-pub use endpoint::{Advertise, Counters, Endpoint, EndpointConfig, Input, Output};
+pub use command::{
+    Command, Door, HangupReason, Invite, ReinviteAnswer, TransferOrder, WAYS_MAX, Way,
+};
+pub use endpoint::{Advertise, Beside, Counters, Endpoint, EndpointConfig, Input, Output};
 pub use event::{EndCause, Event, Failure, Incoming, Party, Summary, TransferOutcome};
 pub use message::{Method, StatusCode};
 pub use parse::parse;

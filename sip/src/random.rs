@@ -71,6 +71,15 @@ impl Random {
         text
     }
 
+    /// Bytes for a seal.
+    pub(crate) fn secret(&mut self) -> [u8; 32] {
+        let mut bytes = [0; 32];
+        for piece in bytes.chunks_exact_mut(8) {
+            piece.copy_from_slice(&self.token().to_be_bytes());
+        }
+        bytes
+    }
+
     fn token(&mut self) -> u64 {
         let word = self.next();
         mix(word ^ self.secret).wrapping_mul(self.secret | 1) ^ word.rotate_left(31)

@@ -342,6 +342,25 @@ pub(crate) fn reissue(request: &[u8], change: &Reissue<'_>) -> Option<Vec<u8>> {
     Some(writer.bytes)
 }
 
+/// A request of ours with another topmost Via.
+pub(crate) fn with_via(request: &[u8], via: &str) -> Option<Vec<u8>> {
+    let line = |from: usize| {
+        let rest = request.get(from..)?;
+        let end = rest.windows(2).position(|two| two == b"\r\n")?;
+        Some(from + end + 2)
+    };
+    let start = line(0)?;
+    let end = line(start)?;
+    if !request.get(start..end)?.starts_with(b"Via: ") {
+        return None;
+    }
+    let mut out = Vec::with_capacity(request.len() + via.len());
+    out.extend_from_slice(request.get(..start)?);
+    out.extend_from_slice(format!("Via: {via}\r\n").as_bytes());
+    out.extend_from_slice(request.get(end..)?);
+    Some(out)
+}
+
 fn follow_up(invite: &[u8], method: &Method, to: Option<&[u8]>) -> Option<Vec<u8>> {
     let view = View::read(invite).ok()?;
     Some(follow_up_head(&view, method, to)?.finish())

@@ -284,7 +284,7 @@ fn options_are_answered_with_what_we_can() {
     let sent = driven.take_sent();
     assert_eq!(first_line(&sent[0]), "SIP/2.0 200 OK");
     assert_eq!(header(&sent[0], "Accept"), "application/sdp");
-    assert_eq!(header(&sent[0], "Supported"), "100rel, timer");
+    assert_eq!(header(&sent[0], "Supported"), "100rel, timer, replaces");
     assert_eq!(sent[0], sent[1]);
     let (_, ours) = talking(&mut driven);
     driven.packet(&request("OPTIONS", 2, "3", &ours, "", b""));

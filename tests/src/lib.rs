@@ -6,6 +6,7 @@
 //! starts ends when the helper is dropped.
 
 pub mod baresip;
+pub mod carrier;
 pub mod daemon;
 pub mod demo;
 pub mod patience;
@@ -20,3 +21,4 @@ pub mod skip;
 pub mod sound;
 pub mod speech;
 pub mod tap;
+pub mod zone;

@@ -66,6 +66,20 @@ impl Message {
         if word == "SIP/2.0" { "" } else { word }
     }
 
+    /// An answer to this request, with further header lines.
+    pub fn answer(&self, status: &str, lines: &str) -> String {
+        let vias = self.headers.iter().filter(|(n, _)| n == "Via");
+        let vias: String = vias.map(|(_, via)| format!("Via: {via}\r\n")).collect();
+        format!(
+            "SIP/2.0 {status}\r\n{vias}From: {}\r\nTo: {};tag=peer\r\nCall-ID: {}\r\nCSeq: {}\r\n\
+             {lines}Content-Length: 0\r\n\r\n",
+            self.header("From"),
+            self.header("To"),
+            self.header("Call-ID"),
+            self.header("CSeq"),
+        )
+    }
+
     /// A header's first value.
     ///
     /// # Panics
@@ -232,6 +246,21 @@ impl Peer {
             self.send(ack.as_bytes(), to);
         }
         (text, answer)
+    }
+
+    /// Asks for a call with further header lines before `Content-Type`, and
+    /// acknowledges its answer.
+    ///
+    /// # Panics
+    /// When no final answer comes in 10 s.
+    pub fn invite_with(&self, user: &str, to: SocketAddr, rtp_port: u16, lines: &str) -> Message {
+        let offer = offer(&self.host, rtp_port);
+        let text = self.request("INVITE", user, to, Some(&offer));
+        let text = text.replace("Content-Type", lines);
+        self.send(text.as_bytes(), to);
+        let (answer, _) = self.expect("an answer to INVITE", seconds(10), |m| m.status() >= 200);
+        self.send(refusal_ack(&text, &answer).as_bytes(), to);
+        answer
     }
 
     /// Calls a user; the call is up when this returns.
@@ -439,6 +468,11 @@ impl Call {
                 .rposition(|speaks| *speaks)
                 .map_or(0, |last| last + 1),
         )
+    }
+
+    /// The 200 that made it.
+    pub fn answer(&self) -> &Message {
+        &self.answer
     }
 
     /// Packets sent so far.

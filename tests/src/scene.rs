@@ -96,7 +96,7 @@ impl Scene {
              [test]\nenabled = true\n\
              [log]\nlevel = \"info\"\njournal = false\n\
              {outbound}{}\
-             [[trunk]]\nname = \"loopback\"\nsource = [\"{source}\"]\n{proxy}\
+             [[trunk]]\nname = \"loopback\"\nsource = [\"{source}\"]\n{proxy}allow = [\"*\"]\n\
              [[route]]\ncalled = \"booking\"\nplaybook = \"booking\"\n\
              [[route]]\ncalled = \"sales\"\nplaybook = \"sales\"\n",
             upstream.unwrap_or_default(),

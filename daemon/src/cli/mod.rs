@@ -33,6 +33,7 @@ pub mod sink;
 mod sound;
 mod status;
 mod text;
+mod trunk;
 
 /// It worked, or the answer is yes.
 pub const OK: u8 = 0;
@@ -85,6 +86,8 @@ enum Verb {
     Notify(notify::NotifyArgs),
     Listen(sound::ListenArgs),
     Speak(sound::SpeakArgs),
+    #[command(subcommand)]
+    Trunk(trunk::TrunkVerb),
     Dial(dial::DialArgs),
     Answer(dial::AnswerArgs),
     Analyze(analyze::AnalyzeArgs),
@@ -129,6 +132,7 @@ pub fn run() -> ExitCode {
         Verb::Audit(verb) => audit::run(&common, &verb),
         Verb::Listen(verb) => sound::listen(&common, &verb),
         Verb::Speak(verb) => sound::speak(&common, &verb),
+        Verb::Trunk(verb) => trunk::run(&common, &verb),
         Verb::Dial(verb) => dial::dial(&common, &verb),
         Verb::Answer(verb) => dial::answer(&common, &verb),
         Verb::Analyze(verb) => return analyze::run(&verb, common.json),

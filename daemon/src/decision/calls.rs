@@ -30,6 +30,10 @@ impl Decision {
             tracing::warn!(message = "call_refused", reason = "unknown source", peer = %flow.remote);
             return self.board.turn_away(key, Cause::Forbidden);
         };
+        if let Some(old) = invite.replaces {
+            let by = trunk.name.clone();
+            return self.taken_over(now, (old, key), invite, &by);
+        }
         let caller = identity::caller(&invite, &trunk.numbering);
         let sound = trunk.sound.clone();
         let trunk = trunk.name.clone();
@@ -86,6 +90,27 @@ impl Decision {
         }
         self.feed(id, now, Event::Offered(offered));
         self.keep_birth(id);
+    }
+
+    /// Somebody takes a call's place, as a PBX does that transfers it: its trunk
+    /// may, nobody else.
+    fn taken_over(&mut self, now: Duration, keys: (CallKey, CallKey), invite: Incoming, by: &str) {
+        let (old, key) = keys;
+        let id = self.board.place_of(old).map(|(id, _)| id);
+        let theirs = id
+            .and_then(|id| self.calls.get(&id))
+            .is_some_and(|call| call.trunk == by);
+        if !theirs {
+            return self.board.turn_away(key, Cause::Forbidden);
+        }
+        let who = invite.from.uri.to_string();
+        match self.board.take_over(old, key, invite.offer) {
+            Some((id, _)) => {
+                let line = Line::signalling("taken over", format!("by {}", Redacted(&who)));
+                self.note(id, now, line);
+            }
+            None => self.board.turn_away(key, Cause::NoCommonCodec),
+        }
     }
 
     /// Places a call; the gate decides whether it is dialled.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use offhook_core::output::Persist;
 use offhook_core::{
-    ActionId, Command, ConversationId, Event, Input, LegEvent, Number, Output, Record, Verdict,
+    ActionId, Command, ConversationId, Event, Input, LegEvent, Output, Record, Verdict,
 };
 
 use super::Decision;
@@ -76,15 +76,9 @@ impl Decision {
         self.leads.contacted(to, clock::wall());
         let attempt = self.house.settings.budget.attempt;
         self.spend(place.0, attempt, "attempt");
-        // In the core a number is E.164; the trunk has its own way of writing it.
         let known = self.house.settings.trunk(trunk);
         let sound = known.map_or_else(Sound::usual, |it| it.sound.clone());
-        let numbering = known.map(|it| &it.numbering);
-        let dialled = match (numbering, Number::parse(to)) {
-            (Some(numbering), Some(number)) => numbering.write(&number),
-            _ => to.to_owned(),
-        };
-        let invite = self.house.trunks.invite(trunk, &dialled);
+        let invite = self.house.trunks.invite(trunk, to, clock::now());
         let dialled = invite.and_then(|invite| self.board.dial(place, sound, invite));
         dialled.err().map(LegEvent::Failed)
     }

@@ -79,7 +79,7 @@ impl Decision {
         if let Some(number) = &number {
             order.to = number.as_str().to_owned();
         }
-        if let Err(cause) = self.house.trunks.invite(&trunk, &order.to) {
+        if let Err(cause) = self.house.trunks.can_call(&trunk, &order.to) {
             let reason = format!(
                 "`{}` cannot be called by trunk `{trunk}`: {}",
                 order.to,

@@ -56,6 +56,13 @@ const OPTIONS_S: RangeInclusive<u32> = 5..=3600;
 /// What a registration asks for.
 const EXPIRES_S: RangeInclusive<u32> = 60..=86_400;
 const EXPIRES_S_DEFAULT: u32 = 600;
+/// RFC 1035 §4.2.
+const DNS_PORT: u16 = 53;
+/// The realm of a trunk that is challenged and has no domain.
+const REALM: &str = "offhook";
+/// What one trunk may be asked to dial.
+const CALLS_PER_MINUTE: RangeInclusive<u32> = 1..=60_000;
+const CALLS_PER_MINUTE_DEFAULT: u32 = 120;
 const TIMEOUT_MS_DEFAULT: u64 = 10_000;
 /// The caller waits for it, and the conversation gives it up after 30 s.
 const SINK_TIMEOUT_MS: RangeInclusive<u64> = 100..=25_000;
@@ -277,7 +284,24 @@ impl<'c> Compiler<'c> {
             }
         }
         let advertise = raw.advertise.as_ref().and_then(|at| self.reachable(at));
-        Sip { listen, advertise }
+        let mut name_servers = Vec::new();
+        for at in &raw.name_servers {
+            match name_server(at.get_ref()) {
+                Some(server) => name_servers.push(server),
+                None => self.fault(
+                    at,
+                    format!(
+                        "`{}` is not an IP address: write it like \"192.0.2.53\" or \"192.0.2.53:5353\"",
+                        at.get_ref()
+                    ),
+                ),
+            }
+        }
+        Sip {
+            listen,
+            advertise,
+            name_servers,
+        }
     }
 
     /// Certificates, which a TLS listener cannot be without.
@@ -869,4 +893,10 @@ fn room(ports: &RangeInclusive<u16>) -> usize {
 fn is_local(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']').parse();
     host == "localhost" || address.is_ok_and(|address: IpAddr| address.is_loopback())
+}
+
+/// An address, with the port of DNS unless it says another.
+fn name_server(text: &str) -> Option<SocketAddr> {
+    let with_port = text.parse().ok();
+    with_port.or_else(|| Some(SocketAddr::new(text.parse().ok()?, DNS_PORT)))
 }

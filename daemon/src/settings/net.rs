@@ -53,15 +53,16 @@ impl fmt::Display for Listen {
     }
 }
 
-/// Where outbound calls of a trunk go: `udp:sip.example.net:5060`.
+/// Where outbound calls of a trunk go: `udp:sip.example.net:5060`, or as its name
+/// servers say: `udp:example.net` (SRV), `sip:example.net` (NAPTR).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Proxy {
-    /// How SIP travels there.
-    pub transport: Transport,
+    /// How SIP travels there; `None`: as NAPTR says (RFC 3263 §4.1).
+    pub transport: Option<Transport>,
     /// A name, or an IP address without brackets.
     pub host: String,
-    /// Its port.
-    pub port: u16,
+    /// Its port; `None`: as SRV says, else the usual one (RFC 3263 §4.2).
+    pub port: Option<u16>,
 }
 
 impl Proxy {
@@ -74,20 +75,45 @@ impl Proxy {
             self.host.clone()
         }
     }
+
+    /// As a route that requests begin with (RFC 3261 §8.1.2).
+    pub fn route(&self, transport: Transport) -> String {
+        let parameter = if transport.is_reliable() {
+            format!(";transport={}", transport.parameter())
+        } else {
+            String::new()
+        };
+        format!("<sip:{}{parameter};lr>", self.host_port())
+    }
+
+    /// As the host part of a URI.
+    pub fn host_port(&self) -> String {
+        match self.port {
+            Some(port) => format!("{}:{port}", self.domain()),
+            None => self.domain(),
+        }
+    }
 }
 
 impl FromStr for Proxy {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (transport, rest) = transport(text)?;
+        let (transport, rest) = match text.strip_prefix("sip:") {
+            Some(rest) => (None, rest),
+            None => transport(text).map(|(transport, rest)| (Some(transport), rest))?,
+        };
         let example = "write it like \"udp:sip.example.net:5060\"";
-        let (host, port) = rest
-            .rsplit_once(':')
-            .ok_or_else(|| format!("`{rest}` has no port: {example}"))?;
-        let port = port.parse().ok().filter(|port| *port != 0);
-        let port =
-            port.ok_or_else(|| format!("`{rest}` has no port from 1 to 65535: {example}"))?;
+        // The colons of an IPv6 address are inside its brackets.
+        let colon = rest.rfind(':').filter(|at| !rest[*at..].contains(']'));
+        let (host, port) = match colon {
+            Some(at) => {
+                let port = rest[at + 1..].parse().ok().filter(|port| *port != 0);
+                let wrong = || format!("`{rest}` has no port from 1 to 65535: {example}");
+                (&rest[..at], Some(port.ok_or_else(wrong)?))
+            }
+            None => (rest, None),
+        };
         let host = host.trim_start_matches('[').trim_end_matches(']');
         let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':');
         if host.is_empty() || !host.chars().all(good) {
@@ -228,7 +254,7 @@ mod tests {
         refused::<Listen>("127.0.0.1:5060", "names no transport");
         refused::<Listen>("udp:127.0.0.1", "and a port");
         refused::<Listen>("udp:localhost:5060", "not an IP address");
-        refused::<Proxy>("udp:host", "no port");
+        refused::<Proxy>("host", "names no transport");
         refused::<Proxy>("udp:host:0", "from 1 to 65535");
         refused::<Proxy>("udp:ho st:5060", "not a host name");
         for ports in ["20000", "5-6", "30000-20000", "x-y", "1024-70000"] {
@@ -242,7 +268,21 @@ mod tests {
             assert_eq!(text.parse::<Listen>().unwrap().to_string(), text);
         }
         let proxy: Proxy = "udp:[2001:db8::1]:5062".parse().unwrap();
-        assert_eq!((proxy.host.as_str(), proxy.port), ("2001:db8::1", 5062));
+        assert_eq!(
+            (proxy.host.as_str(), proxy.port),
+            ("2001:db8::1", Some(5062))
+        );
+        let rows = [
+            ("tls:sip.example", Some(Transport::Tls), "sip.example", None),
+            ("sip:example", None, "example", None),
+            ("sip:example:5080", None, "example", Some(5080)),
+            ("tcp:[::1]", Some(Transport::Tcp), "::1", None),
+        ];
+        for (text, transport, host, port) in rows {
+            let proxy: Proxy = text.parse().unwrap();
+            let found = (proxy.transport, proxy.host.as_str(), proxy.port);
+            assert_eq!(found, (transport, host, port), "{text}");
+        }
         assert_eq!(port_range("20000-29999").unwrap(), 20000..=29999);
     }
 }

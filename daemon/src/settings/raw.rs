@@ -52,6 +52,8 @@ pub(super) struct RawPaths {
 pub(super) struct RawSip {
     pub(super) listen: Option<At<Vec<At<String>>>>,
     pub(super) advertise: Option<At<String>>,
+    #[serde(default)]
+    pub(super) name_servers: Vec<At<String>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -179,6 +181,11 @@ pub(super) struct RawTrunk {
     #[serde(default)]
     pub(super) identity: Vec<At<String>>,
     pub(super) proxy: Option<At<String>>,
+    pub(super) outbound_proxy: Option<At<String>>,
+    pub(super) allow: Option<At<Vec<At<String>>>>,
+    #[serde(default)]
+    pub(super) deny: Vec<At<String>>,
+    pub(super) calls_per_minute: Option<At<u32>>,
     pub(super) country: Option<At<String>>,
     #[serde(default)]
     pub(super) inbound: Vec<At<String>>,
@@ -189,6 +196,7 @@ pub(super) struct RawTrunk {
     pub(super) user: Option<At<String>>,
     pub(super) password: Option<At<String>>,
     pub(super) password_file: Option<At<String>>,
+    pub(super) challenge: Option<At<String>>,
     #[serde(default)]
     pub(super) register: bool,
     pub(super) domain: Option<At<String>>,

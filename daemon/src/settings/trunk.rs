@@ -7,7 +7,16 @@ use offhook_core::number::Numbering;
 use offhook_sip::digest::Credentials;
 use offhook_sip::sdp::Codec;
 
-use super::{Cidr, Proxy};
+use super::{Cidr, Permit, Proxy};
+
+/// How a trunk is asked who it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Challenge {
+    /// With SHA-256, and MD5 for those who know nothing else.
+    Any,
+    /// With MD5 alone, for those who read only the first question.
+    Md5,
+}
 
 /// A peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,8 +31,14 @@ pub struct Trunk {
     pub identities: Vec<String>,
     /// Where its outbound calls go; `None`: it is not called.
     pub proxy: Option<Proxy>,
+    /// Where requests to it are sent instead; its `proxy` is then a name for it.
+    pub outbound_proxy: Option<Proxy>,
+    /// Whom it may be used to call, and how often.
+    pub permit: Permit,
     /// How it writes telephone numbers.
     pub numbering: Numbering,
+    /// Its requests outside of calls must prove that they know the account.
+    pub challenge: Option<Challenge>,
     /// Who we are there.
     pub account: Option<Account>,
     /// Gap between two OPTIONS that ask whether it is there; `None`: nobody asks.
@@ -90,6 +105,13 @@ pub struct Account {
 impl std::fmt::Debug for Account {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Account({}@{})", self.user, self.domain)
+    }
+}
+
+impl Trunk {
+    /// Where its requests are sent.
+    pub fn next_hop(&self) -> Option<&Proxy> {
+        self.outbound_proxy.as_ref().or(self.proxy.as_ref())
     }
 }
 

@@ -13,6 +13,7 @@ use sha2::Sha256;
 use super::algorithm::hexadecimal;
 use super::challenge::Authorization;
 use super::{Algorithm, Covered, Inputs, quoted, response};
+use crate::uri::UriView;
 
 /// How long a nonce may be used.
 const LIFETIME: Duration = Duration::from_secs(300);
@@ -115,8 +116,8 @@ impl Doorkeeper {
             qop: qop.map(|(qop, count, client)| (*qop, count.as_str(), client.as_str())),
         };
         // The URI in the answer is the one that was hashed; it must be the one
-        // that was sent (RFC 7616 §3.4.6).
-        answer.uri == covered.uri && same(&response(&inputs, covered), &answer.response)
+        // that was sent (RFC 7616 §3.4.6), or its host alone, as some write it.
+        is_for(&answer.uri, covered.uri) && same(&response(&inputs, covered), &answer.response)
     }
 
     /// Remembers the count of a nonce; `false` when it does not grow.
@@ -161,6 +162,15 @@ impl Doorkeeper {
         let millis = u64::from_str_radix(stamp.get(..16)?, 16).ok()?;
         same(&self.seal(stamp), seal).then(|| Duration::from_millis(millis))
     }
+}
+
+/// Whether an answer for one URI stands for a request to another.
+fn is_for(answered: &str, sent: &str) -> bool {
+    let [one, other] = [answered, sent].map(|text| UriView::parse(text.as_bytes()).ok());
+    let place = one.zip(other).is_some_and(|(one, other)| {
+        one.user.is_none() && one.host.eq_ignore_ascii_case(other.host) && one.port == other.port
+    });
+    answered == sent || place
 }
 
 /// Comparison whose time does not tell where the texts differ.

@@ -5,10 +5,11 @@ use super::send::{ALLOW, SUPPORTED, SUPPORTED_VALUE};
 use crate::call::{Abilities, Call, CallKey, Next, Phase, Unconfirmed};
 use crate::dialog::Dialog;
 use crate::event::{Event, Incoming, Summary};
-use crate::headers::HeaderName;
+use crate::headers::{HeaderName, Params};
 use crate::identity;
 use crate::message::{Method, Request, StatusCode};
 use crate::session::{Asked, MIN_SE};
+use crate::text;
 use crate::timers::{PROVISIONAL_REFRESH, Slot, Timer};
 use crate::transaction::{Machine, TransactionId, merge_key, server_key};
 use crate::transport::Flow;
@@ -32,14 +33,15 @@ impl Endpoint {
         let merge = merge_key(&request.core);
         let merged = self.transactions.is_merged(&merge);
         let id = self.open_server(flow, request, (!merged).then_some(merge));
+        let replaces = self.replaced(request);
         let objection = if merged {
             self.counters.merged += 1;
             Some(Objection::new(StatusCode::LOOP_DETECTED))
         } else {
-            objection(request)
+            objection(request).or(replaces.err().map(Objection::new))
         };
         match objection {
-            None => self.open_call(id, flow, request),
+            None => self.open_call(id, flow, request, replaces.ok().flatten()),
             Some(objection) => {
                 self.trace(None, false, &Summary::Request(Method::Invite), false);
                 self.object(id, &objection);
@@ -53,7 +55,37 @@ impl Endpoint {
         self.refuse(id, objection.status, field.as_slice());
     }
 
-    fn open_call(&mut self, id: TransactionId, flow: &Flow, request: &Request<'_>) {
+    /// The call that an INVITE is to take the place of (RFC 3891 §3).
+    fn replaced(&self, request: &Request<'_>) -> Result<Option<CallKey>, StatusCode> {
+        let mut values = request.core.view.values(HeaderName::Replaces);
+        let Some(value) = values.next() else {
+            return Ok(None);
+        };
+        let named = Replaces::read(value).filter(|_| values.next().is_none());
+        let named = named.ok_or(StatusCode::BAD_REQUEST)?;
+        let key = self.dialogs.get(named.to_tag.as_str()).copied();
+        let call = key.and_then(|key| Some((key, self.calls.get(&key)?)));
+        let ours = call.filter(|(_, call)| {
+            *call.dialog.call_id == *named.call_id && *call.dialog.remote_tag == *named.from_tag
+        });
+        let (key, call) = ours.ok_or(StatusCode::CALL_DOES_NOT_EXIST)?;
+        match call.phase {
+            Phase::Ended => Err(StatusCode::DECLINE),
+            Phase::Established if named.early_only => Err(StatusCode::BUSY_HERE),
+            Phase::Established if call.hangup.is_some() => Err(StatusCode::DECLINE),
+            Phase::Established => Ok(Some(key)),
+            // One that the peer began cannot be taken over before its answer.
+            Phase::Offered { .. } | Phase::Calling(_) => Err(StatusCode::CALL_DOES_NOT_EXIST),
+        }
+    }
+
+    fn open_call(
+        &mut self,
+        id: TransactionId,
+        flow: &Flow,
+        request: &Request<'_>,
+        replaces: Option<CallKey>,
+    ) {
         let key = self.next_key();
         let tag = self.random.tag();
         let cseq = self.random.below(1 << 16);
@@ -66,7 +98,8 @@ impl Endpoint {
                 cseq: request.core.cseq.number,
             },
         );
-        let invite = incoming(request);
+        let mut invite = incoming(request);
+        invite.replaces = replaces;
         call.late_offer = invite.offer.is_none();
         call.asked_session = Some(Asked::read(request));
         call.abilities = Abilities {
@@ -305,6 +338,28 @@ impl Endpoint {
     }
 }
 
+/// `Replaces: id;to-tag=a;from-tag=b`, its tags seen from our side.
+struct Replaces {
+    call_id: String,
+    to_tag: String,
+    from_tag: String,
+    early_only: bool,
+}
+
+impl Replaces {
+    fn read(value: &[u8]) -> Option<Self> {
+        let (call_id, params) = text::split_at_first(value, b';');
+        let params = Params::parse(params?)?;
+        let tag = |name: &[u8]| Some(text::decode(params.value(name)?).into_owned());
+        Some(Self {
+            call_id: text::decode(text::trim(call_id)).into_owned(),
+            to_tag: tag(b"to-tag")?,
+            from_tag: tag(b"from-tag")?,
+            early_only: params.find(b"early-only").is_some(),
+        })
+    }
+}
+
 impl Objection {
     fn new(status: StatusCode) -> Self {
         Self {
@@ -384,6 +439,7 @@ fn incoming(request: &Request<'_>) -> Incoming {
         diversion: identity::diversions(core),
         history: identity::history(core),
         identity: identity::signed(core),
+        replaces: None,
         offer: core.sdp().map(<[u8]>::to_vec),
     }
 }

@@ -15,6 +15,9 @@ pub struct EndpointConfig {
     pub contact_user: String,
     /// Addresses to write into Via and Contact instead of a socket's own.
     pub advertise: Vec<Advertise>,
+    /// TCP sockets of ours beside UDP ones: requests that are too long for a
+    /// datagram leave by them (RFC 3261 §18.1.1).
+    pub streams: Vec<Beside>,
     /// T1, T2, T4.
     pub timers: TimerValues,
     /// An outgoing call that rings longer is cancelled (Timer C).
@@ -35,6 +38,9 @@ pub struct EndpointConfig {
     /// How often one call may be sent elsewhere (3xx) before it has failed; the
     /// application says where it may go. 0: a redirect is a failure.
     pub redirects: u8,
+    /// Requests of strangers that are refused in a second (403); what is more is
+    /// not answered at all.
+    pub strangers_per_second: u32,
     /// Whether each message is told as an [`crate::Event::Message`].
     pub trace: bool,
 }
@@ -48,12 +54,22 @@ pub struct Advertise {
     pub host_port: String,
 }
 
+/// A TCP socket that stands in for a UDP one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Beside {
+    /// The UDP socket.
+    pub datagrams: SocketAddr,
+    /// The TCP socket.
+    pub stream: SocketAddr,
+}
+
 impl Default for EndpointConfig {
     fn default() -> Self {
         Self {
             product: concat!("Offhook/", env!("CARGO_PKG_VERSION")).to_owned(),
             contact_user: "offhook".to_owned(),
             advertise: Vec::new(),
+            streams: Vec::new(),
             timers: TimerValues::RFC3261,
             ring_limit: RING_LIMIT,
             max_transactions: 262_144,
@@ -62,6 +78,7 @@ impl Default for EndpointConfig {
             session_expires: 1800,
             accept_transfers: false,
             redirects: 0,
+            strangers_per_second: 50,
             trace: false,
         }
     }
@@ -120,6 +137,12 @@ pub struct Counters {
     pub refused_by_limit: u64,
     /// Requests of strangers (403).
     pub refused_strangers: u64,
+    /// Those that got no answer, since there were too many.
+    pub ignored_strangers: u64,
+    /// Requests that were asked for a password (401).
+    pub asked: u64,
+    /// Wrong passwords, and answers that were used before.
+    pub wrong_passwords: u64,
     /// INVITEs that came over two paths (482).
     pub merged: u64,
     /// Requests for dialogs that do not exist (481).
@@ -136,6 +159,8 @@ pub struct Counters {
     pub timeouts: u64,
     /// Connections that could not be opened or were lost with requests under way.
     pub unreachable: u64,
+    /// Requests too long for a datagram that left by TCP.
+    pub long_requests: u64,
     /// Requests of ours sent again because the peer asked for a password.
     pub challenged: u64,
     /// Commands for calls that were gone or had moved on.

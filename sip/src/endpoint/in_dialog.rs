@@ -205,7 +205,9 @@ impl Endpoint {
         if !has_offer {
             return self.answer_refresh(key, id, asked);
         }
-        call.asked_session = Some(asked);
+        if call.is_established() {
+            call.asked_session = Some(asked);
+        }
         call.reinvite = Some(Reinvite {
             invite: id,
             cseq: request.core.cseq.number,
@@ -286,10 +288,11 @@ impl Endpoint {
             }
             ReinviteAnswer::Accept(sdp) => {
                 call.local_sdp = sdp.as_slice().into();
-                let asked = call.asked_session.take();
+                // Before the answer it is the INVITE's, which waits for its own.
                 let established = call.is_established();
+                let asked = call.asked_session.take_if(|_| established);
                 let mut writer = self.dialog_answer(key, reinvite.invite, StatusCode::OK)?;
-                if let Some(asked) = asked.filter(|_| established) {
+                if let Some(asked) = asked {
                     self.grant_session(key, asked, &mut writer);
                 }
                 let bytes = writer.finish_sdp(Some(sdp));

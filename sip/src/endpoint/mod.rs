@@ -10,7 +10,9 @@ mod caller;
 mod change;
 mod closing;
 mod config;
+mod door;
 mod in_dialog;
+mod length;
 mod lines;
 mod reliable;
 mod requests;
@@ -23,10 +25,11 @@ mod trunks;
 
 use core::net::SocketAddr;
 use core::time::Duration;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
-pub use config::{Advertise, Counters, EndpointConfig};
+pub use config::{Advertise, Beside, Counters, EndpointConfig};
 
+use self::door::Guarded;
 use crate::call::{Call, CallKey};
 use crate::command::Command;
 use crate::event::Event;
@@ -55,6 +58,16 @@ pub enum Input<'a> {
     Stranger {
         /// Where it came from and arrived.
         flow: Flow,
+        /// Its bytes.
+        bytes: &'a [u8],
+    },
+    /// A datagram from a trunk that must prove who it is, as [`Command::Guard`]
+    /// says: requests outside of calls get a 401 until they do.
+    Guarded {
+        /// Where it came from and arrived.
+        flow: Flow,
+        /// Whose password it takes.
+        trunk: TrunkKey,
         /// Its bytes.
         bytes: &'a [u8],
     },
@@ -94,6 +107,7 @@ pub enum Output {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Sender {
     Known,
+    Guarded(TrunkKey),
     Stranger,
 }
 
@@ -143,12 +157,17 @@ pub struct Endpoint {
     /// Calls by our tag, which is unpredictable and unique.
     dialogs: HashMap<Box<str>, CallKey>,
     trunks: HashMap<TrunkKey, Box<Kept>>,
+    doors: HashMap<TrunkKey, Box<Guarded>>,
     timers: TimerQueue<Owner>,
     outbox: VecDeque<Output>,
     counters: Counters,
     /// Calls that are not yet released; the others wait for late answers.
     live_calls: usize,
     last_key: u64,
+    /// Second in which strangers were answered last, and how often.
+    strangers: (u64, u32),
+    /// Peers at which nobody takes TCP, so that long requests go as datagrams.
+    streamless: HashSet<SocketAddr>,
     /// Room in which lookup keys are built.
     scratch: Vec<u8>,
 }
@@ -167,11 +186,14 @@ impl Endpoint {
             calls: HashMap::new(),
             dialogs: HashMap::new(),
             trunks: HashMap::new(),
+            doors: HashMap::new(),
             timers: TimerQueue::new(),
             outbox: VecDeque::new(),
             counters: Counters::default(),
             live_calls: 0,
             last_key: 0,
+            strangers: (0, 0),
+            streamless: HashSet::new(),
             scratch: Vec::with_capacity(256),
         }
     }
@@ -192,6 +214,9 @@ impl Endpoint {
         match input {
             Input::Packet { flow, bytes } => self.on_packet(&flow, bytes, Sender::Known),
             Input::Stranger { flow, bytes } => self.on_packet(&flow, bytes, Sender::Stranger),
+            Input::Guarded { flow, trunk, bytes } => {
+                self.on_packet(&flow, bytes, Sender::Guarded(trunk));
+            }
             Input::Unreachable { flow } => self.on_unreachable(&flow),
             Input::Command(command) => self.on_command(command),
             Input::Wake => {}
@@ -275,6 +300,7 @@ impl Endpoint {
             Command::AnswerTransfer { key, accept } => self.answer_transfer(key, accept),
             Command::ReportTransfer { key, status } => self.report_transfer(key, status),
             Command::AbandonedBye { key, dialog } => self.abandoned_bye(key, &dialog),
+            Command::Guard(key, door) => self.guard(key, &door),
             Command::KeepTrunk(trunk) => self.keep_trunk(*trunk),
             Command::DropTrunk(key) => self.drop_trunk(key),
         };

@@ -1,7 +1,7 @@
 //! Provisional answers that must arrive (RFC 3262), on both roles.
 
 use super::Endpoint;
-use crate::call::{Call, CallKey, FORKS_MAX, Fork, Next, Phase, Reliable};
+use crate::call::{Call, CallKey, FORKS_MAX, Fork, Next, Phase, Reinvite, Reliable};
 use crate::event::{EndCause, Event};
 use crate::headers::HeaderName;
 use crate::message::{Method, Request, Response, StatusCode};
@@ -129,15 +129,28 @@ impl Endpoint {
         };
         self.timers.disarm(&mut call.alarms, Slot::Repeat);
         self.timers.disarm(&mut call.alarms, Slot::Limit);
-        let late_offer = call.late_offer;
+        let answers = call.late_offer && reliable.has_sdp && !call.agreed_early;
         call.agreed_early |= reliable.has_sdp;
+        let may_offer = call.agreed_early && call.reinvite.is_none();
         let sdp = request.core.sdp().map(<[u8]>::to_vec);
         match sdp {
-            Some(sdp) if late_offer && reliable.has_sdp => {
+            Some(sdp) if answers => {
                 self.refuse(id, StatusCode::OK, &[]);
                 self.tell(Event::EarlyAnswer { key, sdp });
             }
-            // A new offer so early would need its answer here and now.
+            // A change before the answer: the 200 to PRACK carries what we say
+            // to it (RFC 3262 §5).
+            Some(sdp) if may_offer => {
+                call.reinvite = Some(Reinvite {
+                    invite: id,
+                    cseq: request.core.cseq.number,
+                    late_offer: false,
+                    update: true,
+                });
+                let offer = Some(sdp);
+                self.tell(Event::Reinvite { key, offer });
+            }
+            // The offer of the INVITE is not answered yet (RFC 3261 §13.2.1).
             Some(_) => self.refuse(id, StatusCode::NOT_ACCEPTABLE_HERE, &[]),
             None => self.refuse(id, StatusCode::OK, &[]),
         }

@@ -23,7 +23,7 @@ impl Endpoint {
         match (Request::check(view), sender) {
             (Ok(request), _) => self.on_request(flow, &request, sender),
             (Err(defect), Sender::Known) => self.refuse_malformed(flow, view, defect),
-            (Err(defect), Sender::Stranger) => self.count_malformed(defect),
+            (Err(defect), Sender::Stranger | Sender::Guarded(_)) => self.count_malformed(defect),
         }
     }
 
@@ -54,13 +54,13 @@ impl Endpoint {
     fn on_request(&mut self, flow: &Flow, request: &Request<'_>, sender: Sender) {
         server_key(&request.core, &request.method, &mut self.scratch);
         let known = self.transactions.find(&self.scratch);
+        let acks = request.method == Method::Ack;
+        if known.is_none() && !acks && !self.is_let_in(flow, request, sender) {
+            return;
+        }
         match (&request.method, known) {
             (Method::Ack, _) => self.on_ack(known, request),
             (_, Some(id)) => self.on_repeated_request(id, request),
-            (_, None) if self.is_unwelcome(request, sender) => {
-                self.counters.refused_strangers += 1;
-                self.answer_plainly(flow, request, StatusCode::FORBIDDEN, &[]);
-            }
             (Method::Invite, None) if request.core.to_tag().is_empty() => {
                 self.on_new_invite(flow, request);
             }
@@ -70,12 +70,6 @@ impl Endpoint {
                 self.on_new_request(flow, request, key);
             }
         }
-    }
-
-    /// A stranger may speak only inside dialogs, and take back its INVITE.
-    fn is_unwelcome(&self, request: &Request<'_>, sender: Sender) -> bool {
-        let cancel = request.method == Method::Cancel;
-        sender == Sender::Stranger && !cancel && !self.dialogs.contains_key(request.core.to_tag())
     }
 
     fn on_new_request(&mut self, flow: &Flow, request: &Request<'_>, key: Option<CallKey>) {
@@ -133,7 +127,7 @@ impl Endpoint {
 
     /// A final answer that would be the same to every repetition of the
     /// request, so no state is kept for it (RFC 3261 §8.2.7).
-    fn answer_plainly(
+    pub(super) fn answer_plainly(
         &mut self,
         flow: &Flow,
         request: &Request<'_>,

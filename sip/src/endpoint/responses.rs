@@ -110,7 +110,7 @@ impl Endpoint {
                     Machine::Client(machine) => machine.is_unanswered(),
                     Machine::ServerInvite(_) | Machine::Server(_) => false,
                 });
-            if awaits {
+            if awaits && !self.fall_back(id) {
                 self.on_unanswered(id, StatusCode::SERVICE_UNAVAILABLE);
                 self.finish(id);
             }

@@ -20,10 +20,10 @@ pub(super) const ALLOW: &str =
     "INVITE, ACK, BYE, CANCEL, OPTIONS, PRACK, UPDATE, INFO, MESSAGE, REFER, NOTIFY";
 
 /// Option tags that are supported.
-pub(super) const SUPPORTED: &[&str] = &["100rel", "timer"];
+pub(super) const SUPPORTED: &[&str] = &["100rel", "timer", "replaces"];
 
 /// The same as a header value.
-pub(super) const SUPPORTED_VALUE: &str = "100rel, timer";
+pub(super) const SUPPORTED_VALUE: &str = "100rel, timer, replaces";
 
 impl Endpoint {
     /// Sends one message.
@@ -193,6 +193,8 @@ impl Endpoint {
         call: Option<CallKey>,
         hold: Hold,
     ) -> TransactionId {
+        let (flow, bytes, datagrams) = self.fit(flow, bytes, branch);
+        self.counters.long_requests += u64::from(datagrams.is_some());
         let reliable = flow.transport.is_reliable();
         let timers = self.config.timers;
         let (machine, steps) = match method {
@@ -209,6 +211,7 @@ impl Endpoint {
         let summary = Summary::Request(method.clone());
         let mut transaction = Transaction::new(&self.scratch, machine, flow, summary);
         transaction.call = call;
+        transaction.datagrams = datagrams;
         transaction.message = bytes.into_boxed_slice();
         let held = call
             .and_then(|key| self.calls.get_mut(&key))

@@ -56,6 +56,8 @@ pub(crate) struct Transaction {
     pub(crate) hold: Hold,
     /// What answers repeat of the request, while answers are still to come.
     pub(crate) reply: Option<Box<ReplyHead>>,
+    /// Of a client that went by TCP for its length: the way of datagrams.
+    pub(crate) datagrams: Option<Box<Flow>>,
     /// For an INVITE server: names the request over all its paths (RFC 3261 §8.2.2.2).
     pub(crate) merge_key: Option<Arc<[u8]>>,
     pub(crate) alarms: Alarms,
@@ -77,6 +79,7 @@ impl Transaction {
             was_sent: false,
             hold: Hold::None,
             reply: None,
+            datagrams: None,
             merge_key: None,
             alarms: Alarms::default(),
             key: key.into(),

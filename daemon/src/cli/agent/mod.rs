@@ -13,7 +13,7 @@ use offhook_dsp::EventKind;
 use offhook_sip::sdp::{LocalMedia, Negotiated, SdpSession};
 use offhook_sip::{
     CallKey, Command, EndCause, Endpoint, EndpointConfig, Event, Failure, Flow, Incoming, Input,
-    Invite, Output, Party, ReinviteAnswer, StatusCode, Uri,
+    Invite, Output, Party, ReinviteAnswer, StatusCode, Uri, Way,
 };
 use serde_json::{Value, json};
 
@@ -27,6 +27,7 @@ mod plan;
 mod wire;
 
 pub(super) use plan::{Plan, Teller};
+pub(super) use wire::local_toward;
 use wire::{Arrival, Wire};
 
 /// Once the file is over, so much quiet means that the other side waits for us.
@@ -320,6 +321,8 @@ impl Agent {
             Event::Released { .. } => self.released = true,
             Event::EarlyAnswer { sdp, .. } => self.on_confirmed(Some(&sdp)),
             Event::Changed { .. }
+            | Event::Rerouted { .. }
+            | Event::Redirected { .. }
             | Event::Unchanged { .. }
             | Event::Info { .. }
             | Event::TransferProgress { .. }

@@ -140,7 +140,7 @@ fn flow(address: SocketAddr, remote: SocketAddr) -> Flow {
 }
 
 /// Our address on the way to a peer; connecting a UDP socket sends nothing.
-pub(super) fn local_toward(remote: SocketAddr) -> Option<IpAddr> {
+pub(in crate::cli) fn local_toward(remote: SocketAddr) -> Option<IpAddr> {
     let any: IpAddr = match remote {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),

@@ -2,9 +2,11 @@
 //! as whom we register, and which takes over when one is down.
 
 use offhook_sip::sdp::Codec;
+use offhook_core::number::Country;
 
 use super::super::{Sound, Srtp};
 use super::*;
+use crate::settings::{Challenge, Permit};
 
 impl<'c> Compiler<'c> {
     pub(super) fn trunks(&mut self, raw: &[At<RawTrunk>]) -> Vec<Trunk> {
@@ -55,6 +57,16 @@ impl<'c> Compiler<'c> {
             identities.push(identity);
         }
         let proxy: Option<Proxy> = raw.proxy.as_ref().and_then(|proxy| self.parsed(proxy));
+        let outbound_proxy = raw
+            .outbound_proxy
+            .as_ref()
+            .and_then(|proxy| self.parsed(proxy));
+        if let (Some(at), None) = (&raw.outbound_proxy, &raw.proxy) {
+            self.fault(
+                at,
+                "leads to nobody: write proxy = \"udp:HOST:PORT\" as well",
+            );
+        }
         let account = self.account(at, proxy.as_ref());
         if let Some(at) = &raw.options_s
             && *at.get_ref() != 0
@@ -66,9 +78,12 @@ impl<'c> Compiler<'c> {
         Trunk {
             name,
             sources,
+            outbound_proxy,
+            permit: self.permit(raw, numbering.country),
             numbering,
             identities,
             proxy,
+            challenge: self.challenge(raw),
             account,
             options: options.map(|seconds| Duration::from_secs(u64::from(seconds))),
             sound: Sound {
@@ -127,6 +142,55 @@ impl<'c> Compiler<'c> {
         codecs
     }
 
+    fn challenge(&mut self, raw: &RawTrunk) -> Option<Challenge> {
+        let at = raw.challenge.as_ref()?;
+        match at.get_ref().as_str() {
+            "any" => Some(Challenge::Any),
+            "md5" => Some(Challenge::Md5),
+            other => {
+                let reason = format!("`{other}` is no way to ask: write \"any\" or \"md5\"");
+                self.fault(at, reason);
+                None
+            }
+        }
+    }
+
+    /// Whom it may be used to call.
+    fn permit(&mut self, raw: &RawTrunk, home: Option<&'static Country>) -> Permit {
+        let allow = raw.allow.as_ref().map(|list| {
+            if list.get_ref().is_empty() {
+                self.fault(
+                    list,
+                    "allows nobody: leave it out for the own country, or write \"*\" for all",
+                );
+            }
+            self.patterns(list.get_ref())
+        });
+        if let Some(at) = &raw.calls_per_minute {
+            self.in_range(at, &CALLS_PER_MINUTE, "");
+        }
+        Permit {
+            home,
+            allow,
+            deny: self.patterns(&raw.deny),
+            per_minute: raw
+                .calls_per_minute
+                .as_ref()
+                .map_or(CALLS_PER_MINUTE_DEFAULT, |at| *at.get_ref()),
+        }
+    }
+
+    fn patterns(&mut self, raw: &[At<String>]) -> Vec<Pattern> {
+        let mut patterns = Vec::new();
+        for at in raw {
+            match Pattern::parse(at.get_ref()) {
+                Ok(pattern) => patterns.push(pattern),
+                Err(reason) => self.fault(at, reason),
+            }
+        }
+        patterns
+    }
+
     /// Who we are there, from the keys that belong together.
     fn account(&mut self, at: &At<RawTrunk>, proxy: Option<&Proxy>) -> Option<Account> {
         let raw = at.get_ref();
@@ -138,6 +202,12 @@ impl<'c> Compiler<'c> {
             for at in orphans.into_iter().flatten() {
                 self.fault(at, "belongs to a user: write user = \"NAME\" as well");
             }
+            if raw.challenge.is_some() {
+                self.fault(
+                    at,
+                    "asks for no password: write user = \"NAME\" and password = \"…\"",
+                );
+            }
             if raw.register {
                 self.fault(
                     at,
@@ -146,7 +216,7 @@ impl<'c> Compiler<'c> {
             }
             return None;
         };
-        if proxy.is_none() && raw.proxy.is_none() && self.whole {
+        if proxy.is_none() && raw.proxy.is_none() && raw.challenge.is_none() && self.whole {
             self.fault(user, "is known nowhere: write proxy = \"udp:HOST:PORT\"");
         }
         let word = |c: char| c.is_ascii_graphic() && !matches!(c, '<' | '>' | '"' | '@');
@@ -159,7 +229,7 @@ impl<'c> Compiler<'c> {
         Some(Account {
             user: user.get_ref().clone(),
             password: self.password(at),
-            domain: domain.unwrap_or_default(),
+            domain: domain.unwrap_or_else(|| REALM.to_owned()),
             register: raw.register.then(|| {
                 raw.expires_s
                     .as_ref()

@@ -1,0 +1,126 @@
+//! Who is let in: strangers get the least, trunks that must prove who they are
+//! get a question (RFC 3261 §22.2). No state is kept for either.
+
+use core::time::Duration;
+
+use super::{Endpoint, Sender};
+use crate::command::Door;
+use crate::digest::{Covered, Credentials, Doorkeeper, Verdict};
+use crate::headers::HeaderName;
+use crate::message::{Method, Request, StatusCode};
+use crate::parse::StartLine;
+use crate::text;
+use crate::transport::Flow;
+use crate::trunk::TrunkKey;
+
+/// Answers of one request that are looked at: one for each algorithm, to spare.
+const ANSWERS_MAX: usize = 4;
+
+/// One trunk's door.
+#[derive(Debug)]
+pub(super) struct Guarded {
+    keeper: Doorkeeper,
+    credentials: Credentials,
+    md5_only: bool,
+}
+
+impl Endpoint {
+    pub(super) fn guard(&mut self, key: TrunkKey, door: &Door) -> Option<()> {
+        let secret = self.random.secret();
+        let guarded = Guarded {
+            keeper: Doorkeeper::new(&door.realm, secret),
+            credentials: door.credentials.clone(),
+            md5_only: door.md5_only,
+        };
+        self.doors.insert(key, Box::new(guarded));
+        Some(())
+    }
+
+    /// Whether a request that begins something goes on to those who serve it; if
+    /// not it has its answer, or gets none. Inside dialogs, whose tags nobody can
+    /// guess, anybody may speak; and take back its INVITE.
+    pub(super) fn is_let_in(&mut self, flow: &Flow, request: &Request<'_>, sender: Sender) -> bool {
+        let inside =
+            request.method == Method::Cancel || self.dialogs.contains_key(request.core.to_tag());
+        match sender {
+            Sender::Known => true,
+            _ if inside => true,
+            Sender::Guarded(trunk) if self.doors.contains_key(&trunk) => {
+                self.has_proven(flow, request, trunk)
+            }
+            Sender::Guarded(_) | Sender::Stranger => {
+                self.turn_away(flow, request);
+                false
+            }
+        }
+    }
+
+    fn turn_away(&mut self, flow: &Flow, request: &Request<'_>) {
+        self.counters.refused_strangers += 1;
+        let second = self.now.as_secs();
+        if self.strangers.0 != second {
+            self.strangers = (second, 0);
+        }
+        if self.strangers.1 >= self.config.strangers_per_second {
+            self.counters.ignored_strangers += 1;
+            return;
+        }
+        self.strangers.1 += 1;
+        self.answer_plainly(flow, request, StatusCode::FORBIDDEN, &[]);
+    }
+
+    fn has_proven(&mut self, flow: &Flow, request: &Request<'_>, trunk: TrunkKey) -> bool {
+        let now = self.now;
+        let Some(door) = self.doors.get_mut(&trunk) else {
+            return false;
+        };
+        match door.check(now, request) {
+            Verdict::Welcome { .. } => true,
+            Verdict::Wrong => {
+                self.counters.wrong_passwords += 1;
+                self.answer_plainly(flow, request, StatusCode::FORBIDDEN, &[]);
+                false
+            }
+            verdict @ (Verdict::Ask | Verdict::AskAgain) => {
+                let stale = verdict == Verdict::AskAgain;
+                let questions = door.keeper.ask(now, stale);
+                let all = questions.iter().map(|it| ("WWW-Authenticate", it.as_str()));
+                // SHA-256 comes first, MD5 last.
+                let skip = usize::from(door.md5_only);
+                let fields: heapless::Vec<_, 2> = all.skip(skip).collect();
+                self.counters.asked += 1;
+                self.counters.wrong_passwords += u64::from(stale);
+                self.answer_plainly(flow, request, StatusCode::UNAUTHORIZED, &fields);
+                false
+            }
+        }
+    }
+}
+
+impl Guarded {
+    /// The best of all answers that a request carries.
+    fn check(&mut self, now: Duration, request: &Request<'_>) -> Verdict {
+        let StartLine::Request { method, uri, .. } = request.core.view.start else {
+            return Verdict::Ask;
+        };
+        let covered = Covered {
+            method: &text::decode(method),
+            uri: &text::decode(uri),
+            body: request.core.body,
+        };
+        let mut found = Verdict::Ask;
+        let values = request.core.view.values(HeaderName::Authorization);
+        for value in values.take(ANSWERS_MAX) {
+            let password = |user: &str| {
+                let credentials = &self.credentials;
+                (user == credentials.user).then(|| credentials.password.clone())
+            };
+            match self.keeper.check(now, &covered, value, password) {
+                Verdict::Ask => {}
+                welcome @ Verdict::Welcome { .. } => return welcome,
+                verdict @ (Verdict::AskAgain | Verdict::Wrong) => found = verdict,
+            }
+        }
+        found
+    }
+}

@@ -1,0 +1,202 @@
+//! `offhook trunk test` against a carrier that works and against carriers that are
+//! broken in one way each: it names the one check that failed, and no other.
+
+use std::process::Command;
+use std::thread;
+
+use offhook_tests::carrier::{Carrier, Fault};
+use offhook_tests::patience::seconds;
+use offhook_tests::place::{Place, free_port};
+use offhook_tests::process::{Running, built, run};
+use offhook_tests::scene::Scene;
+use offhook_tests::zone::Zone;
+use serde_json::Value;
+
+/// Tests at the same time: they mostly wait.
+const AT_ONCE: usize = 9;
+
+/// The report on a trunk with these lines of config.
+fn report(trunk: &str, more: &str, call: bool) -> (i32, Value) {
+    let place = Place::new();
+    let text = Scene::default().text();
+    let text = text.replace("{dir}", &place.path().display().to_string());
+    let text = text.replace("[sip]\n", &format!("[sip]\n{more}"));
+    let text = format!("{text}[[trunk]]\nname = \"carrier\"\nallow = [\"*\"]\n{trunk}");
+    let config = place.write("offhook.toml", text);
+    let config = config.display().to_string();
+    let page = place.name("report.html");
+    let mut arguments = vec![
+        "trunk",
+        "test",
+        "carrier",
+        "--json",
+        "--config",
+        &config,
+        "--patience",
+        "2",
+        "--html",
+        &page,
+    ];
+    if call {
+        arguments.extend(["--call", "100"]);
+    }
+    let ran = run(built("offhook"), arguments);
+    let found = serde_json::from_str(&ran.out);
+    let found = found.unwrap_or_else(|_| panic!("no report: {}{}", ran.out, ran.err));
+    let html = std::fs::read_to_string(&page).expect("a page");
+    assert!(html.starts_with("<!doctype html>") && html.contains("carrier"));
+    (ran.code, found)
+}
+
+/// Checks that failed, with what is to be done.
+fn failed(report: &Value) -> Vec<(String, String)> {
+    let rows = report["checks"].as_array().expect("checks");
+    let rows = rows.iter().filter(|row| row["verdict"] == "fail");
+    let text = |row: &Value, key: &str| row[key].as_str().unwrap_or_default().to_owned();
+    rows.map(|row| (text(row, "check"), text(row, "advice")))
+        .collect()
+}
+
+fn account(carrier: &Carrier) -> String {
+    format!(
+        "proxy = \"udp:{}\"\nuser = \"box\"\npassword = \"p\"\nregister = true\n",
+        carrier.address()
+    )
+}
+
+#[test]
+fn a_carrier_that_works_passes_every_check() {
+    let carrier = Carrier::new(Fault::None);
+    let (code, report) = report(&account(&carrier), "", true);
+    assert_eq!((code, failed(&report)), (0, Vec::new()), "{report:#}");
+    let rows = report["checks"].as_array().expect("checks");
+    let passed = rows.iter().filter(|row| row["verdict"] == "pass");
+    let names: Vec<_> = passed.filter_map(|row| row["check"].as_str()).collect();
+    for check in [
+        "dns",
+        "reach",
+        "options",
+        "nat",
+        "register",
+        "call",
+        "codecs",
+        "audio",
+        "loss",
+        "keys",
+        "keys by INFO",
+        "hold",
+        "resume",
+        "transfer",
+        "hang up",
+    ] {
+        assert!(names.contains(&check), "{check}: {report:#}");
+    }
+}
+
+fn judge(fault: Fault) -> Result<(), String> {
+    let carrier = Carrier::new(fault);
+    let (code, report) = report(&account(&carrier), "", true);
+    let (check, word) = fault.named();
+    match failed(&report).as_slice() {
+        [(name, advice)] if code == 1 && name == check && advice.contains(word) => Ok(()),
+        found => Err(format!(
+            "{fault:?}: wanted {check} ({word}), got {found:?}\n{report:#}"
+        )),
+    }
+}
+
+#[test]
+fn a_carrier_broken_in_one_way_fails_the_check_that_says_so_and_no_other() {
+    let mut wrong = Vec::new();
+    for faults in Fault::ALL.chunks(AT_ONCE) {
+        let running: Vec<_> = faults
+            .iter()
+            .map(|fault| {
+                let fault = *fault;
+                thread::spawn(move || judge(fault))
+            })
+            .collect();
+        for thread in running {
+            wrong.extend(thread.join().expect("no panic").err());
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_name_that_is_not_there_and_a_port_where_nobody_listens_are_told_apart() {
+    let zone = Zone::new(&["other.example A 127.0.0.1".to_owned()]);
+    let servers = format!("name_servers = [\"{}\"]\n", zone.address());
+    let (_, unknown) = report("proxy = \"udp:gone.example\"\n", &servers, false);
+    assert_eq!(failed(&unknown)[0].0, "dns", "{unknown:#}");
+    for transport in ["udp", "tcp"] {
+        let proxy = format!("proxy = \"{transport}:127.0.0.1:{}\"\n", free_port());
+        let (_, nobody) = report(&proxy, "", false);
+        assert_eq!(failed(&nobody)[0].0, "reach", "{nobody:#}");
+        assert!(nobody.to_string().contains("refused"), "{nobody:#}");
+    }
+}
+
+/// A TLS server with a certificate for this name, and what vouches for it.
+fn tls_server(place: &Place, name: &str, port: u16) -> Running {
+    let (certificate, key) = (place.name("tls.pem"), place.name("tls.key"));
+    let made = run(
+        "openssl",
+        [
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+            "-days",
+            "2",
+            "-subj",
+            "/CN=carrier",
+            "-addext",
+            &format!("subjectAltName=DNS:{name}"),
+            "-addext",
+            "basicConstraints=critical,CA:FALSE",
+            "-keyout",
+            &key,
+            "-out",
+            &certificate,
+        ],
+    );
+    assert_eq!(made.code, 0, "{}{}", made.out, made.err);
+    let mut command = Command::new("openssl");
+    command.args(["s_server", "-quiet", "-accept", &port.to_string()]);
+    command.args(["-cert", &certificate, "-key", &key]);
+    let server = Running::start(&mut command, &place.file("server.log"));
+    let end = offhook_tests::patience::now() + seconds(10);
+    while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+        assert!(offhook_tests::patience::now() < end, "{}", server.said());
+        thread::sleep(offhook_tests::patience::ms(20));
+    }
+    server
+}
+
+#[test]
+fn a_certificate_of_nobody_and_one_of_somebody_else_are_told_apart() {
+    let port = free_port();
+    let place = Place::new();
+    let _server = tls_server(&place, "other.example", port);
+    let proxy = format!("proxy = \"tls:localhost:{port}\"\n");
+    let (_, unknown) = report(&proxy, "", false);
+    let found = failed(&unknown);
+    assert!(
+        found[0].0 == "tls" && found[0].1.contains("authorities"),
+        "{unknown:#}"
+    );
+    let trust = format!(
+        "{proxy}[tls]\ncertificate = \"{0}/tls.pem\"\nkey = \"{0}/tls.key\"\nauthorities = \"{0}/tls.pem\"\n",
+        place.path().display()
+    );
+    let (_, another) = report(&trust, "", false);
+    let found = failed(&another);
+    assert!(
+        found[0].0 == "tls" && found[0].1.contains("somebody else"),
+        "{another:#}"
+    );
+}

@@ -345,3 +345,122 @@ fn a_trunk_that_is_not_there_is_down_with_its_reason_and_calls_take_the_next_one
     let (invite, _) = alive.receive(seconds(10)).expect("the call comes here");
     assert!(invite.first.starts_with("INVITE sip:200@"), "{invite:?}");
 }
+
+/// A certificate authority of the test's own, and a client's certificate by it.
+fn authority(place: &Place, name: &str) -> (String, String) {
+    let (ca, ca_key) = (place.name("ca.pem"), place.name("ca.key"));
+    if !place.file("ca.pem").exists() {
+        let made = run(
+            "openssl",
+            [
+                "req",
+                "-x509",
+                "-newkey",
+                "ec",
+                "-pkeyopt",
+                "ec_paramgen_curve:P-256",
+                "-nodes",
+                "-days",
+                "2",
+                "-subj",
+                "/CN=authority",
+                "-keyout",
+                &ca_key,
+                "-out",
+                &ca,
+            ],
+        );
+        assert_eq!(made.code, 0, "{}{}", made.out, made.err);
+    }
+    let (certificate, key) = (
+        place.name(&format!("{name}.pem")),
+        place.name(&format!("{name}.key")),
+    );
+    let asked = place.name(&format!("{name}.csr"));
+    let extension = place.write("san.cnf", format!("subjectAltName=DNS:{name}\n"));
+    let extension = extension.display().to_string();
+    for arguments in [
+        vec![
+            "req",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+            "-subj",
+            "/CN=trunk",
+            "-keyout",
+            &key,
+            "-out",
+            &asked,
+        ],
+        vec![
+            "x509",
+            "-req",
+            "-in",
+            &asked,
+            "-CA",
+            &ca,
+            "-CAkey",
+            &ca_key,
+            "-CAcreateserial",
+            "-days",
+            "2",
+            "-extfile",
+            &extension,
+            "-out",
+            &certificate,
+        ],
+    ] {
+        let made = run("openssl", arguments);
+        assert_eq!(made.code, 0, "{}{}", made.out, made.err);
+    }
+    (certificate, key)
+}
+
+/// What OPTIONS gets over TLS with this certificate, or none.
+fn asked_with(to: SocketAddr, certificate: Option<&(String, String)>) -> String {
+    let mut command = Command::new("openssl");
+    command.args(["s_client", "-quiet", "-connect", &to.to_string()]);
+    if let Some((certificate, key)) = certificate {
+        command.args(["-cert", certificate, "-key", key]);
+    }
+    let mut client = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("openssl runs");
+    let mut input = client.stdin.take().expect("piped");
+    // A handshake that fails ends openssl before it reads.
+    let _ = input.write_all(options("TLS", 1).as_bytes());
+    let mut answer = [0; 1024];
+    let mut output = client.stdout.take().expect("piped");
+    let length = output.read(&mut answer).unwrap_or(0);
+    let _ = client.kill();
+    let _ = client.wait();
+    let text = String::from_utf8_lossy(&answer[..length]).into_owned();
+    text.lines().next().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn with_mutual_tls_a_trunk_is_who_its_certificate_says_and_nobody_else() {
+    let place = Place::new();
+    certificate(&place);
+    let (trunk, other) = (
+        authority(&place, "sbc.example"),
+        authority(&place, "other.example"),
+    );
+    let tls = "[tls]\ncertificate = \"tls.pem\"\nkey = \"tls.key\"\nauthorities = \"ca.pem\"\n\
+        require_client_certificate = true\n";
+    let named = "name = \"loopback\"\nidentity = [\"sbc.example\"]\n";
+    let text = scene("\"tls:127.0.0.1:0\"", tls).replace("name = \"loopback\"\n", named);
+    let daemon = Daemon::start_in(place, &text);
+    let to = listener(&daemon, "tls", false);
+    assert_eq!(asked_with(to, Some(&trunk)), "SIP/2.0 200 OK");
+    assert_eq!(asked_with(to, Some(&other)), "SIP/2.0 403 Forbidden");
+    assert_eq!(asked_with(to, None), "", "no certificate, no answer");
+    wait_for("the failure to be counted", seconds(5), || {
+        (counter(&daemon, "sip_tls_failed") > 0).then_some(())
+    });
+}

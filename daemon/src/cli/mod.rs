@@ -15,6 +15,7 @@ mod agent;
 pub mod analyze;
 mod ask;
 mod audit;
+mod bench;
 mod calls;
 mod campaign;
 mod check;
@@ -88,6 +89,8 @@ enum Verb {
     Speak(sound::SpeakArgs),
     #[command(subcommand)]
     Trunk(trunk::TrunkVerb),
+    #[command(subcommand)]
+    Bench(bench::BenchVerb),
     Dial(dial::DialArgs),
     Answer(dial::AnswerArgs),
     Analyze(analyze::AnalyzeArgs),
@@ -132,6 +135,7 @@ pub fn run() -> ExitCode {
         Verb::Audit(verb) => audit::run(&common, &verb),
         Verb::Listen(verb) => sound::listen(&common, &verb),
         Verb::Speak(verb) => sound::speak(&common, &verb),
+        Verb::Bench(verb) => bench::run(&common, &verb),
         Verb::Trunk(verb) => trunk::run(&common, &verb),
         Verb::Dial(verb) => dial::dial(&common, &verb),
         Verb::Answer(verb) => dial::answer(&common, &verb),

@@ -18,7 +18,7 @@ use crate::media::thread::SLOTS;
 
 use super::barred::read_barred;
 use super::books::{Books, POLICY_DEFAULT, Shelf, add_directory, policy_page};
-use super::net::port_range;
+use super::net::{name_server, port_range};
 use super::numbers::numbering;
 use super::raw::{
     At, Raw, RawAnswer, RawBudget, RawDaemon, RawInbound, RawLog, RawMedia, RawOutbound,
@@ -56,8 +56,6 @@ const OPTIONS_S: RangeInclusive<u32> = 5..=3600;
 /// What a registration asks for.
 const EXPIRES_S: RangeInclusive<u32> = 60..=86_400;
 const EXPIRES_S_DEFAULT: u32 = 600;
-/// RFC 1035 §4.2.
-const DNS_PORT: u16 = 53;
 /// The realm of a trunk that is challenged and has no domain.
 const REALM: &str = "offhook";
 /// What one trunk may be asked to dial.
@@ -893,10 +891,4 @@ fn room(ports: &RangeInclusive<u16>) -> usize {
 fn is_local(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']').parse();
     host == "localhost" || address.is_ok_and(|address: IpAddr| address.is_loopback())
-}
-
-/// An address, with the port of DNS unless it says another.
-fn name_server(text: &str) -> Option<SocketAddr> {
-    let with_port = text.parse().ok();
-    with_port.or_else(|| Some(SocketAddr::new(text.parse().ok()?, DNS_PORT)))
 }

@@ -200,6 +200,15 @@ impl fmt::Display for Cidr {
     }
 }
 
+/// RFC 1035 §4.2.
+const DNS_PORT: u16 = 53;
+
+/// An address, with the port of DNS unless it says another.
+pub(super) fn name_server(text: &str) -> Option<SocketAddr> {
+    let with_port = text.parse().ok();
+    with_port.or_else(|| Some(SocketAddr::new(text.parse().ok()?, DNS_PORT)))
+}
+
 /// Reads `20000-29999`.
 pub(super) fn port_range(text: &str) -> Result<RangeInclusive<u16>, String> {
     let example = "write it like \"20000-29999\"";

@@ -67,13 +67,23 @@ impl Doorkeeper {
     /// (RFC 8760 §2.6), each for both qualities.
     pub fn ask(&mut self, now: Duration, stale: bool) -> Asked {
         let nonce = self.nonce(now);
+        let both = [Algorithm::Sha256, Algorithm::Md5];
+        both.map(|algorithm| self.question(algorithm, &nonce, "auth,auth-int", stale))
+    }
+
+    /// The one question that every peer can answer, those too that read only the
+    /// first one or hash a body that they then change.
+    pub fn ask_plainly(&mut self, now: Duration, stale: bool) -> String {
+        let nonce = self.nonce(now);
+        self.question(Algorithm::Md5, &nonce, "auth", stale)
+    }
+
+    fn question(&self, algorithm: Algorithm, nonce: &str, qop: &str, stale: bool) -> String {
         let stale = if stale { ", stale=true" } else { "" };
-        [Algorithm::Sha256, Algorithm::Md5].map(|algorithm| {
-            let realm = quoted(&self.realm);
-            format!(
-                "Digest realm={realm}, nonce=\"{nonce}\", algorithm={algorithm}, qop=\"auth,auth-int\"{stale}"
-            )
-        })
+        let realm = quoted(&self.realm);
+        format!(
+            "Digest realm={realm}, nonce=\"{nonce}\", algorithm={algorithm}, qop=\"{qop}\"{stale}"
+        )
     }
 
     /// Checks the value of an `Authorization` line. `password` finds the

@@ -83,11 +83,13 @@ impl Endpoint {
             }
             verdict @ (Verdict::Ask | Verdict::AskAgain) => {
                 let stale = verdict == Verdict::AskAgain;
-                let questions = door.keeper.ask(now, stale);
-                let all = questions.iter().map(|it| ("WWW-Authenticate", it.as_str()));
-                // SHA-256 comes first, MD5 last.
-                let skip = usize::from(door.md5_only);
-                let fields: heapless::Vec<_, 2> = all.skip(skip).collect();
+                let questions: heapless::Vec<String, 2> = if door.md5_only {
+                    [door.keeper.ask_plainly(now, stale)].into_iter().collect()
+                } else {
+                    door.keeper.ask(now, stale).into_iter().collect()
+                };
+                let fields = questions.iter().map(|it| ("WWW-Authenticate", it.as_str()));
+                let fields: heapless::Vec<_, 2> = fields.collect();
                 self.counters.asked += 1;
                 self.counters.wrong_passwords += u64::from(stale);
                 self.answer_plainly(flow, request, StatusCode::UNAUTHORIZED, &fields);

@@ -1,8 +1,8 @@
 //! The part of the compiler that reads `[[trunk]]`: who they are, how they are reached,
 //! as whom we register, and which takes over when one is down.
 
-use offhook_sip::sdp::Codec;
 use offhook_core::number::Country;
+use offhook_sip::sdp::Codec;
 
 use super::super::{Sound, Srtp};
 use super::*;

@@ -86,6 +86,7 @@ pub(super) fn run(
         telephone_event: true,
         comfort_noise: true,
         ptime_ms: 20,
+        srtp: None,
     });
     probe.sound = Some(sound);
     let key = probe.endpoint.next_key();

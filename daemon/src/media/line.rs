@@ -396,6 +396,39 @@ mod tests {
         far
     }
 
+    /// Keys over noise, given to the ear in pieces of these sizes, in turn.
+    fn heard_in_pieces(sizes: &[usize]) -> Vec<offhook_dsp::Event> {
+        let mut noise = ComfortNoise::new(40, 3);
+        let mut sound = vec![0; 8_000];
+        noise.fill(&mut sound);
+        for (place, digit) in b"159#".iter().enumerate() {
+            let mut key = offhook_dsp::tone::Dtmf::new(*digit, 90, 0, -16.0).expect("a key");
+            key.fill(&mut sound[1_000 + 1_600 * place..][..720]);
+        }
+        let mut line = Line::new(7, Sensitivity::DEFAULT);
+        let (mut events, mut rest) = (Vec::new(), sound.as_slice());
+        for &size in sizes.iter().cycle() {
+            let (piece, later) = rest.split_at(size.min(rest.len()));
+            line.sound.take_audio(Some(piece), &mut |heard| {
+                events.extend(heard.events.iter().copied())
+            });
+            rest = later;
+            if rest.is_empty() {
+                break;
+            }
+        }
+        events
+    }
+
+    #[test]
+    fn any_size_of_packets_gives_the_same_events() {
+        let usual = heard_in_pieces(&[160]);
+        assert!(usual.len() >= 5, "{usual:?}");
+        for sizes in [&[80][..], &[240, 480], &[1, 7, 159, 2], &[8_000]] {
+            assert_eq!(heard_in_pieces(sizes), usual, "{sizes:?}");
+        }
+    }
+
     #[test]
     fn the_first_packet_pairs_with_what_was_sent_last() {
         let mut far = far_with(10);

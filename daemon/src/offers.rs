@@ -1,42 +1,53 @@
 //! What upstream says is to be had, and until when: free slots, prices, free
-//! agents. The decision thread owns it and tells every call; what is not
-//! renewed is gone.
+//! agents; and of one person, how their account stands. The decision thread owns it
+//! and tells every call that it concerns; what is not renewed is gone.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use offhook_core::LeadId;
 use offhook_core::input::Lease;
 
 /// Offers that are kept; what would be one more is not taken.
 const OFFERS_MAX: usize = 256;
+/// The same of what concerns one person alone.
+const OWN_MAX: usize = 10_000;
+
+/// To everybody, or to this person, by name.
+type Key = (Option<LeadId>, String);
 
 /// Offers by name.
 #[derive(Debug, Default)]
-pub struct Offers(BTreeMap<String, (i64, Duration)>);
+pub struct Offers(BTreeMap<Key, (i64, Duration)>);
 
 impl Offers {
-    /// Takes an offer, or takes it back. False: there is no room.
-    pub fn take(&mut self, lease: &Lease, now: Duration) -> bool {
+    /// Takes an offer to everybody, or to one person, or takes it back. False: there
+    /// is no room.
+    pub fn take(&mut self, of: Option<LeadId>, lease: &Lease, now: Duration) -> bool {
         self.0.retain(|_, (_, until)| now < *until);
-        if self.0.len() >= OFFERS_MAX && !self.0.contains_key(&lease.name) {
+        let most = if of.is_some() { OWN_MAX } else { OFFERS_MAX };
+        let alike = self.0.keys().filter(|(to, _)| to.is_some() == of.is_some());
+        let key = (of, lease.name.clone());
+        if alike.count() >= most && !self.0.contains_key(&key) {
             return false;
         }
-        self.0
-            .insert(lease.name.clone(), (lease.value, lease.until));
+        self.0.insert(key, (lease.value, lease.until));
         true
     }
 
     /// The value, while it lasts.
     pub fn value(&self, name: &str, now: Duration) -> Option<i64> {
-        let (value, until) = self.0.get(name)?;
+        let (value, until) = self.0.get(&(None, name.to_owned()))?;
         (now < *until).then_some(*value)
     }
 
-    /// All that a call that begins now is told.
-    pub fn all(&self, now: Duration) -> Vec<Lease> {
-        let lasting = self.0.iter().filter(|(_, (_, until))| now < *until);
+    /// All that a call that begins now is told; or one with that person, besides.
+    pub fn all(&self, of: Option<LeadId>, now: Duration) -> Vec<Lease> {
+        let lasting = self.0.range((of, String::new())..);
         lasting
-            .map(|(name, (value, until))| Lease {
+            .take_while(|((to, _), _)| *to == of)
+            .filter(|(_, (_, until))| now < *until)
+            .map(|((_, name), (value, until))| Lease {
                 name: name.clone(),
                 value: *value,
                 until: *until,
@@ -58,12 +69,29 @@ mod tests {
             until,
         };
         let mut offers = Offers::default();
-        assert!(offers.take(&lease("agents_free", second), Duration::ZERO));
+        assert!(offers.take(None, &lease("agents_free", second), Duration::ZERO));
         assert_eq!(offers.value("agents_free", Duration::ZERO), Some(2));
         assert_eq!(offers.value("agents_free", second), None);
-        let more =
-            (0..300).filter(|n| offers.take(&lease(&format!("slot.{n}"), second * 9), second));
+        let more = (0..300)
+            .filter(|n| offers.take(None, &lease(&format!("slot.{n}"), second * 9), second));
         assert_eq!(more.count(), OFFERS_MAX);
-        assert_eq!(offers.all(second).len(), OFFERS_MAX);
+        assert_eq!(offers.all(None, second).len(), OFFERS_MAX);
+    }
+
+    #[test]
+    fn what_is_one_persons_is_told_to_nobody_else() {
+        let minute = Duration::from_secs(60);
+        let lease = Lease {
+            name: "account_ok".to_owned(),
+            value: 0,
+            until: minute,
+        };
+        let mut offers = Offers::default();
+        assert!(offers.take(Some(LeadId(7)), &lease, Duration::ZERO));
+        assert_eq!(offers.all(Some(LeadId(7)), Duration::ZERO), [lease]);
+        assert_eq!(offers.all(Some(LeadId(8)), Duration::ZERO), []);
+        assert_eq!(offers.all(None, Duration::ZERO), []);
+        assert_eq!(offers.value("account_ok", Duration::ZERO), None);
+        assert_eq!(offers.all(Some(LeadId(7)), minute), []);
     }
 }

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use offhook_core::input::{Digit, Fact, LegEvent, Manner, SilenceCause, UpstreamAnswer};
+use offhook_core::input::{Digit, Fact, Lease, LegEvent, Manner, SilenceCause, UpstreamAnswer};
 use offhook_core::{Command, Event, Record};
 use serde::{Deserialize, Serialize};
 
@@ -105,7 +105,7 @@ impl Line {
                 format!("lead {}, {}", known.lead, known.identity.name()),
             ),
             Event::Happened(happening) => Self::new(Note, "happened", happening.name.clone()),
-            Event::Leased(leases) => Self::new(Note, "leased", leases.len().to_string()),
+            Event::Leased(leases) => Self::new(Note, "leased", leases_text(leases)),
             Event::Approval { approved, by, .. } => {
                 let event = if *approved { "approved" } else { "declined" };
                 Self::new(Action, event, format!("by {by}"))
@@ -280,6 +280,11 @@ fn manner_detail(manner: &Manner) -> String {
             ""
         }
     )
+}
+
+fn leases_text(leases: &[Lease]) -> String {
+    let text = |lease: &Lease| format!("{}={}", lease.name, lease.value);
+    leases.iter().map(text).collect::<Vec<_>>().join(" ")
 }
 
 const fn silence_name(cause: SilenceCause) -> &'static str {

@@ -130,3 +130,143 @@ fn a_rule_is_tried_on_recorded_calls_then_activated_and_seen_in_explain() {
         short.err
     );
 }
+
+#[test]
+fn another_playbook_is_tried_on_recorded_calls() {
+    let daemon = Scene::default().start();
+    let id = a_caller_books(&daemon);
+    let shipped = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../config/playbooks/booking.toml"
+    );
+    let old = std::fs::read_to_string(shipped).expect("it ships");
+    let same = daemon.place().file("same.toml");
+    std::fs::write(&same, &old).expect("the file is written");
+    let tried = offline(
+        &daemon,
+        &["replay", "--playbook", &same.display().to_string(), &id],
+    );
+    assert_eq!(tried.code, 0, "nothing differs: {}{}", tried.out, tried.err);
+
+    // The yes to a booking is the 3 from now on.
+    let question = "name = \"confirm\"";
+    let (before, after) = old.split_once(question).expect("a stage");
+    let after = after.replacen(
+        "when = [\"1\", \"confirm\"]",
+        "when = [\"3\", \"confirm\"]",
+        1,
+    );
+    let new = daemon.place().file("new.toml");
+    std::fs::write(&new, format!("{before}{question}{after}")).expect("the file is written");
+    let tried = offline(
+        &daemon,
+        &["replay", "--playbook", &new.display().to_string(), &id],
+    );
+    assert_eq!(tried.code, 1, "{}{}", tried.out, tried.err);
+    for part in [
+        "does schedule phone=",
+        "would be: ends as abandoned",
+        "1 would have gone otherwise",
+    ] {
+        assert!(tried.out.contains(part), "{part}\n{}", tried.out);
+    }
+
+    let broken = daemon.place().file("broken.toml");
+    std::fs::write(
+        &broken,
+        old.replacen("go = \"confirm\"", "go = \"confrm\"", 1),
+    )
+    .expect("the file is written");
+    let tried = offline(
+        &daemon,
+        &["replay", "--playbook", &broken.display().to_string(), &id],
+    );
+    assert_ne!(tried.code, 0);
+    let said = tried.out + &tried.err;
+    assert!(said.contains("no stage `confrm`"), "{said}");
+}
+
+#[test]
+fn a_forgotten_lead_leaves_the_chain_whole_and_its_calls_unreplayable() {
+    let place = Place::new();
+    let sink = Sink::start(&place, SECRET, &[]);
+    let daemon = Scene::with_sink(&sink).start_in(place);
+    let peer = Peer::new().named("+4930123987");
+    let call = peer.call("booking", daemon.sip());
+    std::thread::sleep(ms(1_500));
+    call.press('1');
+    std::thread::sleep(ms(500));
+    call.hang_up();
+    let id = wait_for("the outcome", seconds(30), || {
+        let call = daemon.json(&["call", "last"])["call"].clone();
+        call["cause"].as_str()?;
+        Some(call["id"].as_str()?.to_owned())
+    });
+    assert_eq!(offline(&daemon, &["replay", &id]).code, 0);
+    sink.wait_taken("outcome", 1, seconds(20));
+    daemon.wait_status("the outbox to drain", seconds(20), |status| {
+        (status["outbox"]["pending"] == 0).then_some(())
+    });
+    let forgotten = daemon.offhook(&["lead", "forget", "+4930123987"]);
+    assert_eq!(forgotten.code, 0, "{}{}", forgotten.out, forgotten.err);
+    assert!(
+        forgotten.out.contains("cannot be replayed"),
+        "{}",
+        forgotten.out
+    );
+    let again = offline(&daemon, &["replay", &id]);
+    assert_eq!(again.code, 1, "{}{}", again.out, again.err);
+    let said = again.out + &again.err;
+    assert!(said.contains("forgotten: it cannot be replayed"), "{said}");
+    let whole = offline(&daemon, &["audit", "verify"]);
+    assert_eq!(whole.code, 0, "{}{}", whole.out, whole.err);
+}
+
+#[test]
+fn whom_not_to_call_is_read_anew_without_a_restart() {
+    let place = Place::new();
+    let list = place.write("dnc.txt", "# nobody yet\n");
+    let carrier = Peer::new();
+    let scene = Scene {
+        proxy: Some(carrier.address().to_string()),
+        ..Scene::default()
+    };
+    let text = scene.text();
+    let text = text.replace("[outbound]\n", "[outbound]\ndo_not_call = \"dnc.txt\"\n");
+    let daemon = Daemon::start_in(place, &text);
+    let dial = || {
+        let placed = daemon.json(&["originate", "+4930111222", "--consent", "said so"]);
+        let id = placed["id"].as_str().expect("an id").to_owned();
+        let dial = wait_for("the decision", seconds(20), || {
+            let told = daemon.offhook(&["explain", &id, "--json"]).out;
+            let told: Value = serde_json::from_str(&told).ok()?;
+            let mut decisions = told["decisions"].as_array()?.iter();
+            decisions.find(|it| it["kind"] == "dial").cloned()
+        });
+        daemon.offhook(&["hangup", &id]);
+        dial
+    };
+    assert_eq!(dial()["verdict"], "authorised");
+
+    std::fs::write(&list, "+4930111222 # asked us not to\n").expect("the file is written");
+    let asked = std::process::Command::new("kill")
+        .args(["-HUP", &daemon.id().to_string()])
+        .status();
+    assert!(asked.expect("kill runs").success());
+    wait_for("the rules", seconds(20), || {
+        daemon.said().contains("do_not_call=1").then_some(())
+    });
+    let refused = dial();
+    assert_eq!(refused["verdict"], "refused", "{refused}");
+    assert_eq!(refused["rules"][0]["id"], "do_not_call", "{refused}");
+
+    std::fs::write(&list, "nonsense\n").expect("the file is written");
+    let bad = daemon.offhook(&["policy", "activate"]);
+    assert_eq!(bad.code, 1, "{}{}", bad.out, bad.err);
+    assert!(
+        bad.err.contains("dnc.txt:1: no number in E.164"),
+        "{}",
+        bad.err
+    );
+    assert_eq!(dial()["verdict"], "refused", "the old list stays");
+}

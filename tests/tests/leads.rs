@@ -436,3 +436,108 @@ fn a_paused_list_calls_nobody() {
         (carrier.calls().len() == 2).then_some(())
     });
 }
+
+/// Prompts of a call, in the order in which they were said.
+fn prompts(daemon: &Daemon, id: &str) -> Vec<String> {
+    let told = daemon.json(&["call", id]);
+    let lines = told["timeline"].as_array().expect("a timeline").iter();
+    let plays = lines.filter(|line| line["event"] == "play");
+    let said = plays.filter_map(|line| line["detail"].as_str()?.split_once(": "));
+    let keys = said.flat_map(|(_, keys)| keys.split(", "));
+    keys.map(str::to_owned).collect()
+}
+
+#[test]
+fn a_caller_who_returns_is_not_asked_again() {
+    let scene = Scene::default();
+    let route = "[[route]]\ncalled = \"service\"\nplaybook = \"service\"\n";
+    let daemon = Daemon::start(&german(&scene, route));
+    let begin = || {
+        let call = Peer::new().named("030555123").call("service", daemon.sip());
+        let id = wait_for("the call", seconds(20), || {
+            let calls = daemon.json(&["calls"]);
+            let live = calls.as_array()?.iter().find(|it| it["cause"].is_null())?;
+            Some(live["id"].as_str()?.to_owned())
+        });
+        (call, id)
+    };
+    let stage = |id: &str, stage: &str| {
+        wait_for(stage, seconds(30), || {
+            (daemon.json(&["call", id])["call"]["stage"] == stage).then_some(())
+        });
+    };
+    let (call, first) = begin();
+    for (asked, key) in [("age", '1'), ("day", '2')] {
+        stage(&first, asked);
+        call.press(key);
+    }
+    stage(&first, "confirm");
+    call.hang_up();
+    wait_for("the end", seconds(20), || {
+        daemon.json(&["call", &first])["call"]["cause"]
+            .as_str()
+            .map(drop)
+    });
+    let known = holding(&daemon, "030555123");
+    assert_eq!(known["answer.boiler"], "old", "{known:?}");
+
+    let (call, second) = begin();
+    assert_ne!(first, second);
+    stage(&second, "confirm");
+    wait_for("the question", seconds(20), || {
+        prompts(&daemon, &second)
+            .contains(&"shall_i".to_owned())
+            .then_some(())
+    });
+    let said = prompts(&daemon, &second);
+    let again = ["age", "day", "chosen_thursday"].map(str::to_owned);
+    assert!(again.iter().all(|key| !said.contains(key)), "{said:?}");
+    call.hang_up();
+}
+
+#[test]
+fn how_an_account_stands_is_told_to_its_own_calls_alone() {
+    let at = free_tcp();
+    let inbound = format!("[inbound]\nlisten = \"{at}\"\nsecret = \"{SECRET}\"\n");
+    let daemon = Daemon::start(&german(&Scene::default(), &inbound));
+    let url = format!("http://{at}/v1/events");
+    let say = |id: &str, offer: &str| {
+        let event = [
+            "notify",
+            "--to",
+            &url,
+            "--secret",
+            SECRET,
+            "--type",
+            "crm_changed",
+        ];
+        let of = ["--subject", "+4930555777", "--id", id, "--offer", offer];
+        let ran = daemon.offhook(&[&event[..], &of].concat());
+        assert_eq!(ran.code, 0, "{}{}", ran.out, ran.err);
+    };
+    say("a", "account_ok=1@600");
+    let told = |caller: &str| {
+        let call = Peer::new().named(caller).call("booking", daemon.sip());
+        let id = wait_for("the call", seconds(20), || {
+            let calls = daemon.json(&["calls"]);
+            let live = calls.as_array()?.iter().find(|it| it["cause"].is_null())?;
+            Some(live["id"].as_str()?.to_owned())
+        });
+        if caller == "030555777" {
+            say("b", "account_ok=0@600");
+        }
+        call.hang_up();
+        wait_for("the end", seconds(20), || {
+            daemon.json(&["call", &id])["call"]["cause"]
+                .as_str()
+                .map(drop)
+        });
+        daemon
+            .json(&["call", &id])
+            .to_string()
+            .matches("account_ok")
+            .count()
+    };
+    assert_eq!(told("030555888"), 0, "nobody else's business");
+    assert!(told("030555777") >= 2, "before the call, and in it");
+}

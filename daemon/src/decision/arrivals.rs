@@ -68,7 +68,7 @@ impl Decision {
         let (kept, durable) = oneshot::channel();
         let kept = Some(kept);
         self.keeper.keep(Write::Leads { pages, kept });
-        self.take_offers(&data);
+        self.take_offers(lead, &data);
         if let Some(lead) = lead {
             self.tell_calls_of(lead, kind, data.text);
         }
@@ -149,7 +149,8 @@ impl Decision {
         playbooks.any(|playbook| playbook.lexicon.interpret(&words).kind == opt_out)
     }
 
-    fn take_offers(&mut self, data: &Data) {
+    /// To everybody; or, in an event about a person, theirs alone.
+    fn take_offers(&mut self, of: Option<LeadId>, data: &Data) {
         let now = clock::now();
         let mut leases = Vec::new();
         for offer in &data.offers {
@@ -158,7 +159,7 @@ impl Decision {
                 value: offer.value,
                 until: now + Duration::from_secs(offer.seconds),
             };
-            match self.offers.take(&lease, now) {
+            match self.offers.take(of, &lease, now) {
                 true => leases.push(lease),
                 false => tracing::warn!(message = "offer_not_taken", name = offer.name),
             }
@@ -166,7 +167,7 @@ impl Decision {
         if leases.is_empty() {
             return;
         }
-        for id in self.dialogues(None) {
+        for id in self.dialogues(of) {
             self.feed(id, now, Event::Leased(leases.clone()));
         }
     }

@@ -202,7 +202,7 @@ impl Decision {
         let party = people::party(direction, &offered.caller, &offered.called);
         let facts = self.facts(party);
         self.feed(id, now, Event::Facts(facts));
-        let offers = self.offers.all(now);
+        let offers = self.offers.all(None, now);
         if !offers.is_empty() {
             self.feed(id, now, Event::Leased(offers));
         }

@@ -19,6 +19,8 @@ use crate::store::{Expense, Write};
 
 /// Of the box's slots this share stays free for calls that come in, in percent.
 const RESERVE_PERCENT: u64 = 10;
+/// Points of a budget that nobody has set: as many as the config takes.
+const UNLIMITED: i64 = 1_000_000_000_000;
 /// Calls begun in one go; the others in the next.
 const BEGUN_MAX: usize = 16;
 
@@ -321,7 +323,7 @@ impl Decision {
         self.campaigns.view(id, wall_ms(clock::wall()), spent)
     }
 
-    /// What may still be spent, where the config or the campaign says how much.
+    /// What may still be spent; where nobody says how much, more than anybody can.
     pub(super) fn budget_facts(
         &self,
         lead: Option<LeadId>,
@@ -342,8 +344,9 @@ impl Decision {
             ("budget_left_day", budget.day, spent.on_day(day)),
         ];
         left.into_iter()
-            .filter_map(|(name, limit, spent)| {
-                Some(facts::fact(name, limit?.saturating_sub(spent)))
+            .map(|(name, limit, spent)| {
+                let left = limit.map_or(UNLIMITED, |limit| limit.saturating_sub(spent));
+                facts::fact(name, left)
             })
             .collect()
     }
@@ -371,12 +374,10 @@ impl Decision {
             .write(lead, [crate::leads::Chapter::Spent(expense)]);
         self.keep_pages(pages);
         let left = self.budget_facts(Some(lead), campaign.as_deref());
-        if !left.is_empty() {
-            let event = offhook_core::Event::Facts(left);
-            let at = clock::now();
-            self.at_once
-                .push_back((call, offhook_core::Input { at, event }));
-        }
+        let event = offhook_core::Event::Facts(left);
+        let at = clock::now();
+        self.at_once
+            .push_back((call, offhook_core::Input { at, event }));
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use offhook_core::input::Fact;
 use offhook_core::memory::{Attestation, Source, Topic, Transition};
 use offhook_core::number::{Country, Numbering};
 use offhook_core::output::{Outcome, Persist};
@@ -47,7 +48,12 @@ impl Decision {
         }
         let wall = clock::wall();
         let recollection = self.leads.recollection(lead, identity, attestation, wall);
-        self.feed(id, clock::now(), Event::Remembered(recollection));
+        let now = clock::now();
+        self.feed(id, now, Event::Remembered(recollection));
+        let own = self.offers.all(Some(lead), now);
+        if !own.is_empty() {
+            self.feed(id, now, Event::Leased(own));
+        }
     }
 
     /// Something new is known of the person in this call.
@@ -83,8 +89,14 @@ impl Decision {
         let told = self
             .leads
             .recollection(fresh, identity, Attestation::Unknown, wall);
-        let event = Event::Remembered(told);
-        self.at_once.push_back((id, Input { at: now, event }));
+        // What was told of the other one's account is nothing of this one's.
+        let account = Fact {
+            name: "account_ok".to_owned(),
+            value: None,
+        };
+        for event in [Event::Remembered(told), Event::Facts(vec![account])] {
+            self.at_once.push_back((id, Input { at: now, event }));
+        }
     }
 
     /// What is promised is remembered in the same transaction.

@@ -6,10 +6,8 @@
 //! minute in no time, and under callgrind. Does not allocate, free or block.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
-use heapless::Deque;
 use offhook_dsp::{EventKind, FRAME, Sensitivity, Source, ToneKind};
 use offhook_sip::rtp::{Arrival, Content, Latch, TelephoneEvent, Template, Verdict, View};
 
@@ -18,16 +16,16 @@ use super::codec::{self, Opus, Slower};
 use super::keys::Keypad;
 use super::line::{Heard, Line};
 use super::mouth::Mouth;
+use super::outlet::{Outlet, Remote};
 use super::playout::PlayoutFigures;
+use super::reporter::Reporter;
 use super::ring::Mark;
 use super::safe::ends_in_check_digit;
 use offhook_sip::rtp::srtp::{GROWTH, MasterKey, Opener, Sealer};
 
 use super::sender::{Packet, SAMPLES_MAX, Sender, Turn, packet_samples};
-use super::words::{Codec, Order, Report, ReportKind, Script, SlotId, Stream, Summary};
+use super::words::{Codec, Order, Report, ReportKind, SlotId, Stream, Summary};
 
-/// Reports kept while the ring is full (DESIGN: "the ear keeps up to 8").
-const KEPT: usize = 8;
 /// Ticks between two notices to the board.
 const PUBLISH_TICKS: u32 = 10;
 /// No packet for this long is reported, and again each time it has passed.
@@ -40,63 +38,6 @@ const STRAIGHT: Duration = Duration::from_millis(120);
 /// The last key of a secret is not heard of for 500 ms, in samples: nobody presses
 /// one much longer.
 const HUSH: u64 = 4_000;
-
-/// What RTCP knows of the other side.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Remote {
-    /// 0 when unknown.
-    pub round_trip_us: u32,
-    /// Packets of ours that it has lost.
-    pub lost: i32,
-}
-
-/// Where a leg's doings go. Nothing here may wait.
-pub trait Outlet {
-    /// Sends a datagram; `false` if the system did not take it.
-    fn send(&mut self, target: SocketAddr, packet: &[u8]) -> bool;
-    /// Passes a copy of a report on; `false` if there is no room.
-    fn report(&mut self, report: &Report) -> bool;
-    /// Takes a script to be freed elsewhere.
-    fn free(&mut self, script: Arc<Script>);
-    /// Puts a frame on tape; `false` if it is full.
-    fn tape(&mut self, mark: Mark, line: &[i16; FRAME], ours: &[i16; FRAME]) -> bool;
-    /// A recording is so many frames long, and ends.
-    fn end_tape(&mut self, recording: u32, frames: u32);
-    /// Passes a frame of the line to whoever listens; `false` if they are too slow.
-    fn heard(&mut self, frame: u32, near: &[i16; FRAME]) -> bool;
-    /// Takes the next frame of a speech that streams in.
-    fn voice(&mut self, speech: u32, frame: &mut [i16; FRAME]) -> Voice;
-    /// No more of that speech is wanted.
-    fn end_voice(&mut self, speech: u32);
-    /// Puts a secret into the safe, or with none erases what is there.
-    fn seal(&mut self, keys: &[u8]);
-    /// Passes a frame of the line to the leg that this one is joined with, if any.
-    fn pass(&mut self, frame: &[i16; FRAME]);
-    /// Passes a key to it.
-    fn pass_key(&mut self, key: u8);
-    /// Takes the next frame of the joined leg; `false` if there is none, and the
-    /// frame is as it was.
-    fn joined(&mut self, frame: &mut [i16; FRAME]) -> bool;
-    /// Takes the next key of the joined leg.
-    fn joined_key(&mut self) -> Option<u8>;
-    /// How the joined leg's frames fared, if there ever was one.
-    fn playout(&self) -> Option<PlayoutFigures>;
-    /// Puts figures on the board.
-    fn publish(&mut self, figures: &Figures);
-    /// What the board says of the other side.
-    fn remote(&self) -> Remote;
-}
-
-/// What a speech that streams in has for the next 10 ms.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Voice {
-    /// This.
-    Sound,
-    /// Nothing yet.
-    Nothing,
-    /// It is over.
-    Over,
-}
 
 /// What a new leg is given.
 #[derive(Clone, Copy, Debug)]
@@ -113,69 +54,6 @@ pub struct Birth {
     pub seed: u32,
     /// How readily its ear calls a voice a machine.
     pub sensitivity: Sensitivity,
-}
-
-/// Reports that wait for room in the ring.
-struct Reporter {
-    slot: SlotId,
-    kept: Deque<Report, KEPT>,
-    lost: u32,
-    lost_ever: u32,
-}
-
-impl Reporter {
-    fn report(&mut self, out: &mut impl Outlet, at: Duration, sample: u64, kind: ReportKind) {
-        let report = Report {
-            slot: self.slot,
-            at,
-            sample,
-            kind,
-        };
-        if self.lost > 0 {
-            self.lose();
-            return;
-        }
-        if self.kept.is_empty() && out.report(&report) {
-            return;
-        }
-        if self.kept.push_back(report).is_err() {
-            self.lose();
-        }
-    }
-
-    fn lose(&mut self) {
-        self.lost = self.lost.saturating_add(1);
-        self.lost_ever = self.lost_ever.saturating_add(1);
-    }
-
-    /// Passes on what waited, then says how much was lost. `false` if there is no room yet.
-    fn flush(
-        &mut self,
-        out: &mut impl Outlet,
-        stand: impl FnOnce(u32) -> (Duration, u64, ReportKind),
-    ) -> bool {
-        while let Some(report) = self.kept.front() {
-            if !out.report(report) {
-                return false;
-            }
-            self.kept.pop_front();
-        }
-        if self.lost == 0 {
-            return true;
-        }
-        let (at, sample, kind) = stand(self.lost);
-        let slot = self.slot;
-        let told = out.report(&Report {
-            slot,
-            at,
-            sample,
-            kind,
-        });
-        if told {
-            self.lost = 0;
-        }
-        told
-    }
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -258,12 +136,7 @@ impl Leg {
         Self {
             line: Line::new(birth.seed, birth.sensitivity),
             desk: Desk {
-                reporter: Reporter {
-                    slot: birth.slot,
-                    kept: Deque::new(),
-                    lost: 0,
-                    lost_ever: 0,
-                },
+                reporter: Reporter::new(birth.slot),
                 mouth: Mouth::new(birth.seed),
                 keypad: Keypad::default(),
                 sender: Sender::new(birth.template, birth.sequence, birth.timestamp),

@@ -13,7 +13,7 @@ use offhook_dsp::noise::{ComfortNoise, LINE_NOISE_LEVEL};
 use offhook_dsp::tone::{Sine, ZERO_DBM0_DBOV};
 use offhook_dsp::{FRAME, fade};
 
-use super::leg::Voice;
+use super::outlet::Voice;
 use super::words::{Clip, Cut, ReportKind, Script};
 
 /// A test tone is sent at -10 dBm0, which no limiter of a line touches (ITU-T O.6 sends below 0 dBm0).

@@ -14,7 +14,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use offhook::media::board::Figures;
-use offhook::media::leg::{Birth, Leg, Outlet, Remote, Voice};
+use offhook::media::leg::{Birth, Leg};
+use offhook::media::outlet::{Outlet, Remote, Voice};
 use offhook::media::{
     Clip, Codec, Direction, Mark, Order, PlayoutFigures, ReceiveTypes, Report, ReportKind, Script,
     SlotId, Stream,

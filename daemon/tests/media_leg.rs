@@ -249,10 +249,13 @@ fn last_cut(world: &World) -> Option<u32> {
     cut.last()
 }
 
-/// Which play a frame is of, by its level.
+/// Which play a frame is of, by its level; one that fades in and at once out again
+/// reaches none.
 fn whose(samples: &[i16]) -> Option<u32> {
     let peak = peak(samples);
-    (peak > LOUD).then(|| (u32::try_from(peak).unwrap_or(0).saturating_sub(2_000)) / 2_000)
+    let play = (u32::try_from(peak).unwrap_or(0).saturating_sub(2_000)) / 2_000;
+    let is_its_level = peak.abs_diff(Decider::level(play)) < 500;
+    (peak > LOUD && is_its_level).then_some(play)
 }
 
 impl World {

@@ -164,7 +164,7 @@ impl Ear {
             .push(&residual.samples, &rest.bins, self.music.compares_next());
         let heard = self.hear_tones(line.source, &mut report);
         self.voice
-            .hear(&seen, &rest, &residual.samples, residual.far.as_ref());
+            .hear(&seen.levels, &rest.levels, residual.far.as_ref());
         if line.source == Source::ComfortNoise || line.source == Source::NoRtp {
             self.voice.hear_nothing();
         }

@@ -3,7 +3,7 @@
 //!
 //! Each lane is plain f32 arithmetic, so that machines with and without vectors
 //! agree to the bit. It knows nothing of sound. Called by `fourier`, `dtmf`,
-//! `manner`, `pitch` and `spectrum`.
+//! `manner` and `spectrum`.
 
 /// Four values.
 #[derive(Clone, Copy)]

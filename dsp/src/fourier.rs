@@ -42,16 +42,6 @@ impl<const N: usize> Complex<N> {
         squares
     }
 
-    /// What this has and the other has not.
-    pub(crate) fn less(&self, other: &Self) -> Self {
-        let mut less = Self::ZERO;
-        for k in 0..N {
-            less.re[k] = self.re[k] - other.re[k];
-            less.im[k] = self.im[k] - other.im[k];
-        }
-        less
-    }
-
     /// The four that begin at four times `at`.
     #[inline(always)]
     fn four(&self, at: usize) -> Pairs {

@@ -30,7 +30,6 @@ mod manner;
 mod music;
 mod network;
 pub mod noise;
-mod pitch;
 mod report;
 mod signal;
 mod silence;

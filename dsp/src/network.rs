@@ -5,11 +5,12 @@
 //! `train/CARD.md` says from what. Products are whole numbers, the rest is f32
 //! in a fixed order: every machine gets the same bits. Called by `voice`.
 
-use crate::voice::INPUTS;
+use crate::bands::BANDS;
+use crate::voice::{INPUTS, SILENT_INPUT};
 
-const DENSE: usize = 48;
-const FIRST: usize = 64;
-const SECOND: usize = 48;
+const DENSE: usize = 40;
+const FIRST: usize = 48;
+const SECOND: usize = 32;
 
 /// Written by `train/train.py`: per layer the rows as i8, their scales as f32,
 /// biases as f32, all little-endian.
@@ -24,6 +25,7 @@ const _: () = assert!(
 );
 
 static ENTRY: Layer<DENSE, INPUTS> = Layer::read(0);
+static ALONE: Alone = Alone::of(&ENTRY);
 static LOWER: Gated<{ 3 * FIRST }, DENSE, FIRST> = Gated::read(DENSE_SIZE);
 static UPPER: Gated<{ 3 * SECOND }, FIRST, SECOND> = Gated::read(DENSE_SIZE + FIRST_SIZE);
 static EXIT: Layer<1, SECOND> = Layer::read(DENSE_SIZE + FIRST_SIZE + SECOND_SIZE);
@@ -43,13 +45,14 @@ impl Network {
         }
     }
 
-    /// The probability of speech, 0 to 1, after this frame's input (in 1/4096).
+    /// The log-odds of speech after this frame's input (in 1/4096).
     pub(crate) fn hear(&mut self, input: &[i16; INPUTS]) -> f32 {
-        let dense = ENTRY.times(input).map(tanh);
+        let entered =
+            Alone::line(input).map_or_else(|| ENTRY.times(input), |line| ALONE.times(&line));
+        let dense = entered.map(tanh);
         LOWER.step(&fixed(&dense), &mut self.lower);
         UPPER.step(&fixed(&self.lower), &mut self.upper);
-        let logit = EXIT.times(&fixed(&self.upper))[0];
-        1.0 / (1.0 + libm::expf(-logit))
+        EXIT.times(&fixed(&self.upper))[0]
     }
 }
 
@@ -93,6 +96,51 @@ impl<const ROWS: usize, const COLUMNS: usize> Layer<ROWS, COLUMNS> {
         let mut output = self.bias;
         for (row, output) in output.iter_mut().enumerate() {
             *output += product(&self.weights[row], input) as f32 * self.scale[row];
+        }
+        output
+    }
+}
+
+/// The first layer on a line without a prompt of ours, where two thirds of its
+/// input are known: what is shown of the line twice has its weights summed, and
+/// the silent prompt is a sum of its own. To the bit what the whole layer finds.
+struct Alone {
+    weights: [[i16; 2 * BANDS]; DENSE],
+    prompt: [i32; DENSE],
+}
+
+impl Alone {
+    const fn of(layer: &Layer<DENSE, INPUTS>) -> Self {
+        let mut alone = Self {
+            weights: [[0; 2 * BANDS]; DENSE],
+            prompt: [0; DENSE],
+        };
+        let mut place = 0;
+        while place < DENSE * 2 * BANDS {
+            let (row, column) = (place / (2 * BANDS), place % (2 * BANDS));
+            let first = column / BANDS * 3 * BANDS + column % BANDS;
+            let weights = &layer.weights[row];
+            alone.weights[row][column] = weights[first] + weights[first + BANDS];
+            alone.prompt[row] += weights[first + 2 * BANDS] as i32 * SILENT_INPUT as i32;
+            place += 1;
+        }
+        alone
+    }
+
+    /// The line now and before, if nothing of ours is about.
+    fn line(input: &[i16; INPUTS]) -> Option<[i16; 2 * BANDS]> {
+        let (rows, _) = input.as_chunks::<BANDS>();
+        let is_alone =
+            |row: usize| rows[row] == rows[row + 1] && rows[row + 2] == [SILENT_INPUT; BANDS];
+        (is_alone(0) && is_alone(3))
+            .then(|| core::array::from_fn(|column| rows[column / BANDS * 3][column % BANDS]))
+    }
+
+    fn times(&self, line: &[i16; 2 * BANDS]) -> [f32; DENSE] {
+        let mut output = ENTRY.bias;
+        for (row, output) in output.iter_mut().enumerate() {
+            let sum = product(&self.weights[row], line) + self.prompt[row];
+            *output += sum as f32 * ENTRY.scale[row];
         }
         output
     }
@@ -195,7 +243,7 @@ mod tests {
             let (input, _) = input.as_chunks::<2>();
             let input = core::array::from_fn(|index| i16::from_le_bytes(input[index]));
             let expected = f32::from_le_bytes(expected.try_into().expect("four bytes"));
-            let found = network.hear(&input);
+            let found = 1.0 / (1.0 + libm::expf(-network.hear(&input)));
             assert!((found - expected).abs() < 0.01, "{found} {expected}");
             (lowest, highest) = (lowest.min(found), highest.max(found));
         }
@@ -204,6 +252,23 @@ mod tests {
             highest - lowest > 0.3,
             "{lowest} to {highest} tells nothing"
         );
+    }
+
+    #[test]
+    fn a_line_without_a_prompt_is_heard_as_the_whole_layer_hears_it() {
+        let mut noise = crate::noise::ComfortNoise::new(10, 3);
+        for _ in 0..20 {
+            let line: [i16; 2 * BANDS] = core::array::from_fn(|_| noise.sample());
+            let input = core::array::from_fn(|index| {
+                let (shown, band) = (index / BANDS, index % BANDS);
+                match shown % 3 {
+                    2 => SILENT_INPUT,
+                    _ => line[shown / 3 * BANDS + band],
+                }
+            });
+            assert_eq!(Alone::line(&input), Some(line));
+            assert_eq!(ALONE.times(&line), ENTRY.times(&input));
+        }
     }
 
     #[test]

@@ -14,8 +14,10 @@ const ONSET_OVER_ECHO: f32 = 8.0;
 /// One frame counts for at most this, either way.
 const MOST_EVIDENCE: f32 = 2.5;
 /// log-odds of a frame that says nothing on a line of the caller's own …
-const NEUTRAL: f32 = 0.9;
-/// … and over our own prompt, where the network is careful by itself.
+const NEUTRAL: f32 = 1.8;
+/// … where an echo of our prompt is about …
+const NEUTRAL_OVER_ECHO: f32 = 1.7;
+/// … and over a prompt that does not come back, where the network is careful by itself.
 const NEUTRAL_OVER_PROMPT: f32 = 0.3;
 /// Speech goes on above this probability.
 const STAY: f32 = 0.45;
@@ -125,10 +127,10 @@ impl Speech {
 
     fn await_onset(&mut self, at: u64, probability: f32, prompt: Prompt, report: &mut Report) {
         let odds = probability.clamp(0.001, 0.999) / (1.0 - probability.clamp(0.001, 0.999));
-        let neutral = if prompt.recent {
-            NEUTRAL_OVER_PROMPT
-        } else {
-            NEUTRAL
+        let neutral = match (prompt.recent, prompt.echo_audible) {
+            (true, true) => NEUTRAL_OVER_ECHO,
+            (true, false) => NEUTRAL_OVER_PROMPT,
+            (false, _) => NEUTRAL,
         };
         let evidence = (libm::logf(odds) - neutral).clamp(-MOST_EVIDENCE, MOST_EVIDENCE);
         self.evidence = (self.evidence + evidence).max(0.0);

@@ -1,55 +1,58 @@
 //! How likely it is that somebody speaks in this frame.
 //!
-//! Measures what a small recurrent network is given: levels in bands of the
-//! line, of the line without echo, of that echo and of our prompt, the line's
-//! own floors, and how periodic it is. It keeps no notion of a turn (that is
-//! `speech`) and knows no tones. Called by the ear.
+//! Shows a small recurrent network levels in bands of the line, of the line
+//! without our echo and of our prompt, now and 10 ms before, and weighs what it
+//! says against what it said of the last second. It keeps no notion
+//! of a turn (that is `speech`) and knows no tones. Called by the ear.
 
-use crate::FRAME;
-use crate::bands::{self, BANDS, Bands, SILENT};
+use crate::bands::{self, BANDS, Bands, SILENT, SOFTEST};
 use crate::fourier::Bins;
 use crate::network::Network;
-use crate::pitch::{Pitch, RANGES};
 
-/// Values the network is given in a frame.
-pub(crate) const INPUTS: usize = 6 * BANDS + RANGES + 2;
+/// Values of one frame: the line, the line without echo, our prompt.
+const SHOWN: usize = 3 * BANDS;
+/// Values the network is given: this frame's, then the last one's.
+pub(crate) const INPUTS: usize = 2 * SHOWN;
 /// The network's input is in 1/4096; it ends at ±8.
 const INPUT_ONE: f32 = 4_096.0;
 /// A level in dBov to a value around 0: speech is above, a quiet line below.
 const MIDDLE_DB: f32 = -55.0;
 const LEVEL_UNIT_DB: f32 = 15.0;
-/// A difference of levels to a value around 1.
-const DIFFERENCE_UNIT_DB: f32 = 10.0;
+/// What the network is given of a prompt that is silent.
+pub(crate) const SILENT_INPUT: i16 = fixed(SOFTEST);
+/// The mean of a line's log-odds follows them with a time constant of 1 s, each
+/// counted within these …
+const USUAL_PACE: f32 = 0.01;
+const MOST_ODDS: f32 = 4.0;
+/// … and this share of it is taken off: a noise that sounds half like speech, or
+/// a caller whose voice does, is judged against the line's own second.
+const USUAL_SHARE: f32 = 0.5;
 /// A floor falls to a softer level by this share of the way a frame …
 const FLOOR_FALL: f32 = 0.1;
 /// … and rises by 3 dB a second at most.
 const FLOOR_RISE_DB: f32 = 0.03;
 /// The floor assumed before anything is known is at most this, in one band.
 const HIGHEST_FIRST_FLOOR_DB: f32 = -58.0;
-/// The network is told that it has just begun to hear for so many frames.
-const BEGINNING: u32 = 100;
 
 /// Hears whether somebody speaks.
 #[derive(Clone, Debug)]
 pub(crate) struct Voice {
-    pitch: Pitch,
     floor: Bands,
-    before: [Bands; 2],
-    frames: u32,
+    begun: bool,
     input: [i16; INPUTS],
     network: Network,
+    usual: f32,
     probability: f32,
 }
 
 impl Voice {
     pub(crate) const fn new() -> Self {
         Self {
-            pitch: Pitch::new(),
             floor: [HIGHEST_FIRST_FLOOR_DB; BANDS],
-            before: [SILENT; 2],
-            frames: 0,
+            begun: false,
             input: [0; INPUTS],
             network: Network::new(),
+            usual: 0.0,
             probability: 0.0,
         }
     }
@@ -70,28 +73,14 @@ impl Voice {
         crate::spectrum::decibels(self.floor.iter().map(power).sum())
     }
 
-    /// Judges a frame: the line, its samples without our echo, and what these
-    /// look like. `far`: the levels of our prompt while it may echo.
-    pub(crate) fn hear(
-        &mut self,
-        near: &Sound,
-        rest: &Sound,
-        samples: &[f32; FRAME],
-        far: Option<&Bands>,
-    ) {
-        let levels = rest.levels;
-        let echo = far.map_or(SILENT, |_| near.less(rest));
-        self.follow_floor(&levels);
-        let ranges = self.pitch.hear(samples);
-        let shown = Shown {
-            near: &near.levels,
-            rest: &levels,
-            echo: &echo,
-            far: far.unwrap_or(&SILENT),
-        };
-        self.show(&shown, &ranges, far.is_some());
-        self.before = [levels, self.before[0]];
-        self.probability = self.network.hear(&self.input);
+    /// Judges a frame by the levels of the line, without our echo, and of our
+    /// prompt while it may echo.
+    pub(crate) fn hear(&mut self, near: &Bands, rest: &Bands, far: Option<&Bands>) {
+        self.follow_floor(rest);
+        self.show([near, rest, far.unwrap_or(&SILENT)]);
+        let odds = self.network.hear(&self.input);
+        self.usual += USUAL_PACE * (odds.clamp(-MOST_ODDS, MOST_ODDS) - self.usual);
+        self.probability = 1.0 / (1.0 + libm::expf(USUAL_SHARE * self.usual - odds));
     }
 
     /// A frame without sound of the line's own: nobody is heard.
@@ -100,37 +89,27 @@ impl Voice {
     }
 
     fn follow_floor(&mut self, levels: &Bands) {
-        if self.frames == 0 {
+        if !self.begun {
             self.floor = levels.map(|level| level.min(HIGHEST_FIRST_FLOOR_DB));
-            self.before = [*levels; 2];
         }
-        self.frames = self.frames.saturating_add(1);
         for (floor, &level) in self.floor.iter_mut().zip(levels) {
             let above = level - *floor;
             *floor += (FLOOR_FALL * above).min(FLOOR_RISE_DB);
         }
     }
 
-    fn show(&mut self, shown: &Shown, ranges: &[f32; RANGES], may_echo: bool) {
-        let level = |db: f32| (db - MIDDLE_DB) / LEVEL_UNIT_DB;
-        let rows = [shown.near, shown.rest, shown.echo, shown.far];
-        for (row, levels) in rows.iter().enumerate() {
-            for (band, &db) in levels.iter().enumerate() {
-                self.input[row * BANDS + band] = fixed(level(db));
+    fn show(&mut self, rows: [&Bands; 3]) {
+        let (now, before) = self.input.split_at_mut(SHOWN);
+        before.copy_from_slice(now);
+        for (slots, levels) in now.chunks_exact_mut(BANDS).zip(rows) {
+            for (slot, &db) in slots.iter_mut().zip(levels) {
+                *slot = fixed(db);
             }
         }
-        for band in 0..BANDS {
-            let now = shown.rest[band];
-            let above = (now - self.floor[band]) / DIFFERENCE_UNIT_DB;
-            let moved = (now - self.before[1][band]) / DIFFERENCE_UNIT_DB;
-            self.input[4 * BANDS + band] = fixed(above);
-            self.input[5 * BANDS + band] = fixed(moved);
+        if !self.begun {
+            before.copy_from_slice(now);
         }
-        for (slot, &likeness) in self.input[6 * BANDS..].iter_mut().zip(ranges) {
-            *slot = fixed(2.0 * likeness);
-        }
-        self.input[INPUTS - 2] = fixed(f32::from(u8::from(may_echo)));
-        self.input[INPUTS - 1] = fixed(self.frames.min(BEGINNING) as f32 / BEGINNING as f32);
+        self.begun = true;
     }
 }
 
@@ -146,21 +125,9 @@ impl Sound {
         let levels = bands::levels(&bins);
         Self { bins, levels }
     }
-
-    /// The levels of what this has and the other has not.
-    fn less(&self, other: &Self) -> Bands {
-        bands::levels(&self.bins.less(&other.bins))
-    }
 }
 
-/// Levels the network is shown.
-struct Shown<'a> {
-    near: &'a Bands,
-    rest: &'a Bands,
-    echo: &'a Bands,
-    far: &'a Bands,
-}
-
-fn fixed(value: f32) -> i16 {
-    (value * INPUT_ONE) as i16
+/// A level as the network is given it.
+const fn fixed(db: f32) -> i16 {
+    ((db - MIDDLE_DB) / LEVEL_UNIT_DB * INPUT_ONE) as i16
 }

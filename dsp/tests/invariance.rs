@@ -136,7 +136,15 @@ proptest! {
         for (one, two) in plain.iter().zip(&other) {
             prop_assert_eq!((one.0, one.2), (two.0, two.2));
             let moved = two.1.saturating_sub(shift as u64);
-            prop_assert!(one.1.abs_diff(moved) <= 8 * 100, "{:?} {:?} {}", one, two, shift);
+            // No recording is told before its time, which counts from the answer.
+            let at_its_earliest = one.1 == two.1;
+            prop_assert!(
+                at_its_earliest || one.1.abs_diff(moved) <= 8 * 100,
+                "{:?} {:?} {}",
+                one,
+                two,
+                shift
+            );
         }
     }
 }

@@ -1,8 +1,10 @@
-"""Training streams: what the ear gets (near and far) and whether somebody speaks.
+"""Rows of sound the network learns from, and whether somebody speaks in them.
 
-A row is 40 s and holds one or more scenes; the ear starts afresh with each. Written
-as `NAME.pcm` (per 10 ms: 80 near and 80 far samples, s16le) and `NAME.lab` (a byte
-per 10 ms: bit 0 speech, bit 1 not to be judged, bit 7 a scene begins).
+Kinds, of 40 s each: `talk` (callers on a line without noise), `hush` (noise, music,
+tones; nobody speaks), `echo` (our prompt comes back, with or without a caller) and
+one of `white` noise. `mix.py` makes streams of them. A row holds several scenes; the ear starts
+afresh with each. Written as `NAME.pcm` (per 10 ms: 80 near and 80 far samples,
+s16le) and `NAME.lab` (a byte per 10 ms: bit 0 speech, bit 7 a scene begins).
 
     python3 scenes.py FOLDER OUT ROWS [--exclude LIST] [--seed N] [--jobs N]
 """
@@ -13,11 +15,13 @@ import os
 import numpy as np
 from scipy import signal
 
-from sound import (FRAME, RATE, Channel, Library, active, background, babble, companded, convolved,
-                   db, gain, looped, lossy, music, perturbed, rms, room, tones)
+from sound import (FRAME, RATE, Channel, Library, active, background, companded, convolved, gain, lossy,
+                   music, perturbed, rms, room, tones)
 
 ROW = 40 * RATE
-SPEECH, UNJUDGED, BEGINS = 1, 2, 128
+SPEECH, BEGINS = 1, 128
+# RMS of speech in a row of talk, of noise in a row of hush, dBov.
+LOUDNESS, NOISE = -22.0, -26.0
 
 
 def utterance(library, random, channel, most=8.0, word=0.35):
@@ -166,51 +170,80 @@ def prompt(library, random, length):
     return x
 
 
-def scene(library, random, length):
-    """Near, far and label of one scene."""
-    kind = random.random()
-    channel = Channel(random)
-    level = random.uniform(-28, -15) if random.random() < 0.7 else random.uniform(-40, -10)
-    far = np.zeros(length, np.float32)
-    on = np.zeros(length // FRAME, bool)
-    if kind < 0.30:  # a speaker who goes on
-        near, on = talk(library, random, length, channel, level, (0.05, 0.6), 15.0, 0.15)
-        near = near + bed(library, random, length, channel, level)
-    elif kind < 0.50:  # turns
-        near, on = talk(library, random, length, channel, level, (0.8, 6), 6.0, 0.45)
-        near = near + bed(library, random, length, channel, level)
-    elif kind < 0.56:  # a short word after much noise
-        near, on = talk(library, random, length, channel, level, (6, 25), 1.2, 1.0)
-        near = near + bed(library, random, length, channel, level)
-    elif kind < 0.74:
-        near = quiet_side(library, random, length)
-    else:
+def talk_row(library, random):
+    """Callers with a line each, in sentences, turns or single words."""
+    def scene(length):
+        channel = Channel(random)
+        kind = random.random()
+        if kind < 0.5:
+            style = (0.05, 0.7), 15.0, 0.15
+        elif kind < 0.85:
+            style = (0.5, 5), 6.0, 0.45
+        else:
+            style = (3, 12), 1.2, 1.0
+        x, on = talk(library, random, length, channel, LOUDNESS, *style)
+        if random.random() < 0.15:
+            x = lossy(x, random, random.uniform(0.005, 0.06))
+        return companded(x, random), None, on
+    return row(random, [8, 12, 20], scene)
+
+
+def hush_row(library, random):
+    """Nobody speaks."""
+    def scene(length):
+        x = tones(length, random) if random.random() < 0.1 else background(library, length, random)
+        x = Channel(random)(x)
+        x = x / rms(x) * gain(NOISE)
+        if random.random() < 0.1:
+            x = lossy(x, random, random.uniform(0.005, 0.06))
+        return companded(x, random), None, np.zeros(length // FRAME, bool)
+    return row(random, [10, 20, 40], scene)
+
+
+def echo_row(library, random):
+    """Our prompt comes back; in three of five scenes somebody talks over it."""
+    def scene(length):
+        channel = Channel(random)
+        level = random.uniform(-28, -16) if random.random() < 0.8 else random.uniform(-38, -12)
         far = prompt(library, random, length)
-        near = np.zeros(length, np.float32)
-        if random.random() < 0.65:
+        near, on = np.zeros(length, np.float32), np.zeros(length // FRAME, bool)
+        if random.random() < 0.6:
             gaps, most = ((2, 8), 4.0) if random.random() < 0.7 else ((5, 15), 3.0)
             near, on = talk(library, random, length, channel, level, gaps, most, 0.5)
         near = near + echo_of(far, random)
-        near = near + (bed(library, random, length, channel, level) if random.random() < 0.7
-                       else quiet_side(library, random, length) * gain(-10))
-    if random.random() < 0.15:
-        near = lossy(near, random, random.uniform(0.005, 0.06))
-    return companded(near, random), companded(far, random), on
+        near = near + random.standard_normal(length).astype(np.float32) * gain(random.uniform(-78, -52))
+        if random.random() < 0.35:
+            noise = channel(background(library, length, random))
+            near = near + noise / rms(noise) * gain(level - random.uniform(3, 28))
+        if random.random() < 0.12:
+            near = lossy(near, random, random.uniform(0.005, 0.05))
+        return companded(near, random), companded(far, random), on
+    return row(random, [12, 16, 20, 40], scene)
 
 
-def row(library, random):
-    near, far, label = [], [], []
-    left = ROW
+def white_row(_library, random):
+    """A line's own hiss."""
+    x = random.standard_normal(ROW) * gain(NOISE)
+    return x, np.zeros(ROW), np.zeros(ROW // FRAME, np.uint8)
+
+
+def row(random, lengths, scene):
+    """Scenes of some of these lengths, in seconds, to fill a row."""
+    near, far, label, left = [], [], [], ROW
     while left > 0:
-        length = min(left, int(random.choice([8, 12, 20, 40, 40])) * RATE)
-        if left - length < 4 * RATE:
+        length = min(left, int(random.choice(lengths)) * RATE)
+        if left - length < 6 * RATE:
             length = left
-        a, b, on = scene(library, random, length)
+        line, ours, on = scene(length)
         marks = on.astype(np.uint8)
         marks[0] |= BEGINS
-        near.append(a), far.append(b), label.append(marks)
+        near.append(line), label.append(marks)
+        far.append(np.zeros_like(line) if ours is None else ours)
         left -= length
     return np.concatenate(near), np.concatenate(far), np.concatenate(label)
+
+
+KINDS = {'talk': talk_row, 'hush': hush_row, 'echo': echo_row, 'white': white_row}
 
 
 def write(path, near, far, label):
@@ -223,9 +256,8 @@ LIBRARY = None
 
 
 def make(job):
-    path, seed = job
-    random = np.random.default_rng(seed)
-    write(path, *row(LIBRARY, random))
+    path, kind, seed = job
+    write(path, *KINDS[kind](LIBRARY, np.random.default_rng(seed)))
 
 
 def main():
@@ -238,7 +270,8 @@ def main():
     excluded = set(open(options.exclude).read().split()) if options.exclude else set()
     LIBRARY = Library(options.folder, excluded)
     os.makedirs(options.out, exist_ok=True)
-    jobs = [(os.path.join(options.out, f'{n:05}'), options.seed * 1_000_003 + n) for n in range(options.rows)]
+    jobs = [(os.path.join(options.out, f'{kind}_{n:05}'), kind, [options.seed, n, index])
+            for index, kind in enumerate(KINDS) for n in range(1 if kind == 'white' else options.rows)]
     with multiprocessing.get_context('fork').Pool(options.jobs) as pool:
         for count, _ in enumerate(pool.imap_unordered(make, jobs, 4)):
             if count % 50 == 49:

@@ -34,22 +34,24 @@ def rms(x):
 
 
 class Library:
-    """Recordings of a folder with its `manifest.csv` (file, kind), without those excluded."""
+    """Recordings of a folder with its `manifest.csv` (file, kind, source), without those excluded.
+    Noises stand by their collection, so that a large one does not outweigh the others."""
 
     def __init__(self, folder, excluded=frozenset()):
         rows = list(csv.DictReader(open(os.path.join(folder, 'manifest.csv'))))
         self.rows = [row for row in rows if row['file'] not in excluded]
-        self.speech, self.words, self.noise = [], [], []
+        self.speech, self.words, self.noise = [], [], {}
         for row in self.rows:
             samples, rate = soundfile.read(os.path.join(folder, row['file']), dtype='float32')
             assert rate == RATE, row['file']
-            if row['kind'] == 'noise':
-                self.noise.append(samples)
-            else:
+            if row['kind'] != 'noise':
                 self.speech.append(samples)
+            else:
+                self.noise.setdefault(row['source'].split(':')[0], []).append(samples)
+        self.noise = list(self.noise.values())
+        self.real = len(self.speech)
         for samples in voices():
             (self.words if len(samples) < 1.2 * RATE else self.speech).append(samples)
-        self.real = len(self.rows) - len(self.noise)
 
 
 PHRASES = """hello|hello?|yes|yeah|no|nope|okay|sure|hi|hey|stop|wait|what|who is this|speaking|hang on
@@ -358,24 +360,115 @@ def respeeded(x, random):
     return signal.resample_poly(x, 100, speed).astype(np.float32)
 
 
-def background(library, length, random):
-    """Some noise of RMS 1, none of it speech."""
+def slowly(length, random, pace, low, high):
+    """A line through random values between two limits, `pace` of them a second."""
+    points = 2 + int(length / RATE * pace)
+    return np.interp(np.arange(length), np.linspace(0, length, points), random.uniform(low, high, points))
+
+
+def engine(length, random):
+    """A motor: harmonics of a pitch that wanders, and its noise."""
+    wander = slowly(length, random, random.uniform(0.1, 3), -1, 1) * random.uniform(0.02, 0.5)
+    hertz = np.exp(wander) * random.uniform(25, 400)
+    phase = 2 * np.pi * np.cumsum(hertz) / RATE
+    tilt, odd = random.uniform(0.3, 1.5), random.random() < 0.3
+    x = np.zeros(length)
+    for number in range(1, 25, 2 if odd else 1):
+        if np.max(hertz) * number < 3900:
+            x += np.sin(number * phase + random.uniform(0, 6)) * number ** -tilt * random.uniform(0.2, 1)
+    x = x / rms(x) + coloured(length, random) * gain(random.uniform(-20, 5))
+    return x * 10 ** (slowly(length, random, random.uniform(0.3, 6), -random.uniform(0, 18), 0) / 20)
+
+
+def rhythm(length, random):
+    """Noise that comes and goes in time: wipers, wheels on rails, a saw."""
+    x = coloured(length, random)
+    if random.random() < 0.5:
+        b, a = signal.iirpeak(random.uniform(150, 3000), random.uniform(0.7, 12), fs=RATE)
+        x = signal.lfilter(b, a, x)
+    rate = np.exp(random.uniform(np.log(0.3), np.log(9)))
+    turns = np.cumsum(rate * np.exp(slowly(length, random, 1, -0.1, 0.1) * random.random())) / RATE
+    place, share = turns % 1, random.uniform(0.08, 0.7)
+    rise = np.minimum(1, place / (share * random.uniform(0.02, 0.5)))
+    fall = np.exp(-(place - share) / random.uniform(0.02, 0.3))
+    loudness = np.where(place < share, rise, np.minimum(fall, 1))
+    if random.random() < 0.3:
+        loudness = loudness * (0.4 + 0.6 * (np.floor(turns) % 2))
+    return x * (10 ** (-random.uniform(3, 40) / 20) + loudness)
+
+
+def chirps(length, random):
+    """Birds, squeaks, electronic toys."""
+    x = np.zeros(length)
+    at = 0
+    while True:
+        at += int(random.exponential(random.uniform(0.1, 1.2)) * RATE) + 200
+        count = int(random.uniform(0.03, 0.6) * RATE)
+        if at + count >= length:
+            return x + coloured(length, random) * gain(random.uniform(-45, -15))
+        time = np.arange(count) / RATE
+        bend = np.linspace(0, random.uniform(-1, 1), count) + 0.1 * np.sin(2 * np.pi * random.uniform(2, 30) * time)
+        phase = 2 * np.pi * np.cumsum(random.uniform(300, 3000) * np.exp(bend)) / RATE
+        wave = np.sin(phase)
+        if random.random() < 0.5:
+            wave = wave + 0.5 * np.sin(2 * phase) + 0.3 * random.random() * random.standard_normal(count)
+        x[at:at + count] += wave * np.hanning(count) ** random.uniform(0.2, 1) * gain(random.uniform(-15, 0))
+
+
+VOWELS = [(700, 1200, 2600), (350, 2000, 2700), (450, 900, 2500), (300, 800, 2300), (550, 1700, 2500)]
+
+
+def song(length, random):
+    """Music with a voice that sings vowels on a scale: no caller's."""
+    x = np.zeros(length)
+    root, beat, at = random.uniform(100, 330), random.uniform(0.3, 0.8), 0
+    while at < length - 800:
+        count = min(int(beat * random.choice([0.5, 1, 1, 2, 4]) * RATE), length - at)
+        time = np.arange(count) / RATE
+        if random.random() < 0.85:
+            pitch = root * 2 ** ([0, 2, 4, 5, 7, 9, 11, 12][random.integers(0, 8)] / 12)
+            vibrato = 0.01 * np.sin(2 * np.pi * 5.5 * time) / 5.5 * random.uniform(0, 1.5)
+            phase = 2 * np.pi * pitch * (time + vibrato)
+            wave = sum(np.sin(n * phase) / n for n in range(1, int(3800 / pitch) + 1))
+            for formant in VOWELS[random.integers(0, len(VOWELS))]:
+                b, a = signal.iirpeak(formant, 6, fs=RATE)
+                wave = wave + 3 * signal.lfilter(b, a, wave)
+            x[at:at + count] += wave / max(rms(wave), 1e-6) * np.minimum(1, time / 0.04) * np.minimum(1, time[::-1] / 0.06)
+        at += count
+    return x / max(rms(x), 1e-6) + music(length, random) * gain(random.uniform(-8, 10))
+
+
+def recorded(library, length, random):
+    """One or two recordings of noise, at other speeds."""
+
+    def one():
+        source = library.noise[random.integers(0, len(library.noise))]
+        x = looped(source[random.integers(0, len(source))], length, random)
+        return np.resize(respeeded(x, random), length)
+    x = one()
+    x = x / rms(x)
+    if random.random() < 0.4:
+        y = one()
+        x = x + y / rms(y) * gain(random.uniform(-12, 4))
+    return x
+
+
+def background(library, length, random, made=0.35):
+    """Some noise of RMS 1, none of it speech; a share of it wholly `made` up."""
     kind = random.random()
-    if kind < 0.42:
-        x = looped(library.noise[random.integers(0, len(library.noise))], length, random)
-        if random.random() < 0.45:
-            y = looped(library.noise[random.integers(0, len(library.noise))], length, random)
-            x = x / rms(x) + y / rms(y) * gain(random.uniform(-10, 5))
-        x = np.resize(respeeded(x, random), length)
-    elif kind < 0.60:
+    if random.random() < made:
+        x = [engine, rhythm, chirps, song][random.integers(0, 4)](length, random)
+        if random.random() < 0.4:
+            x = x / rms(x) + background(library, length, random, 0) * gain(random.uniform(-15, 5))
+    elif kind < 0.58:
+        x = recorded(library, length, random)
+    elif kind < 0.70:
         x = coloured(length, random)
-    elif kind < 0.76:
-        x = babble(library, length, random, int(random.integers(4, 11)))
-    elif kind < 0.90:
-        x = music(length, random)
+    elif kind < 0.82:
+        x = babble(library, length, random, int(random.integers(6, 14)))
     elif kind < 0.95:
-        x = clatter(length, random) + coloured(length, random) * gain(random.uniform(-30, -5))
+        x = music(length, random)
     else:
-        x = tones(length, random)
-    x = recoloured(x, random)
+        x = clatter(length, random) + coloured(length, random) * gain(random.uniform(-30, -5))
+    x = recoloured(np.asarray(x, np.float32), random)
     return (x / rms(x)).astype(np.float32)

@@ -1,18 +1,18 @@
 """Trains the network that hears speech, and writes it as the constants of the ear.
 
     pip install -r requirements.txt
-    python3 train.py FOLDER [--rows 1600] [--epochs 12] [--work DIR] [--exclude LIST]
+    python3 train.py FOLDER [--rows 400] [--batches 2000] [--work DIR] [--exclude LIST]
 
 FOLDER holds recordings at 8 kHz with a `manifest.csv` (columns `file`, `kind`:
-speech or noise). Three steps: `scenes.py` mixes streams from them, the ear itself
-(`cargo run --example features`) turns these into the network's input, and this
-program fits the network and writes `network.bin` beside it. Every random number
-has a fixed seed. Which sources went into the weights that ship: `CARD.md`.
+speech or noise, `source`). Four steps: `scenes.py` makes rows of sound from them,
+the ear's own front end (`cargo run --example features`) turns these into levels in
+bands, `mix.py` mixes streams anew for each batch, and this program fits the network
+and writes `network.bin` beside it. Every random number has a fixed seed. Which
+sources went into the weights that ship: `CARD.md`.
 """
 import argparse
 import glob
 import os
-import struct
 import subprocess
 import sys
 import time
@@ -22,14 +22,22 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from mix import BANDS, ROW, SILENT, Rows
+from scenes import BEGINS, SPEECH
+
 HERE = os.path.dirname(os.path.abspath(__file__))
-INPUTS, DENSE, FIRST, SECOND = 152, 48, 64, 48
-BANDS = 24
+INPUTS, DENSE, FIRST, SECOND = 6 * BANDS, 40, 48, 32
 INPUT_ONE = 4096.0
-ROW = 4000
 WINDOW = 250
-BATCH = 48
-SPEECH, UNJUDGED, BEGINS = 1, 2, 128
+STREAMS = 24
+# Shares of streams over our prompt, of short scenes of one who goes on speaking, of
+# scenes without speech among the others, of speech at 0 to 14 dB above noise, at -6 to 4.
+MIX = {'echo': 0.28, 'dense': 0.5, 'hush': 0.25, 'middle': 0.5, 'low': 0.15}
+OVER_PROMPT = 1.5  # a caller who is missed there is talked over
+DROPPED = 0.1
+PAIRS = 0.5  # what an ill-ordered pair of frames, of any two streams, weighs
+DECAY = 1e-3
+RATE = 4e-3
 
 
 # --- the network; `network.rs` does the same in whole numbers ---------------
@@ -42,6 +50,12 @@ def tanh(x):
 
 def sigmoid(x):
     return 0.5 + 0.5 * tanh(0.5 * x)
+
+
+def slope(x):
+    """Of tanh."""
+    square = jnp.minimum(x * x, 9)
+    return jnp.square((9 - square) / (9 + 3 * square))
 
 
 def start(seed):
@@ -61,31 +75,72 @@ def start(seed):
             'exit': {'w': matrix(1, SECOND), 'b': jnp.zeros(1)}}
 
 
-def gated(unit, inputs, state, begins):
-    """Runs a GRU over [time, batch, values]; `begins` clears the state."""
+def run(unit, new, state, keep):
+    """The states of a GRU over time, and what it remembers at each step."""
     units = unit['wh'].shape[1]
-    new = inputs @ unit['wx'].T + unit['bx']
 
-    @jax.checkpoint
     def step(state, now):
-        new, begins = now
-        state = state * (1 - begins)[:, None]
+        new, keep = now
+        state = state * keep
         old = state @ unit['wh'].T + unit['bh']
-        reset = sigmoid(new[:, :units] + old[:, :units])
-        update = sigmoid(new[:, units:2 * units] + old[:, units:2 * units])
-        candidate = tanh(new[:, 2 * units:] + reset * old[:, 2 * units:])
-        state = candidate + update * (state - candidate)
-        return state, state
+        gates = sigmoid(new[:, :2 * units] + old[:, :2 * units])
+        candidate = tanh(new[:, 2 * units:] + gates[:, :units] * old[:, 2 * units:])
+        state = candidate + gates[:, units:] * (state - candidate)
+        return state, (state, old)
 
-    return jax.lax.scan(step, state, (new, begins), unroll=10)
+    return jax.lax.scan(step, state, (new, keep))
 
 
-def forward(network, inputs, states, begins, kept=1.0):
+@jax.custom_vjp
+def gated(unit, inputs, state, keep):
+    """Runs a GRU over [time, batch, values]; where `keep` is 0 the state is cleared.
+    Its slope is written out: derived by the framework it takes five times as long."""
+    last, (states, _) = run(unit, inputs @ unit['wx'].T + unit['bx'], state, keep)
+    return states, last
+
+
+def gated_forward(unit, inputs, state, keep):
+    new = inputs @ unit['wx'].T + unit['bx']
+    last, (states, old) = run(unit, new, state, keep)
+    return (states, last), (unit, inputs, state, keep, new, states, old)
+
+
+def gated_backward(kept, slopes):
+    unit, inputs, state, keep, new, states, old = kept
+    units = unit['wh'].shape[1]
+    before = jnp.concatenate([state[None], states[:-1]]) * keep
+    sums = new[..., :2 * units] + old[..., :2 * units]
+    gates, bent = sigmoid(sums), 0.25 * slope(0.5 * sums)
+    reset, update = gates[..., :units], gates[..., units:]
+    inner = new[..., 2 * units:] + reset * old[..., 2 * units:]
+    to_update = (before - tanh(inner)) * bent[..., units:]
+    to_inner = (1 - update) * slope(inner)
+    to_reset = to_inner * old[..., 2 * units:] * bent[..., :units]
+    factors = jnp.concatenate([to_reset, to_update, to_inner * reset], -1)
+
+    def step(late, now):
+        own, factors, update, keep = now
+        late = late + own
+        old = jnp.concatenate([late, late, late], -1) * factors
+        return (late * update + old @ unit['wh']) * keep, (old, late)
+
+    first, (old, late) = jax.lax.scan(step, slopes[1], (slopes[0], factors, update, keep), reverse=True)
+    new = jnp.concatenate([old[..., :2 * units], late * to_inner], -1)
+    flat = lambda x: x.reshape(-1, x.shape[-1])
+    unit_slope = {'wx': flat(new).T @ flat(inputs), 'bx': flat(new).sum(0),
+                  'wh': flat(old).T @ flat(before), 'bh': flat(old).sum(0)}
+    return unit_slope, new @ unit['wx'], first, jnp.zeros_like(keep)
+
+
+gated.defvjp(gated_forward, gated_backward)
+
+
+def forward(network, inputs, states, keep, kept=1.0):
     """Log-odds of speech for [time, batch, INPUTS], and the states after it.
     `kept`: factors on the dense layer's output, to drop some of it in training."""
     dense = tanh(inputs @ network['entry']['w'].T + network['entry']['b']) * kept
-    lower, seen = gated(network['lower'], dense, states[0], begins)
-    upper, seen = gated(network['upper'], seen, states[1], begins)
+    seen, lower = gated(network['lower'], dense, states[0], keep)
+    seen, upper = gated(network['upper'], seen, states[1], keep)
     return (seen @ network['exit']['w'].T + network['exit']['b'])[..., 0], (lower, upper)
 
 
@@ -96,85 +151,62 @@ def rest(batch):
 # --- fitting ----------------------------------------------------------------
 
 
-def varied(inputs, random):
-    """Each stream louder or softer by up to 8 dB and of another colour."""
-    batch = inputs.shape[1]
-    shape = random.uniform(-0.25, 0.25, (batch, 3))
-    place = np.linspace(-1, 1, BANDS)
-    curve = random.uniform(-0.5, 0.5, (batch, 1)) + shape[:, :1] * place + shape[:, 1:2] * (place ** 2 - 0.3)
-    curve += 0.5 * shape[:, 2:] * np.sin(3 * place)
-    far = random.uniform(-0.4, 0.4, (batch, 1)) * np.ones(BANDS)
-    idle = inputs[..., 3 * BANDS:4 * BANDS] < -2.3
-    inputs = inputs + random.normal(0, 0.06, (1, batch, inputs.shape[2])).astype(np.float32)
-    for row in (0, 1):
-        inputs[..., row * BANDS:(row + 1) * BANDS] += curve
-    inputs[..., 2 * BANDS:3 * BANDS] += np.where(inputs[..., 2 * BANDS:3 * BANDS] < -2.3, 0, curve)
-    inputs[..., 3 * BANDS:4 * BANDS] += np.where(idle, 0, far)
-    return inputs
+def loss_of(network, shown, before, states, keep, truth, weight, kept, others):
+    """Cross entropy, and how much frames of speech are behind others without."""
+    inputs = jnp.concatenate([shown, jnp.where(keep > 0, before, shown)], -1)
+    odds, states = forward(network, inputs, states, keep, kept)
+    loss = jnp.sum(optax.sigmoid_binary_cross_entropy(odds, truth) * weight) / jnp.sum(weight)
+    odds, truth = odds.reshape(-1), truth.reshape(-1)
+    order = truth - truth[others]
+    pairs = jnp.abs(order) * jax.nn.softplus(-order * (odds - odds[others]))
+    return loss + PAIRS * jnp.sum(pairs) / (jnp.sum(jnp.abs(order)) + 1), states
 
 
-def dropped(random):
-    """A tenth of the dense layer is left out, another in each stream."""
-    return ((random.random((BATCH, DENSE)) > 0.1) / 0.9).astype(np.float32)
+OPTIMISER = optax.chain(optax.clip_by_global_norm(1.0), optax.scale_by_adam(), optax.add_decayed_weights(DECAY))
 
 
-class Streams:
-    def __init__(self, folder):
-        names = sorted(name[:-3] for name in glob.glob(os.path.join(folder, '*.in')))
-        self.inputs = [np.memmap(name + '.in', '<i2', 'r').reshape(-1, INPUTS) for name in names]
-        self.labels = [np.fromfile(name + '.lab', np.uint8) for name in names]
-
-    def batches(self, random):
-        order = random.permutation(len(self.inputs))
-        for group in range(0, len(order) - BATCH + 1, BATCH):
-            rows = order[group:group + BATCH]
-            for at in range(0, ROW, WINDOW):
-                inputs = np.stack([self.inputs[row][at:at + WINDOW] for row in rows], 1)
-                labels = np.stack([self.labels[row][at:at + WINDOW] for row in rows], 1)
-                yield at == 0, inputs.astype(np.float32) / INPUT_ONE, labels
+@jax.jit
+def step(network, memory, mean, rate, pace, data):
+    """One step, and the running mean of the weights, which is what ships."""
+    (loss, states), slopes = jax.value_and_grad(loss_of, has_aux=True)(network, *data)
+    change, memory = OPTIMISER.update(slopes, memory, network)
+    network = jax.tree.map(lambda value, change: value - rate * change, network, change)
+    mean = jax.tree.map(lambda mean, value: mean * pace + value * (1 - pace), mean, network)
+    return network, memory, mean, states, loss
 
 
-def fit(streams, epochs, seed, begin=None, rate=2.5e-3):
-    network = begin or start(seed)
-    steps = epochs * (len(streams.inputs) // BATCH) * (ROW // WINDOW)
-    schedule = optax.warmup_cosine_decay_schedule(1e-4, rate, min(200, steps // 5), steps, rate / 50)
-    optimiser = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, weight_decay=1e-4))
-    memory = optimiser.init(network)
+def windows(shown, labels, random):
+    """A batch of streams in pieces of 2.5 s."""
+    over_prompt = shown[..., 2 * BANDS:].max(-1) > SILENT + 0.05
+    truth = (labels & SPEECH).astype(np.float32)
+    weight = np.where(over_prompt & (truth > 0), OVER_PROMPT, 1).astype(np.float32)
+    keep = (labels < BEGINS)[..., None].astype(np.float32)
+    before = np.concatenate([shown[:1], shown[:-1]])
+    for at in range(0, ROW, WINDOW):
+        kept = ((random.random((STREAMS, DENSE)) > DROPPED) / (1 - DROPPED)).astype(np.float32)
+        now = slice(at, at + WINDOW)
+        yield shown[now], before[now], keep[now], truth[now], weight[now], kept, random.permutation(WINDOW * STREAMS)
 
-    def loss_of(network, inputs, states, labels, kept):
-        begins = (labels >= BEGINS).astype(jnp.float32)
-        odds, states = forward(network, inputs, states, begins, kept)
-        truth = (labels & SPEECH).astype(jnp.float32)
-        judged = 1.0 - ((labels & UNJUDGED) / UNJUDGED).astype(jnp.float32)
-        over_prompt = inputs[..., INPUTS - 2] > 0.5  # a caller who is missed there is talked over
-        judged = judged * jnp.where(over_prompt & (truth > 0), 1.8, 1.0)
-        loss = optax.sigmoid_binary_cross_entropy(odds, truth) * judged
-        return jnp.sum(loss) / (jnp.sum(judged) + 1), states
 
-    @jax.jit
-    def step(network, memory, inputs, states, labels, kept):
-        value = jax.value_and_grad(loss_of, has_aux=True)
-        (loss, states), slope = value(network, inputs, states, labels, kept)
-        change, memory = optimiser.update(slope, memory, network)
-        return optax.apply_updates(network, change), memory, states, loss
-
+def fit(rows, batches, seed, begin, top, save):
+    network = mean = begin or start(seed)
+    memory = OPTIMISER.init(network)
     random = np.random.default_rng(seed)
-    for epoch in range(epochs):
-        begun, losses, states = time.time(), [], rest(BATCH)
-        for fresh, inputs, labels in streams.batches(random):
-            if fresh:
-                states = rest(BATCH)
-            inputs, kept = varied(inputs, random), dropped(random)
-            network, memory, states, loss = step(network, memory, inputs, states, labels, kept)
-            losses.append(float(loss))
-        print(f'epoch {epoch + 1}: loss {np.mean(losses):.4f}, {time.time() - begun:.0f} s', flush=True)
-        export(network, os.path.join(streams_folder(streams), 'network.bin'))
-        np.savez(os.path.join(streams_folder(streams), 'network.npz'), **flat(network))
-    return network
-
-
-def streams_folder(streams):
-    return os.path.dirname(streams.inputs[0].filename)
+    begun, losses, count = time.time(), [], 0
+    for batch in range(batches):
+        states = rest(STREAMS)
+        for shown, before, *other in windows(*rows.batch(random, STREAMS, MIX), random):
+            count += 1
+            rate = top * min(1, count / 200) * (0.01 + 0.99 * 0.5 * (1 + np.cos(np.pi * batch / batches)))
+            pace = min(0.999, 1 - 1 / (count / 10 + 1))
+            network, memory, mean, states, loss = step(
+                network, memory, mean, np.float32(rate), np.float32(pace), (shown, before, states, *other))
+            losses.append(loss)
+        if batch % 25 == 24:
+            print(f'batch {batch + 1}: loss {np.mean(losses):.4f}, {time.time() - begun:.0f} s', flush=True)
+            losses = []
+            save(mean)
+    return mean
 
 
 def flat(network):
@@ -239,7 +271,7 @@ def golden(data, path, frames=300):
     values = np.clip(level + random.normal(0, 0.7, (frames, INPUTS)), -7, 7)
     whole = (values * INPUT_ONE).astype('<i2')
     odds, _ = forward(read(data), jnp.asarray(whole[:, None, :].astype(np.float32) / INPUT_ONE), rest(1),
-                      jnp.zeros((frames, 1)))
+                      jnp.ones((frames, 1, 1)))
     probability = np.asarray(jax.nn.sigmoid(odds[:, 0])).astype('<f4')
     with open(path, 'wb') as file:
         for frame in range(frames):
@@ -247,27 +279,33 @@ def golden(data, path, frames=300):
 
 
 def listen(folder):
-    """The ear's own front end makes the network's input of the streams."""
+    """The ear's own front end tells the levels of the rows."""
     root = os.path.dirname(os.path.dirname(HERE))
     subprocess.run(['cargo', 'build', '--release', '-p', 'offhook-dsp', '--example', 'features'], cwd=root, check=True)
     target = os.environ.get('CARGO_TARGET_DIR', os.path.join(root, 'target'))
     names = sorted(name[:-4] for name in glob.glob(os.path.join(folder, '*.pcm')))
     for group in range(0, len(names), 50):
-        subprocess.run([os.path.join(target, 'release/examples/features'), *names[group:group + 50]], check=True)
+        group = names[group:group + 50]
+        subprocess.run([os.path.join(target, 'release/examples/features'), *group], check=True)
+        for name in group:
+            shown = 3 * BANDS if os.path.basename(name).startswith('echo') else BANDS
+            np.save(name + '.npy', np.fromfile(name + '.in', '<i2').reshape(-1, INPUTS)[:, :shown])
+            for ending in ('.pcm', '.in', '.out', '.events'):
+                os.remove(name + ending)
 
 
 def main():
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument('folder')
-    options.add_argument('--rows', type=int, default=1600, help='streams of 40 s')
-    options.add_argument('--epochs', type=int, default=12)
+    options.add_argument('--rows', type=int, default=400, help='rows of 40 s, of each kind')
+    options.add_argument('--batches', type=int, default=2000, help='of 24 streams of 40 s')
     options.add_argument('--seed', type=int, default=1)
     options.add_argument('--work', default='/tmp/offhook-train')
     options.add_argument('--exclude', help='a list of files of FOLDER that are kept apart')
     options.add_argument('--out', default=os.path.join(HERE, 'network.bin'))
     options.add_argument('--begin', help='an .npz to go on from')
-    options.add_argument('--rate', type=float, default=2.5e-3)
-    options.add_argument('--fit-only', action='store_true', help='the streams in --work are ready')
+    options.add_argument('--rate', type=float, default=RATE)
+    options.add_argument('--fit-only', action='store_true', help='the rows in --work are ready')
     options = options.parse_args()
     if not options.fit_only:
         scenes = [sys.executable, os.path.join(HERE, 'scenes.py'), options.folder, options.work, str(options.rows)]
@@ -275,7 +313,8 @@ def main():
         subprocess.run(scenes, check=True)
         listen(options.work)
     begin = unflat(np.load(options.begin)) if options.begin else None
-    network = fit(Streams(options.work), options.epochs, options.seed, begin, options.rate)
+    save = lambda network: np.savez(os.path.join(options.work, 'network.npz'), **flat(network))
+    network = fit(Rows(options.work), options.batches, options.seed, begin, options.rate, save)
     data = export(network, options.out)
     golden(data, os.path.join(os.path.dirname(options.out), 'golden.bin'))
 

@@ -132,6 +132,7 @@ pub struct Leg {
 
 impl Leg {
     /// A leg that knows no peer yet.
+    #[inline]
     pub fn new(birth: Birth) -> Self {
         Self {
             line: Line::new(birth.seed, birth.sensitivity),

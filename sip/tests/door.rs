@@ -50,6 +50,11 @@ fn questions(answer: &str) -> Vec<String> {
 /// The same request with the answer to a question.
 fn proven(text: &str, question: &str, password: &str, count: u32) -> String {
     let uri = text.split(' ').nth(1).expect("a Request-URI");
+    proven_for(uri, text, question, password, count)
+}
+
+/// The same by the hash of another URI.
+fn proven_for(uri: &str, text: &str, question: &str, password: &str, count: u32) -> String {
     let method = text.split(' ').next().expect("a method");
     let body = text.split("\r\n\r\n").nth(1).unwrap_or_default();
     let covered = Covered {
@@ -166,6 +171,24 @@ fn an_answer_for_one_request_does_not_open_the_door_for_another() {
     knock(&mut driven, &stolen.replace("OPTIONS", "INVITE"));
     assert!(driven.take_lines()[0].contains("403 "));
     assert!(!came_in(&mut driven));
+}
+
+#[test]
+fn who_hashes_the_host_alone_is_let_in_and_who_hashes_another_user_is_not() {
+    for (uri, welcome) in [
+        ("sip:192.0.2.1", true),
+        ("sip:101@192.0.2.1", false),
+        ("sip:192.0.2.2", false),
+    ] {
+        let mut driven = guarded();
+        knock(&mut driven, &invite("a"));
+        let asked = questions(&driven.take_sent().pop().expect("a 401"));
+        knock(
+            &mut driven,
+            &proven_for(uri, &invite("b"), &asked[1], "s3cret", 1),
+        );
+        assert_eq!(came_in(&mut driven), welcome, "{uri}");
+    }
 }
 
 #[test]

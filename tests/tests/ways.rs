@@ -8,6 +8,7 @@ use offhook_tests::patience::{seconds, wait_for};
 use offhook_tests::peer::{Message, Peer};
 use offhook_tests::place::{free_port, free_rtp_pair};
 use offhook_tests::scene::Scene;
+use offhook_tests::sipp::Sipp;
 use offhook_tests::zone::Zone;
 
 fn daemon(more: &str) -> Daemon {
@@ -226,6 +227,33 @@ fn a_pbx_that_must_prove_itself_is_asked_before_anything_else() {
     assert_eq!(refused.status(), 401);
     wait_for("the counters", seconds(5), || {
         (counter(&daemon, "sip_asked") == 2).then_some(())
+    });
+}
+
+#[test]
+fn a_pbx_that_must_prove_itself_is_let_in_by_sipp_with_its_password_and_not_without() {
+    let text = Scene::default().text().replace(
+        "name = \"loopback\"\n",
+        "name = \"pbx\"\nchallenge = \"md5\"\nuser = \"pbx\"\npassword = \"s3cret\"\n",
+    );
+    let daemon = Daemon::start(&text);
+    let calls = |password: &str| {
+        let scenario = Sipp::scenario("proving", daemon.sip(), daemon.place());
+        let arguments = ["-d", "200", "-au", "pbx", "-ap", password];
+        let mut sipp = scenario
+            .calls("tone")
+            .with(&arguments)
+            .start(&daemon.place().file("sipp.log"));
+        sipp.finish(seconds(20)).success()
+    };
+    assert!(calls("s3cret"), "{}", daemon.said());
+    assert!(!calls("guess"));
+    let plain = Peer::new().ask("OPTIONS", "ping", daemon.sip());
+    assert_eq!(plain.status(), 401);
+    wait_for("the counters", seconds(5), || {
+        // SIPp may repeat what is refused.
+        let wrong = counter(&daemon, "sip_wrong_passwords");
+        (wrong >= 1 && counter(&daemon, "sip_asked") >= 3).then_some(())
     });
 }
 

@@ -127,7 +127,11 @@ impl Doorkeeper {
         };
         // The URI in the answer is the one that was hashed; it must be the one
         // that was sent (RFC 7616 §3.4.6), or its host alone, as some write it.
-        is_for(&answer.uri, covered.uri) && same(&response(&inputs, covered), &answer.response)
+        let hashed = Covered {
+            uri: &answer.uri,
+            ..*covered
+        };
+        is_for(&answer.uri, covered.uri) && same(&response(&inputs, &hashed), &answer.response)
     }
 
     /// Remembers the count of a nonce; `false` when it does not grow.

@@ -115,13 +115,16 @@ fn located(fault: &Located) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
     use super::*;
 
     fn report_of(text: &str) -> Report {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
         let file = std::env::temp_dir().join(format!(
             "offhook-check-{}-{}.toml",
             std::process::id(),
-            text.len()
+            COUNT.fetch_add(1, Ordering::Relaxed)
         ));
         std::fs::write(&file, text).unwrap();
         let report = check(&file, None).unwrap();

@@ -120,8 +120,8 @@ pub async fn serve(listener: UnixListener, house: Arc<House>, tray: Tray) {
 
 /// One engine, until it goes or talks nonsense without end.
 async fn attend(stream: UnixStream, house: Arc<House>, tray: Tray) {
-    tracing::info!(message = "engine_connected");
     let mut events = house.events.subscribe();
+    tracing::info!(message = "engine_connected");
     let (read, mut write) = stream.into_split();
     let mut lines = BufReader::new(read);
     let mut line = Vec::new();

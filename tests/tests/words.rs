@@ -374,6 +374,11 @@ fn thirteen_conversations_in_words_go_as_told() {
             .arg(&script),
         &daemon.place().file("engine.log"),
     );
+    // It has to hear of every call that comes, and so has the listener.
+    wait_for("both engines", seconds(20), || {
+        let connected = daemon.said().matches("engine_connected").count();
+        (connected == 2).then_some(())
+    });
     let to = daemon.sip();
     let told: Vec<_> = thread::scope(|scope| {
         let calls = STORIES.each_ref().map(|story| {

@@ -38,7 +38,11 @@ fn hear(pcm: &[u8], labels: &[u8]) -> Heard {
     };
     let mut ear = Ear::new();
     let mut out = Events::new();
-    for (both, label) in pcm.chunks_exact(4 * FRAME).zip(labels) {
+    let frames = || pcm.chunks_exact(4 * FRAME);
+    let plays = |both: &[u8]| both[2 * FRAME..].iter().any(|&byte| byte != 0);
+    let prompt =
+        frames().position(plays).unwrap_or(usize::MAX)..=frames().rposition(plays).unwrap_or(0);
+    for (index, (both, label)) in frames().zip(labels).enumerate() {
         if label & BEGINS != 0 {
             ear = Ear::new();
         }
@@ -48,7 +52,7 @@ fn hear(pcm: &[u8], labels: &[u8]) -> Heard {
             source: Source::Received,
             playout_shift: 0,
             answered: true,
-            prompt: far.iter().any(|&sample| sample != 0),
+            prompt: prompt.contains(&index),
         };
         ear.hear(&near, &far, line, &mut out);
         let inputs = ear.network_input().iter();

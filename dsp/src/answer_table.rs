@@ -44,12 +44,12 @@ pub(crate) const SENSITIVITIES: [Limits; 7] = [
         earliest_ms: 2_800,
     },
     Limits {
-        pauses: [(900, 500), (1_800, 700), (END, 900)],
+        pauses: [(900, 500), (1_800, 600), (END, 900)],
         machine_ms: 1_300,
-        earliest_ms: 2_400,
+        earliest_ms: 2_350,
     },
     Limits {
-        pauses: [(900, 500), (1_800, 700), (END, 900)],
+        pauses: [(900, 500), (1_800, 600), (END, 900)],
         machine_ms: 1_300,
         earliest_ms: 2_000,
     },

@@ -19,7 +19,7 @@ use crate::report::Report;
 use crate::signal::Signal;
 use crate::silence::{Quiet, Silence};
 use crate::spectrum::{Spectrum, decibels};
-use crate::speech::{Prompt, Speech};
+use crate::speech::{Prompt, Speech, Voiced};
 use crate::turn::Turn;
 use crate::voice::{Sound, Voice};
 
@@ -35,7 +35,7 @@ pub struct Snapshot {
     pub next_seq: u32,
     /// Events that did not fit into a caller's list, ever.
     pub dropped: u32,
-    /// Speech goes on (a pause shorter than 350 ms included) since this sample.
+    /// Speech goes on (a pause shorter than 380 ms included) since this sample.
     pub speaking_since: Option<u64>,
     /// Somebody spoke in the last frame: no pause, however short.
     pub speaks: bool,
@@ -172,9 +172,14 @@ impl Ear {
         let prompt = Prompt {
             recent: residual.far.is_some(),
             echo_audible: residual.echo_audible,
+            goes_on: line.prompt,
         };
-        self.speech
-            .hear(at, self.voice.probability(), prompt, &mut report);
+        let voiced = Voiced {
+            probability: self.voice.probability(),
+            levels: &rest.levels,
+            background: self.voice.floor(),
+        };
+        self.speech.hear(at, voiced, prompt, &mut report);
         self.conclude(line, &heard, residual.far_now, near, &mut report);
         self.next_seq = next_seq;
         self.dropped = dropped;

@@ -30,7 +30,7 @@ pub struct Line {
     pub playout_shift: i16,
     /// The call is answered (early media is heard before).
     pub answered: bool,
-    /// A prompt of ours is in `far`.
+    /// A prompt of ours goes on, be it with a pause: speech is a barge-in.
     pub prompt: bool,
 }
 

@@ -26,6 +26,7 @@ mod four;
 mod fourier;
 pub mod g711;
 pub mod g722;
+mod hum;
 mod manner;
 mod music;
 mod network;

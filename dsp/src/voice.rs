@@ -67,6 +67,11 @@ impl Voice {
         &self.input
     }
 
+    /// The level of the background in each band, dBov.
+    pub(crate) const fn floor(&self) -> &Bands {
+        &self.floor
+    }
+
     /// The level of the background in dBov.
     pub(crate) fn floor_dbov(&self) -> f32 {
         let power = |level: &f32| libm::powf(10.0, level / 10.0);

@@ -78,13 +78,15 @@ impl Scene {
         let mut heard = Vec::new();
         let (near, _) = self.near.as_chunks::<FRAME>();
         let (far, _) = self.far.as_chunks::<FRAME>();
+        let plays = |frame: &[f32; FRAME]| frame.iter().any(|&sample| sample != 0.0);
+        let played = far.iter().position(plays).zip(far.iter().rposition(plays));
         for (index, (near, far)) in near.iter().zip(far).enumerate() {
             let start = (index * FRAME) as f32 / SECOND as f32;
             let line = Line {
                 source: Source::Received,
                 playout_shift: 0,
                 answered: answered_at.is_some_and(|answer| start >= answer),
-                prompt: far.iter().any(|&sample| sample != 0.0),
+                prompt: played.is_some_and(|(first, last)| (first..=last).contains(&index)),
             };
             let mut out = Events::new();
             ear.hear(
@@ -562,12 +564,28 @@ fn a_caller_is_heard_over_an_echo_that_comes_a_fifth_of_a_second_late() {
 fn without_an_echo_a_barge_in_is_reported_within_300_ms() {
     let scene = Scene::new(6.0)
         .prompt(0.5, &speech(5.0, -20.0, 190.0), 240, 0.0)
-        .add(3.0, &speech(1.2, -22.0, 110.0));
+        .add(3.0, &speech(1.6, -22.0, 110.0));
     let events = scene.hear(Some(0.0));
     let barge_ins = named(&events, "barge_in");
     assert_eq!(barge_ins.len(), 1, "{events:?}");
     assert!((3.0..3.3).contains(&seconds(barge_ins[0].at)), "{events:?}");
     assert_eq!(named(&events, "barge_in_retracted").len(), 0);
+}
+
+#[test]
+fn a_caller_in_a_pause_of_our_prompt_barges_in() {
+    let events = Scene::new(9.0)
+        .prompt(0.5, &speech(1.5, -20.0, 190.0), 240, 0.1)
+        .prompt(6.0, &speech(2.0, -20.0, 190.0), 240, 0.1)
+        .add(4.0, &speech(1.4, -22.0, 110.0))
+        .hear(Some(0.0));
+    let barge_ins = named(&events, "barge_in");
+    assert_eq!(barge_ins.len(), 1, "{events:?}");
+    assert!((4.0..4.3).contains(&seconds(barge_ins[0].at)), "{events:?}");
+    assert!(
+        named(&events, "barge_in_retracted").is_empty(),
+        "{events:?}"
+    );
 }
 
 #[test]

@@ -7,6 +7,7 @@
 mod pcap;
 
 use std::fmt;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use offhook_dsp::g711::Law;
@@ -69,11 +70,13 @@ pub(super) struct Listening {
 pub(super) struct Recording {
     near: Vec<i16>,
     far: Vec<i16>,
-    prompt: bool,
+    /// The samples over which a prompt of ours goes on, its pauses included.
+    prompt: Range<usize>,
 }
 
 impl Recording {
-    /// Reads what came from the line and, if there is one, what we played.
+    /// Reads what came from the line and, if there is one, what we played: a file of its
+    /// own is one prompt; the other side of a call is a prompt as long as it sounds.
     ///
     /// # Errors
     /// A file is no sound.
@@ -83,16 +86,18 @@ impl Recording {
             Side::Second if !sound.far.is_empty() => (sound.far, sound.near),
             Side::First | Side::Second => (sound.near, sound.far),
         };
-        let far = match far {
+        let (far, prompt) = match far {
             Some(path) => {
-                let prompt = read(path)?;
-                mix(prompt.near, &prompt.far)
+                let played = read(path)?;
+                let far = mix(played.near, &played.far);
+                let prompt = sounding(&far);
+                (far, prompt)
             }
-            None => second,
+            None => (second, 0..0),
         };
         Ok(Self {
             near: first,
-            prompt: !far.is_empty(),
+            prompt,
             far,
         })
     }
@@ -128,7 +133,7 @@ impl Recording {
                 source: Source::Received,
                 playout_shift: 0,
                 answered: answered_from.is_some_and(|answer| seconds >= answer),
-                prompt: self.prompt && start < self.far.len(),
+                prompt: self.prompt.contains(&start),
             };
             while let Some((_, heard)) = words.next_if(|(at, _)| *at <= seconds) {
                 ear.understand(*heard);
@@ -207,6 +212,16 @@ fn raw_law(path: &Path) -> Option<Law> {
         "alaw" | "al" | "pcma" => Some(Law::A),
         _ => None,
     }
+}
+
+/// From the first sample that sounds to the last.
+fn sounding(samples: &[i16]) -> Range<usize> {
+    let sounds = |sample: &i16| *sample != 0;
+    let start = samples.iter().position(sounds);
+    let last = samples.iter().rposition(sounds);
+    start
+        .zip(last)
+        .map_or(0..0, |(start, last)| start..last + 1)
 }
 
 /// Both sides of a prompt as one.

@@ -66,17 +66,22 @@ pub(super) struct Listening {
     pub(super) words: Vec<(f64, Words)>,
 }
 
+/// What we played sounds where a sample is as loud as this: -50 dBov.
+const SOUND: u16 = 100;
+/// A prompt's own pause is at most as long as this, in samples: 3 s.
+const LONGEST_PAUSE: usize = 24_000;
+
 /// Both directions of a call at the line's rate.
 pub(super) struct Recording {
     near: Vec<i16>,
     far: Vec<i16>,
-    /// The samples over which a prompt of ours goes on, its pauses included.
-    prompt: Range<usize>,
+    /// The samples over which prompts of ours go on, their pauses included.
+    prompts: Vec<Range<usize>>,
 }
 
 impl Recording {
-    /// Reads what came from the line and, if there is one, what we played: a file of its
-    /// own is one prompt; the other side of a call is a prompt as long as it sounds.
+    /// Reads what came from the line and, if there is one, what we played: prompts in a
+    /// file of their own may pause; the other side of a call only goes on while it sounds.
     ///
     /// # Errors
     /// A file is no sound.
@@ -86,18 +91,18 @@ impl Recording {
             Side::Second if !sound.far.is_empty() => (sound.far, sound.near),
             Side::First | Side::Second => (sound.near, sound.far),
         };
-        let (far, prompt) = match far {
+        let (far, prompts) = match far {
             Some(path) => {
                 let played = read(path)?;
                 let far = mix(played.near, &played.far);
-                let prompt = sounding(&far);
-                (far, prompt)
+                let prompts = prompts(&far);
+                (far, prompts)
             }
-            None => (second, 0..0),
+            None => (second, Vec::new()),
         };
         Ok(Self {
             near: first,
-            prompt,
+            prompts,
             far,
         })
     }
@@ -133,7 +138,7 @@ impl Recording {
                 source: Source::Received,
                 playout_shift: 0,
                 answered: answered_from.is_some_and(|answer| seconds >= answer),
-                prompt: self.prompt.contains(&start),
+                prompt: self.prompts.iter().any(|prompt| prompt.contains(&start)),
             };
             while let Some((_, heard)) = words.next_if(|(at, _)| *at <= seconds) {
                 ear.understand(*heard);
@@ -214,14 +219,22 @@ fn raw_law(path: &Path) -> Option<Law> {
     }
 }
 
-/// From the first sample that sounds to the last.
-fn sounding(samples: &[i16]) -> Range<usize> {
-    let sounds = |sample: &i16| *sample != 0;
-    let start = samples.iter().position(sounds);
-    let last = samples.iter().rposition(sounds);
-    start
-        .zip(last)
-        .map_or(0..0, |(start, last)| start..last + 1)
+/// Stretches of sound, with pauses of up to 3 s in them: whoever plays a prompt knows
+/// that it goes on.
+fn prompts(samples: &[i16]) -> Vec<Range<usize>> {
+    let mut prompts: Vec<Range<usize>> = Vec::new();
+    let (frames, _) = samples.as_chunks::<FRAME>();
+    for (index, frame) in frames.iter().enumerate() {
+        if frame.iter().all(|sample| sample.unsigned_abs() < SOUND) {
+            continue;
+        }
+        let (start, end) = (index * FRAME, (index + 1) * FRAME);
+        match prompts.last_mut() {
+            Some(last) if start <= last.end + LONGEST_PAUSE => last.end = end,
+            _ => prompts.push(start..end),
+        }
+    }
+    prompts
 }
 
 /// Both sides of a prompt as one.

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use offhook_core::input::Cause;
 use offhook_sip::{
     CallKey, Command, ExtraHeader, HangupReason, Invite, ReinviteAnswer, StatusCode, StoredDialog,
+    TransferOrder, TransferTarget,
 };
 use tokio::sync::mpsc;
 
@@ -13,6 +14,8 @@ use crate::translate;
 
 /// Seconds after which a refused caller may try again.
 const RETRY_AFTER: u32 = 10;
+/// How long a key is said to have been pressed.
+const KEY_MS: u32 = 100;
 /// Normal call clearing (ITU-T Q.850).
 const NORMAL_CLEARING: u8 = 16;
 
@@ -109,6 +112,33 @@ impl Orders {
     /// Answers the peer's re-INVITE.
     pub fn answer_reinvite(&mut self, key: CallKey, answer: ReinviteAnswer) {
         self.command(Command::AnswerReinvite { key, answer });
+    }
+
+    /// Presses keys in signalling, each by an INFO of its own.
+    pub fn press(&mut self, key: CallKey, keys: &str) {
+        for pressed in keys.chars() {
+            let body = format!("Signal={pressed}\r\nDuration={KEY_MS}\r\n");
+            self.command(Command::Info {
+                key,
+                kind: "application/dtmf-relay".to_owned(),
+                body: body.into_bytes(),
+            });
+        }
+    }
+
+    /// Asks the peer of a call to call somebody else.
+    pub fn transfer(&mut self, key: CallKey, to: TransferTarget) {
+        self.command(Command::Transfer(Box::new(TransferOrder { key, to })));
+    }
+
+    /// Answers a peer who asked us to call somebody else.
+    pub fn answer_transfer(&mut self, key: CallKey, accept: bool) {
+        self.command(Command::AnswerTransfer { key, accept });
+    }
+
+    /// Tells such a peer how that call goes.
+    pub fn report_transfer(&mut self, key: CallKey, status: StatusCode) {
+        self.command(Command::ReportTransfer { key, status });
     }
 
     /// Places a call; its key comes back with the token.

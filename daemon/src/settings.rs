@@ -44,7 +44,7 @@ pub use route::{Destination, Fallback, Pattern, Route, Test};
 pub use secret::{Secret, SecretSource};
 pub use sink::{Sink, SinkAddress};
 pub use tls::Tls;
-pub use trunk::{Account, Challenge, Sound, Srtp, Trunk};
+pub use trunk::{Account, Challenge, Keys, Sound, Srtp, Trunk};
 
 /// Where the installed config is.
 pub const INSTALLED: &str = "/etc/offhook/offhook.toml";

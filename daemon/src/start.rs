@@ -418,6 +418,7 @@ fn endpoint_config(listeners: &[(Transport, SocketAddr)]) -> EndpointConfig {
         streams: of(Transport::Udp).filter_map(beside).collect(),
         trace: true,
         redirects: REDIRECTS,
+        accept_transfers: true,
         ..EndpointConfig::default()
     }
 }

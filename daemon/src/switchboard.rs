@@ -5,23 +5,24 @@ use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use offhook_core::input::{Cause, Digit};
+use offhook_core::input::{Cause, Digit, Referral};
 use offhook_core::{Command, ConversationId, LegEvent, LegId};
 use offhook_sip::sdp::{LocalMedia, LocalSrtp, Negotiated, SRTP_RANDOM, SdpSession};
 use offhook_sip::{
     CallKey, Event as SipEvent, Failure, Flow, Invite, ReinviteAnswer, StoredDialog, Summary,
+    TransferTarget, Uri,
 };
 use tokio::sync::mpsc;
 
 use crate::control::MediaCounts;
 use crate::media::system::random;
 use crate::media::{
-    Full, Hearing, Media, Opened, Order as MediaOrder, ReportKind, Secret, SlotId, Speech,
+    Digits, Full, Hearing, Media, Opened, Order as MediaOrder, ReportKind, Secret, SlotId, Speech,
 };
 use crate::orders::Orders;
 use crate::prompts::Prompts;
 use crate::reports::{Told, reported};
-use crate::settings::{Sound, Srtp};
+use crate::settings::{Keys, Sound, Srtp};
 use crate::signalling::{Notice, Order};
 use crate::timeline::Line;
 use crate::translate;
@@ -48,6 +49,8 @@ struct Leg {
     heard: bool,
     /// Keys are secret now, those in INFO too.
     secret: bool,
+    /// Its peer may have us call somebody else.
+    follows: bool,
     /// Hang up as soon as there is a key to hang up.
     doomed: bool,
 }
@@ -291,10 +294,19 @@ impl Switchboard {
                 }
                 heard(LegEvent::Digit(key))
             }
-            // Nobody orders a transfer yet, and the endpoint refuses the peer's.
-            SipEvent::TransferProgress { .. }
-            | SipEvent::TransferEnded { .. }
-            | SipEvent::TransferAsked { .. } => None,
+            SipEvent::TransferProgress { .. } => heard(LegEvent::Referral(Referral::Rings)),
+            SipEvent::TransferEnded { outcome, .. } => {
+                heard(LegEvent::Referral(translate::referral(&outcome)))
+            }
+            SipEvent::TransferAsked {
+                key, to, replaces, ..
+            } => {
+                let asked = self.asked_onward(place, &to, replaces.is_some());
+                if asked.is_none() {
+                    self.orders.answer_transfer(key, false);
+                }
+                asked.and_then(heard)
+            }
             // Trunks are signalling's own: see `crate::trunks`.
             SipEvent::Trunk { .. } => None,
             SipEvent::Released { .. } => self.release(place).then_some(Told::Gone),
@@ -393,8 +405,20 @@ impl Switchboard {
             Command::Answer => return Some(self.answer(place)),
             Command::Refuse(cause) => self.refuse(place, cause),
             Command::HangUp => self.hang_up(place),
-            // The decision thread knows trunks and routes: see `place`.
-            Command::Dial { .. } => {}
+            // The decision thread knows trunks and routes: see `dial` and `refer`.
+            Command::Dial { .. } | Command::Refer { .. } => {}
+            Command::ReferToLeg { with } => return self.refer_to_leg(place, with),
+            Command::TakeReferral { taken } => {
+                if let Some(key) = self.legs.get(&place).and_then(|leg| leg.key) {
+                    self.orders.answer_transfer(key, taken);
+                }
+            }
+            Command::ReportReferral { how } => {
+                let key = self.legs.get(&place).and_then(|leg| leg.key);
+                if let Some((key, status)) = key.zip(translate::report(how)) {
+                    self.orders.report_transfer(key, status);
+                }
+            }
             Command::Play(play) => {
                 let script = prompts.script(&play.prompts);
                 let (turn, number) = (play.turn.0, play.play);
@@ -413,6 +437,7 @@ impl Switchboard {
             Command::Resume { turn, play } => {
                 self.order(place, MediaOrder::Resume { turn: turn.0, play });
             }
+            Command::Press { keys } => self.press(place, &keys),
             Command::Collect { secret } => {
                 if let Some(leg) = self.legs.get_mut(&place) {
                     leg.secret = secret.is_some();
@@ -441,6 +466,33 @@ impl Switchboard {
         let both = slot(&place).zip(slot(&(place.0, with)));
         let joined = both.is_some_and(|(one, other)| self.media.join(one, other).is_ok());
         (!joined).then_some(LegEvent::JoinFailed)
+    }
+
+    /// Asks a leg's peer to call somebody else; what comes of it is told later.
+    pub fn refer(&mut self, place: Place, to: TransferTarget) -> Option<LegEvent> {
+        let Some(key) = self.legs.get(&place).and_then(|leg| leg.key) else {
+            return Some(LegEvent::Referral(Referral::Refused));
+        };
+        self.orders.transfer(key, to);
+        None
+    }
+
+    /// A peer asks us to call somebody else: a person whom we called may, where its
+    /// trunk lets it, and name a number; nobody else, and nothing that takes over a
+    /// call that we do not know.
+    fn asked_onward(&self, place: Place, to: &Uri, replaces: bool) -> Option<LegEvent> {
+        let leg = self.legs.get(&place)?;
+        let may = leg.follows && place.1 != LegId(0) && !replaces;
+        let to = to.user().filter(|user| may && !user.is_empty())?;
+        Some(LegEvent::AskedOnward { to })
+    }
+
+    fn refer_to_leg(&mut self, place: Place, with: LegId) -> Option<LegEvent> {
+        let other = self.legs.get(&(place.0, with)).and_then(|leg| leg.key);
+        match other {
+            Some(other) => self.refer(place, TransferTarget::PeerOf(other)),
+            None => Some(LegEvent::Referral(Referral::Refused)),
+        }
     }
 
     fn ring(&mut self, place: Place) {
@@ -554,16 +606,32 @@ impl Switchboard {
         &mut self,
         place: Place,
         sound: Sound,
+        follows: bool,
         mut invite: Box<Invite>,
     ) -> Result<(), Cause> {
         self.legs.entry(place).or_default().sound = sound;
         self.open(place)?;
         let leg = self.legs.get_mut(&place).ok_or(Cause::InternalError)?;
         leg.heard = true;
+        leg.follows = follows;
         invite.offer = leg.sdp.as_mut().ok_or(Cause::InternalError)?.offer();
         let token = self.token(place);
         self.orders.place(token, invite);
         Ok(())
+    }
+
+    /// Presses keys as the leg's trunk wants it.
+    fn press(&mut self, place: Place, keys: &str) {
+        let Some(leg) = self.legs.get(&place) else {
+            return;
+        };
+        match (leg.sound.keys, leg.key) {
+            (Keys::Info, Some(key)) => self.orders.press(key, keys),
+            (Keys::Info | Keys::Event | Keys::Tone, _) => {
+                let digits = keys.bytes().take(Digits::new().capacity()).collect();
+                self.order(place, MediaOrder::SendDigits(digits));
+            }
+        }
     }
 
     fn order(&mut self, place: Place, order: MediaOrder) {
@@ -661,7 +729,7 @@ fn local_media(
         address,
         port,
         codecs: sound.codecs.clone(),
-        telephone_event: true,
+        telephone_event: sound.keys != Keys::Tone,
         comfort_noise: true,
         ptime_ms: PTIME_MS,
         srtp,

@@ -7,7 +7,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use offhook_core::input::{Digit, Fact, Lease, LegEvent, Manner, SilenceCause, UpstreamAnswer};
+use offhook_core::input::{
+    Digit, Fact, Lease, LegEvent, Manner, Referral, SilenceCause, UpstreamAnswer,
+};
 use offhook_core::{Command, Event, Record};
 use serde::{Deserialize, Serialize};
 
@@ -201,6 +203,10 @@ impl Line {
             ),
             LegEvent::Joined => Self::new(Action, "joined", ""),
             LegEvent::JoinFailed => Self::new(Action, "join_failed", ""),
+            LegEvent::AskedOnward { to } => Self::new(Signalling, "sends_on", format!("to {to}")),
+            LegEvent::Referral(referral) => {
+                Self::new(Signalling, "transfer", referral_name(*referral))
+            }
             LegEvent::EventsLost { count, .. } => {
                 Self::new(Perception, "events_lost", count.to_string())
             }
@@ -241,12 +247,18 @@ impl Line {
             ),
             Command::Stop { turn } => say("stop", format!("turn {}", turn.0)),
             Command::Resume { play, .. } => say("resume", format!("prompt {play}")),
+            Command::Press { keys } => say("press", keys.clone()),
             Command::Collect { secret } => {
                 let how = if secret.is_some() { "secret" } else { "open" };
                 say("collect", how.to_owned())
             }
             Command::HandOver { sink, id } => say("hand_over", format!("to {sink} as {id}")),
             Command::Join { with } => say("join", format!("leg {}", with.0)),
+            Command::Refer { to, trunk } => say("refer", format!("to {to} by {trunk}")),
+            Command::TakeReferral { taken: true } => say("take_referral", String::new()),
+            Command::TakeReferral { taken: false } => say("refuse_referral", String::new()),
+            Command::ReportReferral { how } => say("report_referral", referral_name(*how)),
+            Command::ReferToLeg { with } => say("refer", format!("to leg {}", with.0)),
             Command::Echo => say("echo", String::new()),
             Command::TestTone => say("test_tone", String::new()),
         }
@@ -285,6 +297,17 @@ fn manner_detail(manner: &Manner) -> String {
 fn leases_text(leases: &[Lease]) -> String {
     let text = |lease: &Lease| format!("{}={}", lease.name, lease.value);
     leases.iter().map(text).collect::<Vec<_>>().join(" ")
+}
+
+fn referral_name(referral: Referral) -> String {
+    match referral {
+        Referral::Rings => "it rings there".to_owned(),
+        Referral::Reached => "they talk to each other".to_owned(),
+        Referral::Refused => "the far end does not do it".to_owned(),
+        Referral::Missed(cause) => format!("not reached: {}", cause.name()),
+        Referral::Unreported => "never told how it went".to_owned(),
+        Referral::HungUp => "the far end left for there".to_owned(),
+    }
 }
 
 const fn silence_name(cause: SilenceCause) -> &'static str {

@@ -1,10 +1,10 @@
 //! Between the words of SIP, of the media threads and of the ear, and the core's. No state, no rules:
 //! one closed enum to another, so that a new variant must be thought about here.
 
-use offhook_core::input::{AnswerClass, Cause, Digit, LegEvent, Manner, SilenceCause};
+use offhook_core::input::{AnswerClass, Cause, Digit, LegEvent, Manner, Referral, SilenceCause};
 use offhook_dsp as dsp;
 use offhook_sip::sdp::{Codec, Negotiated};
-use offhook_sip::{EndCause, Failure, StatusCode};
+use offhook_sip::{EndCause, Failure, StatusCode, TransferOutcome};
 
 use crate::media::Stream;
 
@@ -131,15 +131,43 @@ pub fn info_key(kind: &str, body: &[u8]) -> Option<Digit> {
 
 /// Why an outgoing call failed: what its `Reason` header says, else its status.
 pub fn failure(failure: &Failure) -> Cause {
-    use offhook_sip::Cause as Told;
     if failure.local {
         return Cause::TrunkDown;
     }
-    match failure.cause() {
+    failed(failure.cause(), failure.status)
+}
+
+/// How a transfer ended that we asked a peer for.
+pub fn referral(outcome: &TransferOutcome) -> Referral {
+    use offhook_sip::Cause as Told;
+    match outcome {
+        TransferOutcome::Completed => Referral::Reached,
+        TransferOutcome::NotAsked | TransferOutcome::Refused(_) => Referral::Refused,
+        TransferOutcome::Failed(status) => {
+            Referral::Missed(failed(Told::from_status(*status), *status))
+        }
+        TransferOutcome::Unreported => Referral::Unreported,
+        TransferOutcome::HungUp => Referral::HungUp,
+    }
+}
+
+/// What a peer who asked us for a transfer is told of it.
+pub fn report(how: Referral) -> Option<StatusCode> {
+    match how {
+        Referral::Rings => Some(StatusCode::RINGING),
+        Referral::Reached => Some(StatusCode::OK),
+        Referral::Missed(cause) => Some(refusal(cause).status()),
+        Referral::Refused | Referral::Unreported | Referral::HungUp => None,
+    }
+}
+
+fn failed(told: offhook_sip::Cause, status: StatusCode) -> Cause {
+    use offhook_sip::Cause as Told;
+    match told {
         Told::Busy => Cause::Busy,
         Told::NoAnswer | Told::NotReachable | Told::NormalClearing => Cause::NoAnswer,
         // 408: somebody on the way waited in vain for the called party.
-        Told::Timeout if failure.status == StatusCode::REQUEST_TIMEOUT => Cause::NoAnswer,
+        Told::Timeout if status == StatusCode::REQUEST_TIMEOUT => Cause::NoAnswer,
         Told::Declined => Cause::Declined,
         Told::Unallocated
         | Told::NumberChanged

@@ -57,10 +57,20 @@ pub struct TransferOrder {
     /// The call whose peer is to call somebody else.
     pub key: CallKey,
     /// Whom.
-    pub to: Uri,
-    /// A call of ours that the new one takes over (attended transfer,
-    /// RFC 3891); `to` is then that call's peer as it named itself.
-    pub replaces: Option<CallKey>,
+    pub to: TransferTarget,
+}
+
+/// Whom a peer is asked to call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TransferTarget {
+    /// This address.
+    Uri(Uri),
+    /// This user, a number as a rule, where the peer itself is (the host of its
+    /// Contact): what a PBX or a session border controller takes for its own.
+    User(String),
+    /// The peer of this other call of ours, whose place with it the new call takes
+    /// (attended transfer, RFC 3891).
+    PeerOf(CallKey),
 }
 
 /// What a trunk has to prove.
@@ -186,7 +196,8 @@ pub enum Command {
         /// Body.
         body: Vec<u8>,
     },
-    /// Ask the peer to call somebody else. Ends with `TransferEnded`.
+    /// Ask the peer to call somebody else. Ends with `TransferEnded`, at once where
+    /// nothing can be asked now.
     Transfer(Box<TransferOrder>),
     /// Answer `TransferAsked`.
     AnswerTransfer {

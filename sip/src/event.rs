@@ -100,6 +100,9 @@ pub enum EndCause {
 pub enum TransferOutcome {
     /// The peer talks to the target; our call with it can be hung up.
     Completed,
+    /// Nothing was asked: the call is not up yet, another transfer is under way, or
+    /// there is nobody to name.
+    NotAsked,
     /// The peer does not do it (its answer to REFER).
     Refused(StatusCode),
     /// The peer tried, and this is what the target said.

@@ -17,6 +17,7 @@ pub mod framing;
 pub mod headers;
 pub mod identity;
 pub mod message;
+mod multipart;
 pub mod parse;
 mod random;
 pub mod rtp;
@@ -34,7 +35,8 @@ mod write;
 pub use call::CallKey;
 pub use cause::Cause;
 pub use command::{
-    Command, Door, HangupReason, Invite, ReinviteAnswer, TransferOrder, WAYS_MAX, Way,
+    Command, Door, HangupReason, Invite, ReinviteAnswer, TransferOrder, TransferTarget, WAYS_MAX,
+    Way,
 };
 pub use endpoint::{Advertise, Beside, Counters, Endpoint, EndpointConfig, Input, Output};
 pub use event::{EndCause, Event, Failure, Incoming, Party, Summary, TransferOutcome};

@@ -378,9 +378,12 @@ impl<'v> Core<'v> {
             .map(|value| text::decode(value).into_owned())
     }
 
-    /// The body when it is SDP.
+    /// The body when it is SDP, or its part that is.
     pub fn sdp(&self) -> Option<&'v [u8]> {
         let kind = self.view.first(HeaderName::ContentType)?;
+        if let Some(part) = crate::multipart::sdp_part(kind, self.body) {
+            return Some(part);
+        }
         let (kind, _) = text::split_at_first(kind, b';');
         let is_sdp = text::trim(kind).eq_ignore_ascii_case(b"application/sdp");
         (is_sdp && !self.body.is_empty()).then_some(self.body)

@@ -7,7 +7,7 @@ use core::time::Duration;
 
 use offhook_sip::{
     CallKey, Command, EndCause, EndpointConfig, Event, ReinviteAnswer, StatusCode, TransferOrder,
-    TransferOutcome,
+    TransferOutcome, TransferTarget,
 };
 use support::*;
 
@@ -575,8 +575,10 @@ fn notify(driven: &mut Driven, refer: &str, number: u32, state: &str, status: &s
 fn order(key: CallKey, replaces: Option<CallKey>) -> Command {
     Command::Transfer(Box::new(TransferOrder {
         key,
-        to: uri("sip:carol@198.51.100.9"),
-        replaces,
+        to: match replaces {
+            Some(consult) => TransferTarget::PeerOf(consult),
+            None => TransferTarget::Uri(uri("sip:carol@198.51.100.9")),
+        },
     }))
 }
 
@@ -688,6 +690,31 @@ fn a_refused_unanswered_or_hung_up_transfer_is_told_as_such() {
 }
 
 #[test]
+fn a_user_is_named_where_the_peer_is_and_who_cannot_be_asked_is_told_at_once() {
+    let mut driven = Driven::new();
+    let key = answered(&mut driven, "");
+    let order = |to| Command::Transfer(Box::new(TransferOrder { key, to }));
+    driven.command(order(TransferTarget::User("+4930123".to_owned())));
+    let refer = driven.take_sent().remove(0);
+    let peer = "<sip:+4930123@198.51.100.7:5060>";
+    assert_eq!(header(&refer, "Refer-To"), peer);
+    let not_asked = Event::TransferEnded {
+        key,
+        outcome: TransferOutcome::NotAsked,
+    };
+    // One at a time.
+    driven.command(order(TransferTarget::User("300".to_owned())));
+    assert_eq!(driven.take_events(), [not_asked.clone()]);
+    driven.packet(&response(&refer, "603 Decline", "far", "", b""));
+    driven.take_events();
+    // Nobody can be named: that call is not there, or no user.
+    driven.command(order(TransferTarget::PeerOf(CallKey(99))));
+    driven.command(order(TransferTarget::User("a>b".to_owned())));
+    assert_eq!(driven.take_events(), [not_asked.clone(), not_asked]);
+    assert_eq!(driven.take_lines(), [] as [&str; 0]);
+}
+
+#[test]
 fn an_attended_transfer_names_the_other_call_as_its_peer_sees_it() {
     let mut driven = Driven::new();
     let consult = driven.dial();
@@ -698,7 +725,7 @@ fn an_attended_transfer_names_the_other_call_as_its_peer_sees_it() {
     driven.command(order(key, Some(consult)));
     let refer = driven.take_sent().remove(0);
     let expected = format!(
-        "<sip:carol@198.51.100.9?Replaces={}%3Bto-tag%3Dcarol%3Bfrom-tag%3D{}>",
+        "<sip:bob@198.51.100.7:5060?Replaces={}%3Bto-tag%3Dcarol%3Bfrom-tag%3D{}>",
         header(&invite, "Call-ID"),
         tag(header(&invite, "From"))
     );

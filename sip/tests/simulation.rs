@@ -13,7 +13,8 @@ use std::collections::{BTreeMap, HashMap};
 use offhook_sip::framing::{Frame, Framer};
 use offhook_sip::{
     CallKey, Command, EndCause, Endpoint, EndpointConfig, Event, ExtraHeader, Flow, Input, Invite,
-    Output, Party, ReinviteAnswer, StatusCode, TransferOrder, TransferOutcome, Transport, Way,
+    Output, Party, ReinviteAnswer, StatusCode, TransferOrder, TransferOutcome, TransferTarget,
+    Transport, Way,
 };
 use support::{ANSWER, OFFER, millis, uri};
 
@@ -356,6 +357,19 @@ impl World {
         self.plan(at, Happening::Action { side, command });
     }
 
+    /// Whom a peer is sent to: somebody else, or whoever we talk to besides.
+    fn goal(&mut self, side: usize, key: CallKey) -> TransferTarget {
+        let mut others: Vec<_> = self.sides[side].beliefs.keys().copied().collect();
+        others.retain(|other| *other != key);
+        others.sort_unstable();
+        let which = self.dice.below(others.len() as u64) as usize;
+        match (self.dice.below(3), others.get(which)) {
+            (0, Some(other)) => TransferTarget::PeerOf(*other),
+            (1, _) => TransferTarget::User("300".to_owned()),
+            _ => TransferTarget::Uri(uri("sip:carol@203.0.113.1")),
+        }
+    }
+
     /// What happens inside a call, for a while.
     fn bustle(&mut self, side: usize, key: CallKey) {
         while self.dice.percent(35) {
@@ -365,8 +379,7 @@ impl World {
         if self.dice.percent(15) {
             let order = TransferOrder {
                 key,
-                to: uri("sip:carol@203.0.113.1"),
-                replaces: None,
+                to: self.goal(side, key),
             };
             self.act(9000, side, Command::Transfer(Box::new(order)));
         }

@@ -38,12 +38,14 @@ pub enum Fault {
     HoldRefused,
     HoldIgnored,
     NoAudioAfterResume,
+    TransferRefused,
+    TransferFails,
     ByeRefused,
 }
 
 impl Fault {
     /// All of them, but for none.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 27] = [
         Self::Silent,
         Self::OptionsRefused,
         Self::SeesAnotherAddress,
@@ -68,6 +70,8 @@ impl Fault {
         Self::HoldRefused,
         Self::HoldIgnored,
         Self::NoAudioAfterResume,
+        Self::TransferRefused,
+        Self::TransferFails,
         Self::ByeRefused,
     ];
 
@@ -99,6 +103,8 @@ impl Fault {
             Self::HoldRefused => ("hold", "re-INVITE"),
             Self::HoldIgnored => ("hold", "as if nothing"),
             Self::NoAudioAfterResume => ("resume", "after hold"),
+            Self::TransferRefused => ("transfer", "sends nobody on"),
+            Self::TransferFails => ("transfer", "from inside"),
             Self::ByeRefused => ("hang up", "BYE"),
         }
     }
@@ -237,9 +243,32 @@ fn answers(
             all.extend(invite.map(|invite| accept(invite, fault, (own, port), "sendrecv")));
             all
         }
+        ("REFER", Fault::TransferRefused) => plain("603 Decline"),
+        ("REFER", _) => {
+            let status = match fault {
+                Fault::TransferFails => "SIP/2.0 404 Not Found\r\n",
+                _ => "SIP/2.0 200 OK\r\n",
+            };
+            vec![message.reply("202 Accepted"), notify(message, own, status)]
+        }
         ("BYE", Fault::ByeRefused) => plain("481 Call/Transaction Does Not Exist"),
         _ => plain("200 OK"),
     }
+}
+
+/// How it went with whom it was asked to call.
+fn notify(refer: &Message, own: SocketAddr, status: &str) -> String {
+    let contact = refer.header("Contact").trim_matches(['<', '>']).to_owned();
+    format!(
+        "NOTIFY {contact} SIP/2.0\r\nVia: SIP/2.0/UDP {own};branch=z9hG4bKnotify\r\nMax-Forwards: 70\r\n\
+         From: {}\r\nTo: {}\r\nCall-ID: {}\r\nCSeq: 77 NOTIFY\r\nEvent: refer\r\n\
+         Subscription-State: terminated;reason=noresource\r\nContent-Type: message/sipfrag\r\n\
+         Content-Length: {}\r\n\r\n{status}",
+        refer.header("To"),
+        refer.header("From"),
+        refer.header("Call-ID"),
+        status.len()
+    )
 }
 
 /// 183: reliable for one fault, with SDP for the fault of early media.

@@ -7,6 +7,7 @@
 
 pub mod baresip;
 pub mod carrier;
+pub mod connect;
 pub mod daemon;
 pub mod demo;
 pub mod patience;
@@ -15,6 +16,7 @@ pub mod place;
 pub mod process;
 pub mod rtp;
 pub mod scene;
+pub mod script;
 pub mod sink;
 pub mod sipp;
 pub mod skip;

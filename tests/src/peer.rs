@@ -80,6 +80,11 @@ impl Message {
         )
     }
 
+    /// An answer to this request inside a dialog.
+    pub fn reply(&self, status: &str) -> String {
+        self.answer(status, "").replace(";tag=peer", "")
+    }
+
     /// A header's first value.
     ///
     /// # Panics
@@ -484,6 +489,11 @@ impl Call {
     pub fn in_dialog(&self, method: &str, sequence: u32) {
         let request = self.dialog_request(method, sequence);
         self.peer.send(request.as_bytes(), self.to);
+    }
+
+    /// Sends the text of a request in the dialog.
+    pub fn send_in_dialog(&self, text: &str) {
+        self.peer.send(text.as_bytes(), self.to);
     }
 
     /// The text of a request in the dialog.

@@ -18,6 +18,17 @@ impl Sipp {
     /// test's directory, where it looks for what it plays.
     pub fn scenario(name: &str, to: SocketAddr, place: &Place) -> Self {
         let file = checkout().join(format!("tests/sipp/{name}.xml"));
+        Self::file(&file, to, place)
+    }
+
+    /// A scenario written out by [`crate::script::Script`], in the test's directory.
+    pub fn written(name: &str, xml: &str, to: SocketAddr, place: &Place) -> Self {
+        let file = place.write(&format!("{name}.xml"), xml);
+        Self::file(&file, to, place)
+    }
+
+    fn file(file: &Path, to: SocketAddr, place: &Place) -> Self {
+        let local = if to.is_ipv6() { "::1" } else { "127.0.0.1" };
         let media = free_rtp_pair();
         let mut command = Command::new("sipp");
         command
@@ -25,8 +36,8 @@ impl Sipp {
             .arg("-sf")
             .arg(file)
             .arg(to.to_string());
-        command.args(["-i", "127.0.0.1", "-p", &free_port().to_string()]);
-        command.args(["-mi", "127.0.0.1", "-mp", &media.to_string()]);
+        command.args(["-i", local, "-p", &free_port().to_string()]);
+        command.args(["-mi", local, "-mp", &media.to_string()]);
         command.args([
             "-nostdin",
             "-m",

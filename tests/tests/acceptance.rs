@@ -38,7 +38,7 @@ fn report(trunk: &str, more: &str, call: bool) -> (i32, Value) {
         &page,
     ];
     if call {
-        arguments.extend(["--call", "100"]);
+        arguments.extend(["--call", "100", "--transfer", "200"]);
     }
     let ran = run(built("offhook"), arguments);
     let found = serde_json::from_str(&ran.out);
@@ -137,6 +137,61 @@ fn a_name_that_is_not_there_and_a_port_where_nobody_listens_are_told_apart() {
     }
 }
 
+/// Makes a certificate that ran out in 2020.
+fn expired(place: &Place, name: &str) {
+    let (certificate, key) = (place.name("tls.pem"), place.name("tls.key"));
+    let asked = place.name("tls.csr");
+    let (index, serial) = (place.name("index"), place.name("serial"));
+    place.write("index", "");
+    place.write("serial", "01\n");
+    let ca = place.write(
+        "ca.cnf",
+        format!(
+            "[ca]\ndefault_ca=d\n[d]\ndatabase={index}\nserial={serial}\nnew_certs_dir={}\n\
+             default_md=sha256\npolicy=p\nx509_extensions=e\n[p]\ncommonName=supplied\n\
+             [e]\nsubjectAltName=DNS:{name}\nbasicConstraints=critical,CA:FALSE\n",
+            place.path().display()
+        ),
+    );
+    let ca = ca.display().to_string();
+    let new = [
+        "req",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-nodes",
+        "-subj",
+        "/CN=carrier",
+        "-keyout",
+        &key,
+        "-out",
+        &asked,
+    ];
+    let sign = [
+        "ca",
+        "-batch",
+        "-config",
+        &ca,
+        "-selfsign",
+        "-keyfile",
+        &key,
+        "-in",
+        &asked,
+        "-notext",
+        "-startdate",
+        "20200101000000Z",
+        "-enddate",
+        "20200102000000Z",
+        "-out",
+        &certificate,
+    ];
+    for arguments in [&new[..], &sign[..]] {
+        let made = run("openssl", arguments);
+        assert_eq!(made.code, 0, "{}{}", made.out, made.err);
+    }
+}
+
 /// A TLS server with a certificate for this name, and what vouches for it.
 fn tls_server(place: &Place, name: &str, port: u16) -> Running {
     let (certificate, key) = (place.name("tls.pem"), place.name("tls.key"));
@@ -165,9 +220,16 @@ fn tls_server(place: &Place, name: &str, port: u16) -> Running {
         ],
     );
     assert_eq!(made.code, 0, "{}{}", made.out, made.err);
+    serve(place, port, &[])
+}
+
+/// A TLS server with the certificate that is there.
+fn serve(place: &Place, port: u16, more: &[&str]) -> Running {
+    let (certificate, key) = (place.name("tls.pem"), place.name("tls.key"));
     let mut command = Command::new("openssl");
     command.args(["s_server", "-quiet", "-accept", &port.to_string()]);
     command.args(["-cert", &certificate, "-key", &key]);
+    command.args(more);
     let server = Running::start(&mut command, &place.file("server.log"));
     let end = offhook_tests::patience::now() + seconds(10);
     while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
@@ -198,5 +260,55 @@ fn a_certificate_of_nobody_and_one_of_somebody_else_are_told_apart() {
     assert!(
         found[0].0 == "tls" && found[0].1.contains("somebody else"),
         "{another:#}"
+    );
+}
+
+/// The failed check on a TLS trunk that vouches for itself.
+fn failed_by_tls(place: &Place, port: u16) -> (String, String) {
+    let trunk = format!(
+        "proxy = \"tls:localhost:{port}\"\n[tls]\ncertificate = \"{0}/tls.pem\"\nkey = \"{0}/tls.key\"\nauthorities = \"{0}/tls.pem\"\n",
+        place.path().display()
+    );
+    let (_, report) = report(&trunk, "", false);
+    let mut found = failed(&report);
+    assert_eq!(found.len(), 1, "{report:#}");
+    found.remove(0)
+}
+
+#[test]
+fn a_certificate_out_of_date_is_named_as_such() {
+    let port = free_port();
+    let place = Place::new();
+    expired(&place, "localhost");
+    let _server = serve(&place, port, &[]);
+    let (check, advice) = failed_by_tls(&place, port);
+    assert!(
+        check == "tls" && advice.contains("out of date"),
+        "{check}: {advice}"
+    );
+}
+
+#[test]
+fn a_trunk_that_does_not_accept_our_certificate_is_named_as_such() {
+    let port = free_port();
+    let (place, other) = (Place::new(), Place::new());
+    drop(tls_server(&place, "localhost", port));
+    drop(tls_server(&other, "authority.example", free_port()));
+    let authority = other.name("tls.pem");
+    let _server = serve(
+        &place,
+        port,
+        &[
+            "-Verify",
+            "1",
+            "-verify_return_error",
+            "-CAfile",
+            &authority,
+        ],
+    );
+    let (check, advice) = failed_by_tls(&place, port);
+    assert!(
+        check == "tls" && advice.contains("does not accept us"),
+        "{check}: {advice}"
     );
 }

@@ -1,87 +1,34 @@
 //! A caller is passed on to a person on a second leg, over the wire: they hear each
 //! other through the box, and whoever does not answer as a person is none.
 
+use offhook_tests::connect;
 use offhook_tests::daemon::Daemon;
 use offhook_tests::patience::{ms, seconds, wait_for};
-use offhook_tests::peer::{Call, Peer};
-use offhook_tests::place::{Place, free_port};
+use offhook_tests::peer::{Call, Message, Peer};
+use offhook_tests::place::free_port;
 use offhook_tests::process::Running;
 use offhook_tests::scene::Scene;
 use offhook_tests::sound::{SPEECH_DB, Sound, level, likeness};
 use offhook_tests::speech::{person, silence};
 use serde_json::Value;
 
-/// The caller asks for a person by pressing 5, and is back in `waiting` when nobody
-/// takes the call.
-const PLAYBOOK: &str = r#"
-name = "connect"
-language = "en-US"
-start = "waiting"
-
-[prompts]
-back = "Press five for a colleague."
-connecting = "One moment."
-hold_music = "(music)"
-brief = "A caller. Press one to take the call."
-nobody = "Nobody is there."
-goodbye = "Goodbye."
-
-[[stage]]
-name = "waiting"
-role = "transfer"
-say = ["back"]
-silence_ms = 60000
-
-[[stage.on]]
-when = ["5"]
-go = "connect"
-
-[[stage.on]]
-when = ["silence"]
-go = "goodbye"
-
-[[stage]]
-name = "connect"
-role = "transfer"
-say = ["connecting"]
-transfer = { to = "closer", ring_ms = 4000, hold = ["hold_music"], brief = ["brief"], accept = ["1"] }
-
-[[stage.on]]
-when = ["transferred"]
-go = "with_a_person"
-
-[[stage.on]]
-when = ["transfer_failed"]
-say = ["nobody"]
-go = "waiting"
-
-[[stage]]
-name = "with_a_person"
-role = "transfer"
-result = "transferred"
-handed_over = true
-
-[[stage]]
-name = "goodbye"
-role = "transfer"
-say = ["goodbye"]
-end = true
-"#;
+/// The person is called, told, and takes the call by a key.
+const BRIDGE: &str =
+    r#"to = "closer", ring_ms = 4000, hold = ["hold_music"], brief = ["brief"], accept = ["1"]"#;
+/// The same, and then the caller's side is asked to take our place.
+const ATTENDED: &str = r#"to = "closer", way = "attended", ring_ms = 4000, hold = ["hold_music"], brief = ["brief"], accept = ["1"]"#;
 
 /// A daemon whose persons are at a port of their own.
 fn daemon(port: u16) -> Daemon {
-    let place = Place::new();
-    std::fs::create_dir(place.file("books")).expect("a directory of the test");
-    place.write("books/connect.toml", PLAYBOOK);
+    connecting(port, BRIDGE)
+}
+
+fn connecting(port: u16, transfer: &str) -> Daemon {
     let scene = Scene {
         proxy: Some(format!("127.0.0.1:{port}")),
         ..Scene::default()
     };
-    let text = format!(
-        "playbooks = \"{{dir}}/books\"\n{}[[route]]\ncalled = \"connect\"\nplaybook = \"connect\"\n",
-        scene.text()
-    );
-    Daemon::start_in(place, &text)
+    connect::daemon(&scene.text(), transfer)
 }
 
 /// Somebody who answers there, as `offhook answer` does.
@@ -200,61 +147,215 @@ fn caller_and_person_hear_each_other_and_the_person_was_told_first() {
     assert!(playout, "the playout is reported: {lines:#?}");
 }
 
+/// A recording, as the sound of whoever answers.
+fn greeting(parts: &[&[i16]]) -> Vec<i16> {
+    parts.concat()
+}
+
+/// Whoever or whatever is there, the caller is back and hears so.
+fn brings_back(arguments: &[&str], sound: Option<Vec<i16>>) {
+    let port = free_port();
+    let daemon = daemon(port);
+    let (file, record) = (
+        daemon.place().name("sound.wav"),
+        daemon.place().name("record.wav"),
+    );
+    let mut arguments = arguments.to_vec();
+    if let Some(sound) = sound {
+        Sound::mono(sound).write(std::path::Path::new(&file));
+        arguments.extend(["--play", &file, "--record", &record]);
+    }
+    let _there = answering(&daemon, port, &arguments);
+    std::thread::sleep(ms(500));
+    let call = Peer::new().call("connect", daemon.sip());
+    let id = ask(&daemon, &call);
+    let back = wait_event(&daemon, &id, "play", "nobody");
+    let lines = timeline(&daemon, &id);
+    let joins = lines.iter().filter(|line| line["event"] == "join").count();
+    assert_eq!(joins, 0, "{lines:#?}");
+    // The other leg is let go of before the caller hears of it.
+    let gone = lines.iter().filter(|line| {
+        let event = line["event"].as_str().unwrap_or_default();
+        matches!(event, "hang_up" | "failed") && line["ms"].as_u64() <= Some(back)
+    });
+    assert!(gone.count() > 0, "{lines:#?}");
+    wait_stage(&daemon, "waiting");
+    call.hang_up();
+    assert_ne!(result(&daemon, &id)["call"]["result"], "transferred");
+}
+
+fn wait_stage(daemon: &Daemon, wanted: &str) {
+    wait_for(&format!("the stage {wanted}"), seconds(10), || {
+        let calls = daemon.json(&["calls"]);
+        let stage = calls["calls"][0]["stage"]
+            .as_str()
+            .or(calls[0]["stage"].as_str())?;
+        (stage == wanted).then_some(())
+    });
+}
+
 #[test]
-fn a_voicemail_a_busy_and_a_silent_phone_bring_the_caller_back() {
-    let rows: [(&str, &[&str]); 3] = [
-        ("busy", &["--refuse", "486"]),
-        ("nobody answers", &["--after-ring", "20"]),
-        ("voicemail", &["--play", "VOICEMAIL", "--record", "RECORD"]),
+fn a_busy_phone_brings_the_caller_back() {
+    brings_back(&["--refuse", "486"], None);
+}
+
+#[test]
+fn a_phone_that_nobody_answers_brings_the_caller_back() {
+    brings_back(&["--after-ring", "20"], None);
+}
+
+#[test]
+fn a_voicemail_brings_the_caller_back() {
+    let sound = greeting(&[
+        &silence(400),
+        &person("vm-theperson"),
+        &person("digits/5"),
+        &person("vm-isunavail"),
+        &person("vm-intro"),
+        &silence(300),
+        &person("beep"),
+        &silence(20_000),
+    ]);
+    brings_back(&[], Some(sound));
+}
+
+#[test]
+fn a_menu_brings_the_caller_back() {
+    let menu = [
+        &silence(300)[..],
+        &person("vm-opts"),
+        &person("vm-press"),
+        &person("digits/1"),
+        &person("vm-for"),
+        &person("vm-intro"),
+        &silence(20_000),
     ];
-    for (name, arguments) in rows {
+    brings_back(&[], Some(greeting(&menu)));
+}
+
+#[test]
+fn a_fax_brings_the_caller_back() {
+    // The called station's tone (ITU-T T.30 5.3.3): 2100 Hz for 3.3 s.
+    let tone = (0..8_000 * 33 / 10).map(|at| {
+        let phase = std::f64::consts::TAU * 2_100.0 * f64::from(at) / 8_000.0;
+        (8_000.0 * phase.sin()) as i16
+    });
+    let sound = greeting(&[&silence(500), &tone.collect::<Vec<_>>(), &silence(20_000)]);
+    brings_back(&[], Some(sound));
+}
+
+/// A person who says hello and takes the call; what they hear goes into a file.
+fn taking(daemon: &Daemon, port: u16) -> Running {
+    let place = daemon.place();
+    let (file, heard) = (place.name("person.wav"), place.name("heard.wav"));
+    let sound = greeting(&[&silence(700), &person("hello"), &silence(60_000)]);
+    Sound::mono(sound).write(std::path::Path::new(&file));
+    let more = ["--play", &file, "--record", &heard, "--dtmf", "1@9"];
+    let there = answering(daemon, port, &more);
+    std::thread::sleep(ms(500));
+    there
+}
+
+#[test]
+fn a_caller_who_hangs_up_while_joined_ends_both_legs() {
+    let port = free_port();
+    let daemon = daemon(port);
+    let mut there = taking(&daemon, port);
+    let call = Peer::new().call("connect", daemon.sip());
+    let id = ask(&daemon, &call);
+    wait_event(&daemon, &id, "joined", "");
+    call.hang_up();
+    assert!(there.finish(seconds(10)).success(), "{}", there.said());
+    let detail = result(&daemon, &id);
+    assert_eq!(detail["call"]["result"], "transferred", "{detail:#}");
+    assert_eq!(daemon.json(&["status"])["calls"]["active"], 0);
+}
+
+#[test]
+fn a_caller_who_hangs_up_while_it_rings_there_takes_the_ringing_along() {
+    let port = free_port();
+    let daemon = daemon(port);
+    let mut there = answering(&daemon, port, &["--after-ring", "20"]);
+    std::thread::sleep(ms(500));
+    let call = Peer::new().call("connect", daemon.sip());
+    let id = ask(&daemon, &call);
+    wait_event(&daemon, &id, "ringing", "leg 1");
+    call.hang_up();
+    // It does not wait for its twenty seconds.
+    there.finish(seconds(10));
+    let detail = result(&daemon, &id);
+    assert_eq!(detail["call"]["result"], "abandoned", "{detail:#}");
+}
+
+/// The REFER that asks the caller's side to take our place with the person.
+fn asked_to_take_over(call: &Call) -> (Message, std::net::SocketAddr) {
+    let asked = call
+        .peer()
+        .expect("REFER", seconds(40), |it| it.method() == "REFER");
+    let target = asked.0.header("Refer-To");
+    assert!(
+        target.contains("?Replaces=") && target.contains("%3Bto-tag%3D"),
+        "{target}"
+    );
+    asked
+}
+
+fn report(call: &Call, sequence: u32, state: &str, status: &str) {
+    let body = format!("SIP/2.0 {status}\r\n");
+    let text = call.dialog_request("NOTIFY", sequence).replace(
+        "Content-Length: 0\r\n\r\n",
+        &format!(
+            "Event: refer\r\nSubscription-State: {state}\r\nContent-Type: message/sipfrag\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        ),
+    );
+    call.send_in_dialog(&text);
+}
+
+#[test]
+fn the_callers_side_takes_our_place_with_a_person_who_was_told() {
+    let port = free_port();
+    let daemon = connecting(port, ATTENDED);
+    let mut there = taking(&daemon, port);
+    let call = Peer::new().call("connect", daemon.sip());
+    let id = ask(&daemon, &call);
+    let (asked, from) = asked_to_take_over(&call);
+    let briefed = wait_event(&daemon, &id, "play", "brief");
+    assert!(briefed < wait_event(&daemon, &id, "refer", "leg 1"));
+    call.peer()
+        .send(asked.reply("202 Accepted").as_bytes(), from);
+    report(&call, 2, "active;expires=60", "100 Trying");
+    report(&call, 3, "terminated;reason=noresource", "200 OK");
+    call.wait_bye(seconds(5));
+    assert!(there.finish(seconds(10)).success(), "{}", there.said());
+    let detail = result(&daemon, &id);
+    assert_eq!(detail["call"]["result"], "transferred", "{detail:#}");
+}
+
+#[test]
+fn where_our_place_is_not_taken_they_are_joined_here_within_a_second() {
+    for fails_late in [false, true] {
         let port = free_port();
-        let daemon = daemon(port);
-        let greeting = [
-            silence(400),
-            person("vm-theperson"),
-            person("digits/5"),
-            person("vm-isunavail"),
-            person("vm-intro"),
-            silence(300),
-            person("beep"),
-            silence(20_000),
-        ];
-        let file = daemon.place().name("greeting.wav");
-        Sound::mono(greeting.concat()).write(std::path::Path::new(&file));
-        let record = daemon.place().name("record.wav");
-        let filled = arguments.iter().map(|word| match *word {
-            "VOICEMAIL" => file.as_str(),
-            "RECORD" => record.as_str(),
-            word => word,
-        });
-        let arguments: Vec<&str> = filled.collect();
-        let _there = answering(&daemon, port, &arguments);
-        std::thread::sleep(ms(500));
+        let daemon = connecting(port, ATTENDED);
+        let mut there = taking(&daemon, port);
         let call = Peer::new().call("connect", daemon.sip());
         let id = ask(&daemon, &call);
-        let back = wait_event(&daemon, &id, "play", "nobody");
-        let lines = timeline(&daemon, &id);
-        let joins = lines.iter().filter(|line| line["event"] == "join").count();
-        assert_eq!(joins, 0, "{name}: {lines:#?}");
-        // The other leg is let go of before the caller hears of it.
-        let gone = lines.iter().filter(|line| {
-            let event = line["event"].as_str().unwrap_or_default();
-            matches!(event, "hang_up" | "failed") && line["ms"].as_u64() <= Some(back)
-        });
-        assert!(gone.count() > 0, "{name}: {lines:#?}");
-        wait_for("the stage from before", seconds(10), || {
-            let calls = daemon.json(&["calls"]);
-            let stage = calls["calls"][0]["stage"]
-                .as_str()
-                .or(calls[0]["stage"].as_str())?;
-            (stage == "waiting").then_some(())
-        });
-        call.hang_up();
-        assert_ne!(
-            result(&daemon, &id)["call"]["result"],
-            "transferred",
-            "{name}"
-        );
+        let (asked, from) = asked_to_take_over(&call);
+        if fails_late {
+            call.peer()
+                .send(asked.reply("202 Accepted").as_bytes(), from);
+            report(&call, 2, "terminated;reason=noresource", "486 Busy Here");
+        } else {
+            call.peer()
+                .send(asked.reply("603 Decline").as_bytes(), from);
+        }
+        let known = wait_event(&daemon, &id, "transfer", "");
+        let joined = wait_event(&daemon, &id, "joined", "");
+        assert!(joined - known < 1_000, "{known} {joined}");
+        call.in_dialog("BYE", 9);
+        assert!(there.finish(seconds(10)).success(), "{}", there.said());
+        let detail = result(&daemon, &id);
+        assert_eq!(detail["call"]["result"], "transferred", "{detail:#}");
     }
 }

@@ -19,6 +19,8 @@ pub mod builtin {
     pub const HANG_UP: &str = "hang_up";
     /// Call a person and connect the caller.
     pub const TRANSFER: &str = "transfer";
+    /// Press keys, as in the menu of whoever we called.
+    pub const PRESS: &str = "press";
     /// Give a secret to a sink of the box.
     pub const HAND_OVER: &str = "hand_over";
     /// The lead does not want to be called any more. It stands in a file, as it
@@ -205,6 +207,7 @@ impl Default for Catalogue {
             (builtin::DIAL, Action::local(Effect::Line, true)),
             (builtin::HANG_UP, Action::local(Effect::Line, false)),
             (builtin::TRANSFER, Action::local(Effect::Line, true)),
+            (builtin::PRESS, Action::local(Effect::Line, true)),
             (builtin::HAND_OVER, Action::local(Effect::Line, true)),
         ];
         Self {

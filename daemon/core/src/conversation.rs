@@ -193,7 +193,8 @@ impl Conversation {
 
     /// Something happened on the leg of a person whom we called.
     fn consulted(&mut self, leg: LegId, event: LegEvent) {
-        if let (Talk::Dialogue(dialogue), true) = (&mut self.talk, self.call.is_up()) {
+        let ends = matches!(event, LegEvent::Ended(_) | LegEvent::Failed(_));
+        if let (Talk::Dialogue(dialogue), true) = (&mut self.talk, self.call.is_up() || ends) {
             dialogue.consulted(&mut self.desk, leg, event);
         }
     }
@@ -383,6 +384,9 @@ impl Conversation {
             LegEvent::SpeechPause | LegEvent::TurnEnd { .. } | LegEvent::Tone(_) => {}
             LegEvent::Joined => dialogue.joined(desk, true),
             LegEvent::JoinFailed => dialogue.joined(desk, false),
+            // A caller does not tell us to call anybody.
+            LegEvent::AskedOnward { .. } => desk.command(Command::TakeReferral { taken: false }),
+            LegEvent::Referral(referral) => dialogue.referral(desk, referral),
             // Taken in `leg`.
             LegEvent::Ringing { .. }
             | LegEvent::Answered

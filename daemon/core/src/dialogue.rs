@@ -7,6 +7,7 @@
 mod actions;
 mod approvals;
 mod listening;
+mod onward;
 mod remembering;
 mod role;
 mod secrets;
@@ -30,17 +31,20 @@ use crate::mouth::{Heard, Mouth, Purpose, Spoken, Utterance};
 use crate::objection::{Doubt, Objections};
 use crate::output::Command;
 use crate::playbook::{CALL_NAMES, Go, Guard, Handler, Playbook, Stage, StageId, Template};
-use crate::signal::{SignalKind, Trigger};
+use crate::signal::{SignalKind, Trigger, is_key};
 use crate::silence::Cadence;
 use crate::timers::Timer;
 use approvals::Pending;
 
+use onward::Onward;
 use role::Return;
 use secrets::Handing;
 use transfer::Consult;
 
 /// Characters of a number or name that are kept; it goes into every row.
 const PARTY_MAX: usize = 200;
+/// Keys pressed in one go: what a leg takes.
+const KEYS_MAX: usize = 32;
 /// Stages skipped in one go: beyond it a playbook skips in circles.
 const SKIPS_MAX: usize = 32;
 
@@ -87,6 +91,10 @@ pub(crate) struct Dialogue {
     objected: Option<Doubt>,
     cadence: Cadence,
     consult: Option<Consult>,
+    /// Whom the person sends the caller to.
+    onward: Option<Onward>,
+    /// The stage in which a person was asked for.
+    asked_in: StageId,
     persons_called: u8,
     /// Why no person took the call, until the caller is told.
     failed: Option<&'static str>,
@@ -140,6 +148,8 @@ impl Dialogue {
             objected: None,
             cadence: Cadence::default(),
             consult: None,
+            onward: None,
+            asked_in: StageId::default(),
             persons_called: 0,
             failed: None,
             notices_heard: 0,
@@ -219,9 +229,9 @@ impl Dialogue {
         self.end_person(desk);
     }
 
-    /// Nothing is on its way to the store any more.
+    /// Nothing is on its way to the store any more, and no person is on the line.
     pub(crate) fn is_settled(&self) -> bool {
-        !self.ledger.is_storing()
+        !self.ledger.is_storing() && self.consult.is_none() && self.onward.is_none()
     }
 
     pub(crate) fn heard(&self) -> impl Iterator<Item = &Heard> {
@@ -603,6 +613,7 @@ impl Dialogue {
 
     fn run(&mut self, desk: &mut Desk, handler: &Handler, signal: &SignalKind) {
         let acts = !handler.say.is_empty()
+            || handler.press.is_some()
             || handler.propose.is_some()
             || handler.go.is_some()
             || handler.hang_up;
@@ -620,6 +631,9 @@ impl Dialogue {
             false => Purpose::Plain,
         };
         self.say(&handler.say, purpose);
+        if let Some(keys) = &handler.press {
+            self.press(desk, keys);
+        }
         if let Some(plan) = &handler.propose {
             self.propose(desk, plan);
         }
@@ -628,6 +642,17 @@ impl Dialogue {
         }
         if handler.hang_up && handler.say.is_empty() {
             self.close(desk);
+        }
+    }
+
+    /// Presses keys in a menu of the other side, where the role may.
+    fn press(&mut self, desk: &mut Desk, keys: &Template) {
+        let mut keys = keys.fill(&self.values);
+        keys.retain(is_key);
+        keys.truncate(KEYS_MAX);
+        let scene = self.scene();
+        if !keys.is_empty() && desk.allows(&scene, builtin::PRESS, keys.clone()) {
+            desk.command(Command::Press { keys });
         }
     }
 
@@ -654,6 +679,7 @@ impl Dialogue {
             && !stage.end
             && !stage.handed_over
             && self.consult.is_none()
+            && self.onward.is_none()
             && !self.far_holds
             && self.hearing.is_open()
             && self.mouth.is_idle()

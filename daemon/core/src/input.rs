@@ -245,6 +245,14 @@ pub enum LegEvent {
     Joined,
     /// The legs could not be joined; each is as it was.
     JoinFailed,
+    /// The far end asks us to call somebody else and to put what it hears of us
+    /// through to there; `TakeReferral` answers.
+    AskedOnward {
+        /// Whom.
+        to: String,
+    },
+    /// How it goes with whom the far end was sent to (`Command::Refer`).
+    Referral(Referral),
     /// Events were lost between the media edge and here; this is where the leg stands.
     EventsLost {
         /// How many.
@@ -257,6 +265,24 @@ pub enum LegEvent {
         /// Milliseconds without a packet.
         ms: u32,
     },
+}
+
+/// How it goes with a far end that was asked to call somebody else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Referral {
+    /// It rings there.
+    Rings,
+    /// They talk to each other; our leg can be hung up.
+    Reached,
+    /// The far end does not do it, or cannot be asked; the leg is as it was.
+    Refused,
+    /// It tried, and this is why it did not get there; the leg is as it was.
+    Missed(Cause),
+    /// It said that it would try, and nothing more.
+    Unreported,
+    /// It hung up while it tried: whether it got there is not known.
+    HungUp,
 }
 
 /// How somebody speaks, against what is usual for them. Evidence, never authority.

@@ -5,7 +5,7 @@ use core::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{ActionId, LegId, Seq, Turn};
-use crate::input::Cause;
+use crate::input::{Cause, Referral};
 use crate::memory::{Identity, Transition};
 use crate::record::Record;
 
@@ -75,6 +75,11 @@ pub enum Command {
         /// The number under which `Played` will answer.
         play: u32,
     },
+    /// Press keys, one after the other: `0`-`9`, `*`, `#`, `A`-`D`; others are none.
+    Press {
+        /// 32 at most.
+        keys: String,
+    },
     /// Collect keys; those of a secret end at the media edge, which answers `Sealed`
     /// when they are complete. What was sealed before is erased.
     Collect {
@@ -93,6 +98,30 @@ pub enum Command {
     Join {
         /// The other leg.
         with: LegId,
+    },
+    /// Ask the far end to call somebody else, and to leave us; `Referral` answers,
+    /// with how it goes. Until it has got there, the leg is as it was.
+    Refer {
+        /// Whom.
+        to: String,
+        /// By which trunk's rules the number is written and allowed.
+        trunk: String,
+    },
+    /// The same, with the far end of another leg of ours: that leg ends as the
+    /// other two begin to talk.
+    ReferToLeg {
+        /// That leg.
+        with: LegId,
+    },
+    /// Answer to `AskedOnward`: it is done, or not.
+    TakeReferral {
+        /// We call there.
+        taken: bool,
+    },
+    /// Tell the far end that asked how it goes with whom we called for it.
+    ReportReferral {
+        /// `Rings`, `Reached` or `Missed`; the others say nothing.
+        how: Referral,
     },
     /// Return the caller's audio (a test destination).
     Echo,

@@ -155,11 +155,35 @@ impl Weights {
     }
 }
 
+/// How a caller gets to a person.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TransferWay {
+    /// The person is called, told what it is about, and joined with the caller here.
+    #[default]
+    Bridge,
+    /// The caller's side is asked to call the person (REFER); nobody is told before.
+    Refer,
+    /// The person is called and told; then the caller's side is asked to take our
+    /// place (REFER with Replaces). Where it does not, they are joined here.
+    Attended,
+}
+
+impl TransferWay {
+    /// What the file may say.
+    pub(crate) const WORDS: [(&'static str, Self); 3] = [
+        ("attended", Self::Attended),
+        ("bridge", Self::Bridge),
+        ("refer", Self::Refer),
+    ];
+}
+
 /// A person is to take the call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transfer {
     /// Whom to call.
     pub to: Template,
+    /// How the caller gets there.
+    pub way: TransferWay,
     /// By which trunk; the caller's own, when none.
     pub trunk: Option<String>,
     /// How long it may ring, in ms.
@@ -321,6 +345,8 @@ pub struct Handler {
     pub acknowledges_price: bool,
     /// What is said first.
     pub say: Vec<Template>,
+    /// Keys that are pressed, as in a menu of the other side.
+    pub press: Option<Template>,
     /// The action that is proposed.
     pub propose: Option<Arc<Propose>>,
     /// Where it goes on.

@@ -285,6 +285,10 @@ impl World {
             assert!(self.persons.contains(with), "joined with nobody");
             self.joining = true;
         }
+        if let Command::ReferToLeg { with } = &command {
+            assert!(!self.suspended, "sent on while suspended");
+            assert!(self.persons.contains(with), "sent to nobody");
+        }
         let needs = match command {
             Command::HandOver { id, .. } => {
                 assert!(self.durable.contains(&id), "handed over before durable");
@@ -323,6 +327,11 @@ impl World {
             | Command::Refuse(_)
             | Command::Collect { .. }
             | Command::Join { .. }
+            | Command::Refer { .. }
+            | Command::Press { .. }
+            | Command::TakeReferral { .. }
+            | Command::ReportReferral { .. }
+            | Command::ReferToLeg { .. }
             | Command::Echo
             | Command::TestTone => None,
         };

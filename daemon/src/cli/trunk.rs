@@ -45,6 +45,10 @@ pub(super) struct TestArgs {
     /// Without it nothing is called.
     #[arg(long, value_name = "NUMBER")]
     call: Option<String>,
+    /// In that call, have them send us on to this number (REFER): whether it rings
+    /// there is what tells that transfers by their side work.
+    #[arg(long, value_name = "NUMBER", requires = "call")]
+    transfer: Option<String>,
     /// Write the report to this file too, as one page.
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
@@ -367,7 +371,10 @@ fn advice_on_trust(why: &str, name: &str) -> String {
         )
     } else if why.contains("unknownissuer") {
         "nobody whom we trust vouches for it: name its authority in [tls] authorities".to_owned()
-    } else if why.contains("required") || why.contains("alert") {
+    } else if ["required", "alert", "closed", "reset"]
+        .iter()
+        .any(|it| why.contains(it))
+    {
         "it does not accept us: it may want a certificate of ours, see [tls] certificate".to_owned()
     } else {
         "TLS failed: is this its TLS port?".to_owned()

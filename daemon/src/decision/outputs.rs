@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use offhook_core::input::Referral;
 use offhook_core::output::Persist;
 use offhook_core::{
     ActionId, Command, ConversationId, Event, Input, LegEvent, Output, Record, Verdict,
@@ -47,6 +48,7 @@ impl Decision {
         self.note(id, now, Line::of_command(&command));
         let known = match command {
             Command::Dial { to, trunk } => self.dial(place, &to, &trunk),
+            Command::Refer { to, trunk } => self.refer(place, &to, &trunk),
             Command::HandOver { sink, id } => self.hand_over(place, &sink, id),
             command => {
                 let prompts = self.calls.get(&id).map(|call| Arc::clone(&call.prompts));
@@ -78,9 +80,19 @@ impl Decision {
         self.spend(place.0, attempt, "attempt");
         let known = self.house.settings.trunk(trunk);
         let sound = known.map_or_else(Sound::usual, |it| it.sound.clone());
+        let follows = known.is_some_and(|it| it.follows_refer);
         let invite = self.house.trunks.invite(trunk, to, clock::now());
-        let dialled = invite.and_then(|invite| self.board.dial(place, sound, invite));
+        let dialled = invite.and_then(|invite| self.board.dial(place, sound, follows, invite));
         dialled.err().map(LegEvent::Failed)
+    }
+
+    /// The far end is asked to call somebody: as its trunk writes numbers, and only
+    /// whom it may call.
+    fn refer(&mut self, place: Place, to: &str, trunk: &str) -> Option<LegEvent> {
+        match self.house.trunks.refer_to(trunk, to) {
+            Ok(target) => self.board.refer(place, target),
+            Err(cause) => Some(LegEvent::Referral(Referral::Missed(cause))),
+        }
     }
 
     /// A decision that sends nothing: on something local, or a refusal.

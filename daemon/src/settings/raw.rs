@@ -205,6 +205,9 @@ pub(super) struct RawTrunk {
     pub(super) next: Option<At<String>>,
     pub(super) codecs: Option<At<Vec<At<String>>>>,
     pub(super) srtp: Option<At<String>>,
+    pub(super) keys: Option<At<String>>,
+    #[serde(default)]
+    pub(super) follows_refer: bool,
 }
 
 #[derive(Debug, Deserialize)]

@@ -45,6 +45,8 @@ pub struct Trunk {
     pub options: Option<Duration>,
     /// How sound is coded and encrypted there.
     pub sound: Sound,
+    /// A person whom we called there may send the caller on (REFER).
+    pub follows_refer: bool,
     /// The trunk that takes its calls while it is down.
     pub next: Option<String>,
 }
@@ -56,6 +58,29 @@ pub struct Sound {
     pub codecs: Vec<Codec>,
     /// Whether it is encrypted.
     pub srtp: Srtp,
+    /// How keys are pressed.
+    pub keys: Keys,
+}
+
+/// How keys are pressed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Keys {
+    /// As events beside the sound (RFC 4733); as tones where the other side knows none.
+    #[default]
+    Event,
+    /// In signalling (INFO, `application/dtmf-relay`).
+    Info,
+    /// As tones, for lines on which events get lost; none are offered.
+    Tone,
+}
+
+impl Keys {
+    /// The words of the config file.
+    pub const WORDS: [(&'static str, Self); 3] = [
+        ("event", Self::Event),
+        ("info", Self::Info),
+        ("tone", Self::Tone),
+    ];
 }
 
 impl Sound {
@@ -64,6 +89,7 @@ impl Sound {
         Self {
             codecs: Codec::ALL.to_vec(),
             srtp: Srtp::Off,
+            keys: Keys::Event,
         }
     }
 }

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use offhook_core::Number;
 use offhook_core::input::Cause;
-use offhook_sip::{CallKey, Failure, Flow, Invite, Party, Transport, TrunkKey, Uri, WAYS_MAX, Way};
+use offhook_sip::{
+    CallKey, Failure, Flow, Invite, Party, TransferTarget, Transport, TrunkKey, Uri, WAYS_MAX, Way,
+};
 
 use super::{Hop, Trunks};
 use crate::logging::Redacted;
@@ -91,6 +93,22 @@ impl Trunks {
         }))
     }
 
+    /// Whom a peer of a trunk is asked to call: a SIP URI as it stands, a number as
+    /// the trunk writes it, where the peer is.
+    ///
+    /// # Errors
+    /// `to` is nothing that can be called, or nothing that may be.
+    pub fn refer_to(&self, trunk: &str, to: &str) -> Result<TransferTarget, Cause> {
+        let trunk = self.named(trunk).ok_or(Cause::Unallocated)?;
+        let written = self.written(trunk, to)?;
+        if written.starts_with("sip:") || written.starts_with("sips:") {
+            let uri = Uri::parse(&written).map_err(|_| Cause::Unallocated)?;
+            return Ok(TransferTarget::Uri(uri));
+        }
+        let user = user_of(&written).ok_or(Cause::Unallocated)?;
+        Ok(TransferTarget::User(user))
+    }
+
     /// All ways of a call, the best first.
     fn ways(&self, name: &str, to: &str) -> Result<Vec<Way>, Cause> {
         let mut ways = Vec::new();
@@ -108,7 +126,8 @@ impl Trunks {
         Ok(ways)
     }
 
-    fn ways_by(&self, trunk: &Trunk, to: &str) -> Result<Vec<Way>, Cause> {
+    /// Whom to call as the trunk writes it, where the trunk may call them.
+    fn written(&self, trunk: &Trunk, to: &str) -> Result<String, Cause> {
         let numbering = &trunk.numbering;
         let number = Number::parse(to).or_else(|| numbering.read(to));
         let judged = number.as_ref().map_or(to, Number::as_str);
@@ -117,10 +136,14 @@ impl Trunks {
             Cause::Forbidden
         })?;
         // In the core a number is E.164; the trunk has its own way of writing it.
-        let written = match Number::parse(to) {
+        Ok(match Number::parse(to) {
             Some(number) => numbering.write(&number),
             None => to.to_owned(),
-        };
+        })
+    }
+
+    fn ways_by(&self, trunk: &Trunk, to: &str) -> Result<Vec<Way>, Cause> {
+        let written = self.written(trunk, to)?;
         let ways = match &trunk.proxy {
             Some(_) => {
                 let hops = self.hops_of(&trunk.name);
@@ -275,13 +298,16 @@ fn target(to: &str, place: Option<&str>) -> Option<Uri> {
     if to.starts_with("sip:") || to.starts_with("sips:") {
         return Uri::parse(to).ok();
     }
+    let (user, place) = (user_of(to)?, place?);
+    Uri::parse(&format!("sip:{user}@{place}")).ok()
+}
+
+/// A number or name as the user of a SIP URI.
+fn user_of(to: &str) -> Option<String> {
     let number = to.strip_prefix("tel:").unwrap_or(to);
     let dialable = |c: char| c.is_ascii_alphanumeric() || "+*#-._".contains(c);
     let known = !number.is_empty() && number.chars().all(dialable);
-    let escaped = number.replace('#', "%23");
-    place
-        .filter(|_| known)
-        .and_then(|at| Uri::parse(&format!("sip:{escaped}@{at}")).ok())
+    known.then(|| number.replace('#', "%23"))
 }
 
 fn address_of(uri: &Uri) -> Option<SocketAddr> {

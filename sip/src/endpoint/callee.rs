@@ -404,7 +404,7 @@ fn objection(request: &Request<'_>) -> Option<Objection> {
     (!request.accepts_sdp()).then(|| Objection::new(StatusCode::NOT_ACCEPTABLE))
 }
 
-/// Only plain SDP can be read.
+/// Only SDP can be read, alone or in a part of the body.
 pub(super) fn body_refusal(request: &Request<'_>) -> Option<(&'static str, &'static str)> {
     let core = &request.core;
     if core.body.is_empty() {

@@ -296,7 +296,7 @@ impl Endpoint {
             Command::AnswerReinvite { key, answer } => self.answer_reinvite(key, &answer),
             Command::Reinvite { key, sdp } => self.reinvite(key, sdp),
             Command::Info { key, kind, body } => self.info(key, &kind, &body),
-            Command::Transfer(order) => self.transfer(*order),
+            Command::Transfer(order) => self.transfer(&order),
             Command::AnswerTransfer { key, accept } => self.answer_transfer(key, accept),
             Command::ReportTransfer { key, status } => self.report_transfer(key, status),
             Command::AbandonedBye { key, dialog } => self.abandoned_bye(key, &dialog),

@@ -86,6 +86,11 @@ impl Endpoint {
             Method::Message if !request.core.to_tag().is_empty() => {
                 self.on_message(flow, request, key);
             }
+            // Outside of a call nobody is told to call anybody (RFC 3515 §2.4.2).
+            Method::Refer => {
+                self.counters.refused_transfers += 1;
+                self.answer_plainly(flow, request, StatusCode::DECLINE, &[]);
+            }
             Method::Subscribe => {
                 self.counters.refused_methods += 1;
                 let field = [("Allow-Events", "refer")];

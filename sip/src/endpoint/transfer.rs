@@ -4,8 +4,8 @@
 use core::time::Duration;
 
 use super::Endpoint;
-use crate::call::{CallKey, Referred, Transferring};
-use crate::command::TransferOrder;
+use crate::call::{Call, CallKey, Referred, Transferring};
+use crate::command::{TransferOrder, TransferTarget};
 use crate::event::{Event, TransferOutcome};
 use crate::headers::{HeaderName, NameAddr};
 use crate::message::{Method, Request, Response, StatusCode};
@@ -13,7 +13,7 @@ use crate::text;
 use crate::timers::{Slot, Timer};
 use crate::transaction::{Hold, TransactionId};
 use crate::transport::Flow;
-use crate::uri::UriView;
+use crate::uri::{Uri, UriView};
 
 /// The first report comes at once (RFC 3515 §2.4.4); after so long there will
 /// be none.
@@ -24,14 +24,25 @@ const NEXT_REPORT: Duration = Duration::from_secs(185);
 const SUBSCRIPTION: u32 = 180;
 
 impl Endpoint {
-    pub(super) fn transfer(&mut self, order: TransferOrder) -> Option<()> {
+    pub(super) fn transfer(&mut self, order: &TransferOrder) -> Option<()> {
+        let key = order.key;
+        let ended = self.calls.get(&key).is_none_or(|call| call.is_ended());
+        let asked = self.refer(order);
+        if asked.is_none() && !ended {
+            let outcome = TransferOutcome::NotAsked;
+            self.tell(Event::TransferEnded { key, outcome });
+        }
+        asked
+    }
+
+    fn refer(&mut self, order: &TransferOrder) -> Option<()> {
         let key = order.key;
         let call = self.calls.get(&key)?;
         let free = call.transferring.is_none() && call.hangup.is_none();
         if !call.is_established() || !call.confirmed || !free {
             return None;
         }
-        let target = self.refer_to(&order)?;
+        let target = self.refer_to(order)?;
         let method = Method::Refer;
         let (mut writer, cseq, branch) = self.in_dialog_request(key, &method)?;
         let call = self.calls.get(&key)?;
@@ -51,15 +62,22 @@ impl Endpoint {
 
     /// Value of Refer-To; with the dialog that is taken over, if there is one.
     fn refer_to(&self, order: &TransferOrder) -> Option<String> {
-        let to = order.to.as_str();
-        let Some(consult) = order.replaces else {
-            return Some(format!("<{to}>"));
+        let consult = match &order.to {
+            TransferTarget::Uri(to) => return Some(format!("<{to}>")),
+            TransferTarget::User(user) => {
+                let peer = Uri::parse(&self.calls.get(&order.key)?.dialog.target).ok()?;
+                let place = match peer.port() {
+                    Some(port) => format!("{}:{port}", peer.host()),
+                    None => peer.host().to_owned(),
+                };
+                let to = Uri::parse(&format!("sip:{user}@{place}")).ok()?;
+                return Some(format!("<{to}>"));
+            }
+            TransferTarget::PeerOf(consult) => consult,
         };
-        let call = self
-            .calls
-            .get(&consult)
-            .filter(|call| call.is_established())?;
-        let dialog = &call.dialog;
+        let up = |call: &&Box<Call>| call.is_established() && call.confirmed;
+        let call = self.calls.get(consult).filter(up)?;
+        let (dialog, to) = (&call.dialog, &*call.dialog.target);
         // The tags are the target's point of view (RFC 3891 §3).
         let replaces = format!(
             "{};to-tag={};from-tag={}",
@@ -160,10 +178,7 @@ impl Endpoint {
         if call.is_ended() {
             return self.refuse(id, StatusCode::CALL_DOES_NOT_EXIST, &[]);
         }
-        if !self.config.accept_transfers || !call.is_established() || call.referred.is_some() {
-            self.counters.refused_transfers += 1;
-            return self.refuse(id, StatusCode::DECLINE, &[]);
-        }
+        let free = call.is_established() && call.referred.is_none();
         let target = request.core.view.only(HeaderName::ReferTo).ok();
         let Some(target) = target.and_then(NameAddr::parse) else {
             return self.refuse(id, StatusCode::BAD_REQUEST, &[]);
@@ -172,6 +187,10 @@ impl Endpoint {
         let Ok(to) = UriView::parse(&to).map(|uri| uri.to_uri()) else {
             return self.refuse(id, StatusCode::BAD_REQUEST, &[]);
         };
+        if !self.config.accept_transfers || !free {
+            self.counters.refused_transfers += 1;
+            return self.refuse(id, StatusCode::DECLINE, &[]);
+        }
         if let Some(call) = self.calls.get_mut(&key) {
             call.referred = Some(Referred {
                 request: id,

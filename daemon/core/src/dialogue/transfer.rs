@@ -1,6 +1,7 @@
 //! A person is called on a second leg, listened to, told what it is about, and
-//! joined with the caller. A voicemail or a menu there is no person; whatever goes
-//! wrong, the caller is still with us and the conversation where it was.
+//! joined with the caller; or the caller's side is asked to call them itself. A
+//! voicemail or a menu there is no person; whatever goes wrong, the caller is still
+//! with us and the conversation where it was.
 
 use std::sync::Arc;
 
@@ -9,10 +10,10 @@ use crate::action::builtin;
 use crate::desk::{Ask, Desk};
 use crate::gate::FIELD_MISSING;
 use crate::id::{LegId, Turn};
-use crate::input::{AnswerClass, Cause, Digit, LegEvent};
+use crate::input::{AnswerClass, Cause, Digit, LegEvent, Referral};
 use crate::mouth::Purpose;
 use crate::output::{Command, Output, Play};
-use crate::playbook::Transfer;
+use crate::playbook::{Transfer, TransferWay};
 use crate::record::Verdict;
 use crate::signal::{SignalKind, is_key};
 use crate::timers::Timer;
@@ -22,16 +23,24 @@ const LISTEN_MS: u64 = 6_000;
 /// The person has this long to take the call once told what it is about.
 const ACCEPT_MS: u64 = 10_000;
 /// Joining is a matter of the box itself.
-const JOIN_MS: u64 = 2_000;
+pub(super) const JOIN_MS: u64 = 2_000;
+/// To take our place on a line that is up takes a peer two round trips.
+const TAKE_PLACE_MS: u64 = 8_000;
+/// The person's leg has ended as when somebody took our place; so long until we are
+/// told that it was so.
+const PLACE_TAKEN_MS: u64 = 2_000;
+/// What came of a call whose far end left for somebody else, unheard.
+const REFERRED: &str = "referred";
 /// What keeps the caller company is said so often; a tune of 12 s lasts longer than
 /// any person is called.
 const COMPANY_MAX: u8 = 40;
 /// Persons called in one conversation; their legs are 1, 2, 3.
-const CALLS_MAX: u8 = 3;
+pub(super) const CALLS_MAX: u8 = 3;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum State {
     /// It rings there.
+    #[default]
     Dialling,
     /// Who answered is not known yet.
     Listening,
@@ -43,15 +52,24 @@ enum State {
     Accepted,
     /// The legs are being joined.
     Joining,
+    /// The caller's side was asked to call the person, or to take our place there.
+    Referring,
     /// They hear each other.
     Joined,
 }
 
-/// The leg of the person who is called.
-#[derive(Debug)]
+/// The person who is called, by us or by the caller's side.
+#[derive(Debug, Default)]
 pub(super) struct Consult {
-    leg: LegId,
+    /// The leg on which we talk with them.
+    leg: Option<LegId>,
     state: State,
+    to: String,
+    trunk: String,
+    /// The caller's side does not take our place: they are joined here.
+    stays_here: bool,
+    /// The caller has left, maybe for them.
+    caller_left: bool,
     turn: Turn,
     /// How often the caller was kept company.
     company: u8,
@@ -61,7 +79,24 @@ impl Dialogue {
     /// A person has the call: nothing is said or heard by us.
     pub(crate) fn is_handed_over(&self) -> bool {
         let joined = |consult: &Consult| consult.state == State::Joined;
-        self.here().handed_over || self.consult.as_ref().is_some_and(joined)
+        let here = self.here().handed_over && !self.is_between_persons();
+        here || self.consult.as_ref().is_some_and(joined)
+    }
+
+    /// By which trunk the person was called who has the caller on this leg.
+    pub(super) fn trunk_of_joined(&self, leg: LegId) -> Option<String> {
+        let joined = |it: &&Consult| it.state == State::Joined && it.leg == Some(leg);
+        Some(self.consult.as_ref().filter(joined)?.trunk.clone())
+    }
+
+    /// The caller and somebody on this leg have each other.
+    pub(super) fn hold_joined(&mut self, leg: LegId, trunk: String) {
+        self.consult = Some(Consult {
+            leg: Some(leg),
+            state: State::Joined,
+            trunk,
+            ..self.consult.take().unwrap_or_default()
+        });
     }
 
     /// Calls the person that the stage names.
@@ -86,15 +121,28 @@ impl Dialogue {
             return;
         }
         self.persons_called += 1;
-        let leg = LegId(self.persons_called);
+        self.asked_in = self.stage;
         let own = self.values.get("trunk").cloned().unwrap_or_default();
         let trunk = transfer.trunk.clone().unwrap_or(own);
-        desk.command_on(leg, Command::Dial { to, trunk });
-        let until = desk.after_ms(transfer.ring_ms);
-        desk.timers.set(Timer::Consult, until);
+        let by_us = transfer.way != TransferWay::Refer;
+        let leg = by_us.then_some(LegId(self.persons_called));
+        if let Some(leg) = leg {
+            let (to, trunk) = (to.clone(), trunk.clone());
+            desk.command_on(leg, Command::Dial { to, trunk });
+            let until = desk.after_ms(transfer.ring_ms);
+            desk.timers.set(Timer::Consult, until);
+        }
         self.consult = Some(Consult {
             leg,
-            state: State::Dialling,
+            state: if by_us {
+                State::Dialling
+            } else {
+                State::Accepted
+            },
+            to,
+            trunk,
+            stays_here: false,
+            caller_left: false,
             turn: Turn::default(),
             company: 0,
         });
@@ -103,9 +151,17 @@ impl Dialogue {
     /// Whoever waits for a person hears music or a line of comfort, not silence.
     pub(super) fn keep_company(&mut self) {
         let playbook = Arc::clone(&self.playbook);
-        let Some(transfer) = &playbook.stage(self.stage).transfer else {
+        let alone = self.is_between_persons();
+        let stage = if alone { self.asked_in } else { self.stage };
+        let Some(transfer) = &playbook.stage(stage).transfer else {
             return;
         };
+        if alone {
+            if !self.joins_onward() && self.mouth.is_idle() && !transfer.hold.is_empty() {
+                self.say(&transfer.hold, Purpose::Company);
+            }
+            return;
+        }
         let waits = |it: &&mut Consult| {
             !matches!(it.state, State::Joining | State::Joined) && it.company < COMPANY_MAX
         };
@@ -120,7 +176,13 @@ impl Dialogue {
 
     /// Something happened on the person's leg.
     pub(crate) fn consulted(&mut self, desk: &mut Desk, leg: LegId, event: LegEvent) {
-        let Some(consult) = self.consult.as_mut().filter(|it| it.leg == leg) else {
+        if self.heard_onward(desk, leg, &event) {
+            return;
+        }
+        if let LegEvent::AskedOnward { to } = &event {
+            return self.asked_onward(desk, leg, to);
+        }
+        let Some(consult) = self.consult.as_mut().filter(|it| it.leg == Some(leg)) else {
             return;
         };
         match event {
@@ -163,7 +225,9 @@ impl Dialogue {
             | LegEvent::EventsLost { .. }
             | LegEvent::MediaLost { .. }
             | LegEvent::Sealed { .. }
-            | LegEvent::HandedOver { .. } => {}
+            | LegEvent::HandedOver { .. }
+            | LegEvent::Referral(_)
+            | LegEvent::AskedOnward { .. } => {}
         }
     }
 
@@ -208,17 +272,17 @@ impl Dialogue {
             return;
         };
         consult.state = State::Briefing(play);
-        let turn = consult.turn;
-        if !said {
+        let (turn, leg) = (consult.turn, consult.leg);
+        let Some(leg) = leg.filter(|_| said) else {
             return self.briefed(desk, play);
-        }
+        };
         let play = Play {
             turn,
             play,
             prompts,
             interruptible: true,
         };
-        desk.command_on(consult.leg, Command::Play(play));
+        desk.command_on(leg, Command::Play(play));
         let until = desk.after_ms(ACCEPT_MS);
         desk.timers.set(Timer::Consult, until);
     }
@@ -259,6 +323,10 @@ impl Dialogue {
         if self.mouth.says_firm_notice() {
             return;
         }
+        let wanted = self.here().transfer.as_ref();
+        let (way, ring_ms) =
+            wanted.map_or((TransferWay::Bridge, JOIN_MS), |it| (it.way, it.ring_ms));
+        let idle = self.mouth.is_idle();
         let Some(consult) = self
             .consult
             .as_mut()
@@ -266,71 +334,137 @@ impl Dialogue {
         else {
             return;
         };
-        consult.state = State::Joining;
-        let with = consult.leg;
-        self.mouth.stop(desk);
-        desk.command(Command::Join { with });
-        let until = desk.after_ms(JOIN_MS);
+        let (command, state, ms) = match consult.leg {
+            // What the caller is told before is heard to its end.
+            None if !idle => return,
+            None => {
+                let (to, trunk) = (consult.to.clone(), consult.trunk.clone());
+                (Command::Refer { to, trunk }, State::Referring, ring_ms)
+            }
+            Some(with) if way == TransferWay::Attended && !consult.stays_here => {
+                let command = Command::ReferToLeg { with };
+                (command, State::Referring, TAKE_PLACE_MS)
+            }
+            Some(with) => (Command::Join { with }, State::Joining, JOIN_MS),
+        };
+        consult.state = state;
+        if state == State::Joining {
+            self.mouth.stop(desk);
+        }
+        desk.command(command);
+        let until = desk.after_ms(ms);
         desk.timers.set(Timer::Consult, until);
     }
 
-    pub(crate) fn joined(&mut self, desk: &mut Desk, they_are: bool) {
+    /// How it goes with the person whom the caller's side was asked to call.
+    pub(crate) fn referral(&mut self, desk: &mut Desk, referral: Referral) {
         let Some(consult) = self
             .consult
             .as_mut()
-            .filter(|it| it.state == State::Joining)
+            .filter(|it| it.state == State::Referring)
         else {
+            // It got there when it had been given up: nobody is here any more.
+            if referral == Referral::Reached {
+                self.result = Some(REFERRED.to_owned());
+                self.wants_hang_up = true;
+            }
             return;
         };
-        if !they_are {
-            return self.call_off(desk, "not_joined");
+        match referral {
+            Referral::Rings => {}
+            Referral::Reached => {
+                self.with_person(desk);
+                self.wants_hang_up = true;
+            }
+            Referral::HungUp => {
+                consult.caller_left = true;
+                self.result = Some(REFERRED.to_owned());
+            }
+            Referral::Refused => self.not_referred(desk, "transfer_refused"),
+            Referral::Missed(cause) => self.not_referred(desk, missed(cause)),
+            Referral::Unreported => self.not_referred(desk, "unreported"),
         }
-        consult.state = State::Joined;
+    }
+
+    /// The caller's side has not got there. A person who waits is joined here.
+    fn not_referred(&mut self, desk: &mut Desk, reason: &'static str) {
+        let waits = self.consult.as_mut().filter(|it| it.leg.is_some());
+        if let Some(consult) = waits {
+            consult.stays_here = true;
+            consult.state = State::Accepted;
+            let until = desk.after_ms(ACCEPT_MS);
+            desk.timers.set(Timer::Consult, until);
+        } else {
+            self.call_off(desk, reason);
+        }
+    }
+
+    /// The caller and the person have each other.
+    fn with_person(&mut self, desk: &mut Desk) {
+        if let Some(consult) = &mut self.consult {
+            consult.state = State::Joined;
+        }
         desk.timers.cancel(Timer::Consult);
         self.hearing.close();
         self.mouth.forget();
         self.on_signal(desk, &SignalKind::Transferred);
     }
 
+    pub(crate) fn joined(&mut self, desk: &mut Desk, they_are: bool) {
+        if self.joined_onward(desk, they_are) {
+            return;
+        }
+        let consult = self.consult.as_ref();
+        if consult.is_none_or(|it| it.state != State::Joining) {
+            return;
+        }
+        match they_are {
+            true => self.with_person(desk),
+            false => self.call_off(desk, "not_joined"),
+        }
+    }
+
     /// The person does not answer, does not take the call, or cannot be joined.
     pub(super) fn consult_late(&mut self, desk: &mut Desk) {
+        if self.onward_late(desk) {
+            return;
+        }
         let Some(consult) = &self.consult else { return };
+        if self.is_over {
+            return self.end_person(desk);
+        }
         let reason = match consult.state {
             State::Dialling => "no_answer",
             State::Listening => "no_voice",
             State::Briefing(_) | State::Asked => "not_accepted",
             State::Accepted | State::Joining => "not_joined",
+            State::Referring => return self.not_referred(desk, "no_answer"),
             State::Joined => return,
         };
         self.call_off(desk, reason);
     }
 
     fn person_gone(&mut self, desk: &mut Desk, cause: Cause) {
-        let Some(consult) = self.consult.take() else {
+        let Some(mut consult) = self.consult.take() else {
             return;
         };
+        if consult.state == State::Referring && !self.is_over {
+            // Our place was taken, or the person has left: what the caller's side
+            // says next tells which.
+            consult.leg = None;
+            self.consult = Some(consult);
+            let until = desk.after_ms(PLACE_TAKEN_MS);
+            return desk.timers.set(Timer::Consult, until);
+        }
+        if consult.state == State::Joined && self.asker_gone() {
+            return;
+        }
         desk.timers.cancel(Timer::Consult);
         if consult.state == State::Joined {
             self.wants_hang_up = true;
-            return;
+        } else if !self.is_over {
+            self.failed = Some(missed(cause));
         }
-        self.failed = Some(match cause {
-            Cause::Busy => "busy",
-            Cause::NoAnswer | Cause::Cancelled => "no_answer",
-            Cause::Declined => "declined",
-            Cause::Congestion | Cause::Overload => "congestion",
-            Cause::Forbidden => "forbidden",
-            Cause::FarHangup => "not_accepted",
-            Cause::NearHangup
-            | Cause::Unallocated
-            | Cause::NoCommonCodec
-            | Cause::TrunkDown
-            | Cause::NoAck
-            | Cause::NoRoute
-            | Cause::MediaTimeout
-            | Cause::Interrupted
-            | Cause::InternalError => "unreachable",
-        });
     }
 
     /// Lets go of the person, unless the caller is already theirs.
@@ -351,14 +485,26 @@ impl Dialogue {
             return false;
         };
         desk.timers.cancel(Timer::Consult);
-        desk.command_on(consult.leg, Command::HangUp);
+        if let Some(leg) = consult.leg {
+            desk.command_on(leg, Command::HangUp);
+        }
         true
     }
 
-    /// The call is over; so is the person's leg.
+    /// The call is over; so is the person's leg, unless the caller has left to take
+    /// our place there: for that it must still be up.
     pub(super) fn end_person(&mut self, desk: &mut Desk) {
-        if let Some(consult) = self.consult.take() {
-            desk.command_on(consult.leg, Command::HangUp);
+        self.end_onward(desk);
+        let Some(consult) = &mut self.consult else {
+            return;
+        };
+        if core::mem::take(&mut consult.caller_left) && consult.leg.is_some() {
+            let until = desk.after_ms(TAKE_PLACE_MS);
+            return desk.timers.set(Timer::Consult, until);
+        }
+        desk.timers.cancel(Timer::Consult);
+        if let Some(leg) = self.consult.take().and_then(|it| it.leg) {
+            desk.command_on(leg, Command::HangUp);
         }
     }
 
@@ -370,5 +516,26 @@ impl Dialogue {
             self.values.insert(name, reason.to_owned());
             self.on_signal(desk, &SignalKind::TransferFailed);
         }
+    }
+}
+
+/// Why a person was not reached.
+pub(super) const fn missed(cause: Cause) -> &'static str {
+    match cause {
+        Cause::Busy => "busy",
+        Cause::NoAnswer | Cause::Cancelled => "no_answer",
+        Cause::Declined => "declined",
+        Cause::Congestion | Cause::Overload => "congestion",
+        Cause::Forbidden => "forbidden",
+        Cause::FarHangup => "not_accepted",
+        Cause::NearHangup
+        | Cause::Unallocated
+        | Cause::NoCommonCodec
+        | Cause::TrunkDown
+        | Cause::NoAck
+        | Cause::NoRoute
+        | Cause::MediaTimeout
+        | Cause::Interrupted
+        | Cause::InternalError => "unreachable",
     }
 }

@@ -10,8 +10,8 @@ use super::raw::{
 };
 use super::{
     Answer, Answers, CALL_NAMES, Collect, Go, Guard, Handler, Identifies, Limits, Notice, Part,
-    Playbook, Propose, Role, RoleId, Secret, Skip, Stage, StageId, Template, Transfer, Wanted,
-    Weights, check,
+    Playbook, Propose, Role, RoleId, Secret, Skip, Stage, StageId, Template, Transfer, TransferWay,
+    Wanted, Weights, check,
 };
 use crate::action::{Action, Catalogue, Confirm, Effect, builtin, is_name, name_fault};
 use crate::condition::{self, Literal, Operator};
@@ -39,7 +39,7 @@ const SCORE_MOST: i64 = 1_000;
 /// `go` to where the role was entered from.
 const BACK: &str = "back";
 /// Why a call to a person came to nothing: what `transfer` may be.
-pub(crate) const TRANSFER_REASONS: [&str; 15] = [
+pub(crate) const TRANSFER_REASONS: [&str; 17] = [
     "busy",
     "congestion",
     "cooled",
@@ -54,7 +54,9 @@ pub(crate) const TRANSFER_REASONS: [&str; 15] = [
     "not_accepted",
     "not_joined",
     "refused",
+    "transfer_refused",
     "unreachable",
+    "unreported",
 ];
 /// The value that holds it.
 pub(crate) const TRANSFER_VALUE: &str = "transfer";
@@ -507,6 +509,7 @@ impl<'a> Compiler<'a> {
         let accept = raw.accept.iter();
         Transfer {
             to: self.template(&raw.to, &at("to")),
+            way: self.transfer_way(raw, path),
             trunk: raw.trunk.as_ref().map(|trunk| trunk.value.clone()),
             ring_ms: self.ms(raw.ring_ms.as_ref(), &at("ring_ms"), 20_000),
             hold: self.prompts(&raw.hold, &at("hold")),
@@ -515,6 +518,29 @@ impl<'a> Compiler<'a> {
                 .filter_map(|word| self.trigger(word, &at("accept")))
                 .collect(),
         }
+    }
+
+    fn transfer_way(&mut self, raw: &RawTransfer, path: &str) -> TransferWay {
+        let Some(word) = &raw.way else {
+            return TransferWay::default();
+        };
+        let known = TransferWay::WORDS
+            .iter()
+            .find(|(name, _)| *name == word.value);
+        let Some((_, way)) = known else {
+            let near = suggest(&word.value, TransferWay::WORDS.map(|(name, _)| name));
+            let reason = format!(
+                "unknown `{}`{near}; write bridge, refer or attended",
+                word.value
+            );
+            self.faults.add(word, format!("{path}.way"), reason);
+            return TransferWay::default();
+        };
+        if let (TransferWay::Refer, Some(key)) = (way, raw.brief.iter().chain(&raw.accept).next()) {
+            let reason = "nobody is told before a caller is sent on by `refer`; write `attended`, or leave it out";
+            self.faults.add(key, format!("{path}.way"), reason);
+        }
+        *way
     }
 
     fn skips(&mut self, raw: &RawStage, path: &str) -> Vec<Skip> {

@@ -167,6 +167,7 @@ pub struct RawStage {
 #[serde(deny_unknown_fields)]
 pub struct RawTransfer {
     pub to: At<String>,
+    pub way: Option<At<String>>,
     pub trunk: Option<At<String>>,
     pub ring_ms: Option<At<u64>>,
     #[serde(default)]
@@ -216,6 +217,7 @@ pub struct RawHandler {
     pub acknowledges_price: bool,
     #[serde(default)]
     pub say: Vec<At<String>>,
+    pub press: Option<At<String>>,
     pub propose: Option<RawPropose>,
     pub go: Option<At<String>>,
     #[serde(default)]

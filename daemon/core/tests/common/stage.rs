@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use offhook_core::book::Book;
 use offhook_core::input::{
-    AnswerClass, Cause, Digit, Fact, Happening, Lease, Offered, Originate, Recollection,
+    AnswerClass, Cause, Digit, Fact, Happening, Lease, Offered, Originate, Recollection, Referral,
     SilenceCause, UpstreamAnswer, Words,
 };
 use offhook_core::memory::{Attestation, Identity, LeadId, Source, Topic, Transition};
@@ -139,6 +139,8 @@ impl Stage {
                 format!("tell the person {}", play.prompts.join(" "))
             }
             Command::HangUp => "let the person go".to_owned(),
+            Command::TakeReferral { taken } => format!("go there for them: {taken}"),
+            Command::ReportReferral { how } => format!("tell them {how:?}"),
             other => panic!("not on that leg: {other:?}"),
         }
     }
@@ -164,10 +166,15 @@ impl Stage {
                 self.play = play;
                 "resume".to_owned()
             }
+            Command::Press { keys } => format!("press {keys}"),
             Command::Collect { secret: Some(_) } => "collect secretly".to_owned(),
             Command::Collect { secret: None } => "collect".to_owned(),
             Command::HandOver { sink, .. } => format!("hand over to {sink}"),
             Command::Join { with } => format!("join leg {}", with.0),
+            Command::Refer { to, trunk } => format!("send to {to} by {trunk}"),
+            Command::TakeReferral { taken } => format!("go there for the caller: {taken}"),
+            Command::ReportReferral { how } => format!("tell the caller {how:?}"),
+            Command::ReferToLeg { with } => format!("send to leg {}", with.0),
             Command::Echo => "echo".to_owned(),
             Command::TestTone => "tone".to_owned(),
         }
@@ -198,6 +205,12 @@ impl Stage {
             "approved" => self.approval(true),
             "declined" => self.approval(false),
             "operator" => Event::OperatorHangup,
+            "leg" => {
+                let (leg, rest) = rest.split_once(' ').expect("a number and what happens");
+                let (word, rest) = rest.split_once(' ').unwrap_or((rest, ""));
+                let leg = LegId(leg.parse().expect("a number"));
+                Event::Leg(leg, self.leg_event(word, rest))
+            }
             "person" if rest == "heard" => Event::Leg(
                 self.person,
                 LegEvent::Played {
@@ -303,6 +316,17 @@ impl Stage {
             "saying" => words(rest, false),
             "joined" => LegEvent::Joined,
             "not_joined" => LegEvent::JoinFailed,
+            "sends_on" => LegEvent::AskedOnward {
+                to: rest.to_owned(),
+            },
+            "referred" => LegEvent::Referral(match rest {
+                "rings" => Referral::Rings,
+                "reached" => Referral::Reached,
+                "refused" => Referral::Refused,
+                "unreported" => Referral::Unreported,
+                "hung_up" => Referral::HungUp,
+                missed => Referral::Missed(cause(missed)),
+            }),
             "muted" => LegEvent::Silence(SilenceCause::ComfortNoise),
             "played" => LegEvent::Played {
                 play: self.play,

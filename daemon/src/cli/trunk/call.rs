@@ -8,8 +8,8 @@ use offhook_core::Number;
 use offhook_dsp::g711::Law;
 use offhook_sip::sdp::{Codec, Direction, LocalMedia, Negotiated, SdpSession};
 use offhook_sip::{
-    CallKey, Cause, Command, EndCause, Event, Failure, Incoming, Invite, Party, StatusCode, Uri,
-    Way,
+    CallKey, Cause, Command, EndCause, Event, Failure, Incoming, Invite, Party, StatusCode,
+    TransferOrder, TransferOutcome, TransferTarget, Uri, Way,
 };
 
 use super::probe::Probe;
@@ -17,6 +17,7 @@ use super::report::Report;
 use super::sound::{Heard, Sound};
 use super::{ACCOUNT, Tester};
 use crate::clock;
+use crate::settings::Refused;
 
 /// A callee gets so much longer than a server.
 const RING_FACTOR: u32 = 3;
@@ -46,18 +47,13 @@ pub(super) fn run(
     probe: &mut Probe,
     number: &str,
 ) -> Result<(), String> {
-    let numbering = &tester.trunk.numbering;
-    let known = Number::parse(number).or_else(|| numbering.read(number));
-    let judged = known.as_ref().map_or(number, Number::as_str);
-    if let Err(refused) = tester.trunk.permit.judge(judged) {
-        report.fail(
-            "call",
-            format!("{number} {}", refused.reason()),
-            "nothing was called",
-        );
-        return Ok(());
-    }
-    let written = known.map_or(number.to_owned(), |number| numbering.write(&number));
+    let written = match written(tester, number) {
+        Ok(written) => written,
+        Err(reason) => {
+            report.fail("call", reason, "nothing was called");
+            return Ok(());
+        }
+    };
     let media = &tester.settings.media;
     let here = probe.wire.flow.local.ip();
     let bound = if media.address.is_unspecified() {
@@ -108,6 +104,16 @@ pub(super) fn run(
     }
     call.inbound();
     Ok(())
+}
+
+/// A number as the trunk writes it, where it may be called.
+fn written(tester: &Tester<'_>, number: &str) -> Result<String, String> {
+    let numbering = &tester.trunk.numbering;
+    let known = Number::parse(number).or_else(|| numbering.read(number));
+    let judged = known.as_ref().map_or(number, Number::as_str);
+    let refused = |refused: Refused| format!("{number} {}", refused.reason());
+    tester.trunk.permit.judge(judged).map_err(refused)?;
+    Ok(known.map_or(number.to_owned(), |number| numbering.write(&number)))
 }
 
 fn invite(
@@ -586,6 +592,9 @@ impl Call<'_, '_> {
                 .report
                 .skip("timers", "no Session-Expires: calls are not watched over"),
         }
+        if let Some(number) = &self.tester.arguments.transfer {
+            return self.transfer(number);
+        }
         match allow {
             Some(allow) if allow.contains("REFER") => {
                 self.report.pass("transfer", format!("Allow: {allow}"));
@@ -600,6 +609,45 @@ impl Call<'_, '_> {
         }
     }
 
+    /// Has the trunk send us on, and sees whether we get there.
+    fn transfer(&mut self, number: &str) {
+        let to = match written(self.tester, number) {
+            Ok(user) => TransferTarget::User(user.replace('#', "%23")),
+            Err(reason) => return self.report.fail("transfer", reason, "nobody was asked"),
+        };
+        let key = self.key;
+        let order = Box::new(TransferOrder { key, to });
+        self.probe.command(Command::Transfer(order));
+        let limit = self.tester.arguments.patience * RING_FACTOR;
+        let outcome = self.wait(limit, |event| match event {
+            Event::TransferEnded { key: of, outcome } if *of == key => Some(outcome.clone()),
+            _ => None,
+        });
+        let shown = self.probe.shown("REFER");
+        let advice = match outcome {
+            Some(TransferOutcome::Completed) => {
+                return self
+                    .report
+                    .pass("transfer", format!("{shown}; NOTIFY: 200"));
+            }
+            Some(TransferOutcome::HungUp) => {
+                return self.report.pass("transfer", format!("{shown}; then BYE"));
+            }
+            Some(TransferOutcome::Failed(status)) => {
+                let shown = format!("{shown}; NOTIFY: {status}");
+                let advice = "it takes REFER and does not reach that number: does it take it from inside? Else write `way = \"bridge\"` in [stage.transfer]";
+                return self.report.fail("transfer", shown, advice);
+            }
+            Some(TransferOutcome::Refused(_) | TransferOutcome::NotAsked) => {
+                "it sends nobody on: write `way = \"bridge\"` in [stage.transfer], or have REFER switched on"
+            }
+            Some(TransferOutcome::Unreported) | None => {
+                "it takes REFER and never says how it went (no NOTIFY): transfers would be given up late; write `way = \"bridge\"`"
+            }
+        };
+        self.report.fail("transfer", shown, advice);
+    }
+
     /// Gives up before the answer; nobody judges how.
     fn take_back(&mut self) {
         let key = self.key;
@@ -609,6 +657,9 @@ impl Call<'_, '_> {
 
     fn hang_up(&mut self) {
         let key = self.key;
+        if self.ended.is_some() {
+            return self.report.skip("hang up", "it hung up itself");
+        }
         self.probe.command(Command::Hangup { key, reason: None });
         let over = self.wait(self.tester.arguments.patience, |event| match event {
             Event::Released { key: of } if *of == key => Some(()),

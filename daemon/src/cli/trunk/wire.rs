@@ -10,10 +10,13 @@ use offhook_sip::{Flow, Transport};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConnection, StreamOwned};
 
+use crate::clock;
 use crate::settings::Tls;
 
 /// A stream that is not there by then is not there.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// An alert that follows the handshake is here by then.
+const OBJECTION: Duration = Duration::from_millis(300);
 /// How long one look for something to read takes at most.
 const TURN: Duration = Duration::from_millis(4);
 const MESSAGE_MAX: usize = 65_535;
@@ -34,6 +37,26 @@ pub(super) struct Wire {
     pub(super) gone: Option<String>,
     /// TLS version and cipher, of a TLS stream.
     pub(super) secured: Option<String>,
+}
+
+/// With TLS 1.3 a server judges our certificate when we take the handshake for done
+/// (RFC 8446 §4.4.2.4): its alert comes at once, or not at all.
+fn hear_objection(stream: &mut StreamOwned<ClientConnection, TcpStream>) -> Result<(), String> {
+    let end = clock::now() + OBJECTION;
+    while clock::now() < end {
+        match stream.read(&mut [0; 1]) {
+            Ok(0) => return Err("TLS: the peer closed the connection".to_owned()),
+            Ok(_) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                return Err(error.to_string());
+            }
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
+                return Err(format!("TLS: {error}"));
+            }
+            Err(_) => {}
+        }
+    }
+    Ok(())
 }
 
 impl Wire {
@@ -75,6 +98,7 @@ impl Wire {
             stream.conn.complete_io(&mut stream.sock).map_err(told)?;
         }
         stream.sock.set_read_timeout(Some(TURN)).map_err(told)?;
+        hear_objection(&mut stream)?;
         let version = stream.conn.protocol_version();
         let cipher = stream.conn.negotiated_cipher_suite();
         let secured = format!(

@@ -4,7 +4,7 @@
 use offhook_core::number::Country;
 use offhook_sip::sdp::Codec;
 
-use super::super::{Sound, Srtp};
+use super::super::{Keys, Sound, Srtp};
 use super::*;
 use crate::settings::{Challenge, Permit};
 
@@ -89,7 +89,9 @@ impl<'c> Compiler<'c> {
             sound: Sound {
                 codecs: self.codecs(raw.codecs.as_ref()),
                 srtp: self.srtp(raw.srtp.as_ref()),
+                keys: self.keys(raw.keys.as_ref()),
             },
+            follows_refer: raw.follows_refer,
             next: raw.next.as_ref().map(|at| at.get_ref().clone()),
         }
     }
@@ -107,6 +109,21 @@ impl<'c> Compiler<'c> {
             );
         }
         known.map_or(Srtp::Off, |(_, srtp)| *srtp)
+    }
+
+    fn keys(&mut self, written: Option<&At<String>>) -> Keys {
+        let Some(at) = written else {
+            return Keys::default();
+        };
+        let known = Keys::WORDS.iter().find(|(word, _)| word == at.get_ref());
+        if known.is_none() {
+            let names = one_of(at.get_ref(), Keys::WORDS.map(|(word, _)| word));
+            self.fault(
+                at,
+                format!("`{}` is no way to press keys: {names}", at.get_ref()),
+            );
+        }
+        known.map_or_else(Keys::default, |(_, keys)| *keys)
     }
 
     /// In the order of the file; all that there are where it does not say.

@@ -40,6 +40,10 @@ impl<'a> Compiler<'a> {
             confirms: raw.confirms,
             acknowledges_price: raw.acknowledges_price,
             say: self.prompts(&raw.say, &at("say")),
+            press: raw
+                .press
+                .as_ref()
+                .map(|keys| self.template(keys, &at("press"))),
             propose: raw
                 .propose
                 .as_ref()

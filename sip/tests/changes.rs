@@ -704,7 +704,7 @@ fn a_user_is_named_where_the_peer_is_and_who_cannot_be_asked_is_told_at_once() {
     };
     // One at a time.
     driven.command(order(TransferTarget::User("300".to_owned())));
-    assert_eq!(driven.take_events(), [not_asked.clone()]);
+    assert_eq!(driven.take_events(), core::slice::from_ref(&not_asked));
     driven.packet(&response(&refer, "603 Decline", "far", "", b""));
     driven.take_events();
     // Nobody can be named: that call is not there, or no user.

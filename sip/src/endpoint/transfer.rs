@@ -4,7 +4,7 @@
 use core::time::Duration;
 
 use super::Endpoint;
-use crate::call::{Call, CallKey, Referred, Transferring};
+use crate::call::{CallKey, Referred, Transferring};
 use crate::command::{TransferOrder, TransferTarget};
 use crate::event::{Event, TransferOutcome};
 use crate::headers::{HeaderName, NameAddr};
@@ -75,8 +75,10 @@ impl Endpoint {
             }
             TransferTarget::PeerOf(consult) => consult,
         };
-        let up = |call: &&Box<Call>| call.is_established() && call.confirmed;
-        let call = self.calls.get(consult).filter(up)?;
+        let call = self.calls.get(consult)?;
+        if !call.is_established() || !call.confirmed {
+            return None;
+        }
         let (dialog, to) = (&call.dialog, &*call.dialog.target);
         // The tags are the target's point of view (RFC 3891 §3).
         let replaces = format!(

@@ -30,7 +30,7 @@ const TAKE_PLACE_MS: u64 = 8_000;
 /// told that it was so.
 const PLACE_TAKEN_MS: u64 = 2_000;
 /// What came of a call whose far end left for somebody else, unheard.
-const REFERRED: &str = "referred";
+const LEFT_FOR_THERE: &str = "referred";
 /// What keeps the caller company is said so often; a tune of 12 s lasts longer than
 /// any person is called.
 const COMPANY_MAX: u8 = 40;
@@ -365,7 +365,7 @@ impl Dialogue {
         else {
             // It got there when it had been given up: nobody is here any more.
             if referral == Referral::Reached {
-                self.result = Some(REFERRED.to_owned());
+                self.result = Some(LEFT_FOR_THERE.to_owned());
                 self.wants_hang_up = true;
             }
             return;
@@ -378,7 +378,7 @@ impl Dialogue {
             }
             Referral::HungUp => {
                 consult.caller_left = true;
-                self.result = Some(REFERRED.to_owned());
+                self.result = Some(LEFT_FOR_THERE.to_owned());
             }
             Referral::Refused => self.not_referred(desk, "transfer_refused"),
             Referral::Missed(cause) => self.not_referred(desk, missed(cause)),

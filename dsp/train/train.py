@@ -12,6 +12,7 @@ sources went into the weights that ship: `CARD.md`.
 """
 import argparse
 import glob
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -188,14 +189,24 @@ def windows(shown, labels, random):
         yield shown[now], before[now], keep[now], truth[now], weight[now], kept, random.permutation(WINDOW * STREAMS)
 
 
-def fit(rows, batches, seed, begin, top, save):
-    network = mean = begin or start(seed)
+def mixed(folder, batches, seed, streams):
+    """Puts batches into a queue, in a process of its own: mixing takes a quarter of the time."""
+    rows = Rows(folder)
+    for batch in range(batches):
+        streams.put(rows.batch(np.random.default_rng([seed, batch]), STREAMS, MIX))
+
+
+def fit(folder, batches, seed, begin, top, save):
+    fork = multiprocessing.get_context('fork')
+    streams = fork.Queue(2)
+    fork.Process(target=mixed, args=(folder, batches, seed, streams), daemon=True).start()
+    network = mean = begin() if begin else start(seed)
     memory = OPTIMISER.init(network)
     random = np.random.default_rng(seed)
     begun, losses, count = time.time(), [], 0
     for batch in range(batches):
         states = rest(STREAMS)
-        for shown, before, *other in windows(*rows.batch(random, STREAMS, MIX), random):
+        for shown, before, *other in windows(*streams.get(), random):
             count += 1
             rate = top * min(1, count / 200) * (0.01 + 0.99 * 0.5 * (1 + np.cos(np.pi * batch / batches)))
             pace = min(0.999, 1 - 1 / (count / 10 + 1))
@@ -312,9 +323,9 @@ def main():
         scenes += ['--seed', str(options.seed)] + (['--exclude', options.exclude] if options.exclude else [])
         subprocess.run(scenes, check=True)
         listen(options.work)
-    begin = unflat(np.load(options.begin)) if options.begin else None
+    begin = (lambda: unflat(np.load(options.begin))) if options.begin else None
     save = lambda network: np.savez(os.path.join(options.work, 'network.npz'), **flat(network))
-    network = fit(Rows(options.work), options.batches, options.seed, begin, options.rate, save)
+    network = fit(options.work, options.batches, options.seed, begin, options.rate, save)
     data = export(network, options.out)
     golden(data, os.path.join(os.path.dirname(options.out), 'golden.bin'))
 

@@ -359,3 +359,56 @@ fn where_our_place_is_not_taken_they_are_joined_here_within_a_second() {
         assert_eq!(detail["call"]["result"], "transferred", "{detail:#}");
     }
 }
+
+#[test]
+fn a_person_who_sends_the_caller_on_to_nobody_still_has_it() {
+    for follows in [true, false] {
+        let port = free_port();
+        let scene = Scene {
+            proxy: Some(format!("127.0.0.1:{port}")),
+            ..Scene::default()
+        };
+        let trunk = format!("name = \"loopback\"\nfollows_refer = {follows}\n");
+        let text = scene.text().replacen("name = \"loopback\"\n", &trunk, 1);
+        let daemon = connect::daemon(&text, BRIDGE);
+        let place = daemon.place();
+        let (file, heard) = (place.name("person.wav"), place.name("heard.wav"));
+        let sound = greeting(&[&silence(700), &person("hello"), &silence(60_000)]);
+        Sound::mono(sound).write(std::path::Path::new(&file));
+        let more = [
+            "--play",
+            &file,
+            "--record",
+            &heard,
+            "--dtmf",
+            "1@9",
+            "--transfer",
+            "300@13",
+        ];
+        let mut there = answering(&daemon, port, &more);
+        std::thread::sleep(ms(500));
+        let call = Peer::new().call("connect", daemon.sip());
+        let id = ask(&daemon, &call);
+        let joined = wait_event(&daemon, &id, "joined", "");
+        // Their own telephone is what 300 rings: it is busy.
+        let told = if follows {
+            let asked = wait_event(&daemon, &id, "sends_on", "to 300");
+            assert!(joined < asked);
+            wait_event(&daemon, &id, "report_referral", "busy");
+            "Failed(486"
+        } else {
+            "Refused(603"
+        };
+        wait_for("the outcome there", seconds(20), || {
+            there
+                .said()
+                .replace("StatusCode(", "")
+                .contains(told)
+                .then_some(())
+        });
+        call.hang_up();
+        assert!(there.finish(seconds(10)).success(), "{}", there.said());
+        let detail = result(&daemon, &id);
+        assert_eq!(detail["call"]["result"], "transferred", "{detail:#}");
+    }
+}

@@ -248,6 +248,20 @@ fn every_fault_of_a_playbook_is_named_with_its_remedy() {
         ),
         (
             spoilt(
+                "say = ['ask']\n",
+                "say = ['ask']\ntransfer = { to = 'closer', way = 'attnded' }\n",
+            ),
+            &["'attnded' | stage.ask.transfer.way | unknown `attnded`; did you mean `attended`?"],
+        ),
+        (
+            spoilt(
+                "say = ['ask']\n",
+                "say = ['ask']\ntransfer = { to = 'closer', way = 'refer', brief = ['told'] }\n",
+            ),
+            &["nobody is told before a caller is sent on by `refer`; write `attended`"],
+        ),
+        (
+            spoilt(
                 "role = 'booking'\nsay = ['bye']",
                 "role = 'booking'\npace = 'slow'\nsay = ['bye']",
             ),

@@ -70,6 +70,9 @@ struct PlanArgs {
     /// Encrypt sound, or make no call (SRTP with keys in SDP).
     #[arg(long)]
     srtp: bool,
+    /// Send the other side on to a number (REFER), so long after the answer.
+    #[arg(long, value_name = "NUMBER@SECONDS", value_parser = transfer)]
+    transfer: Option<(String, Duration)>,
     /// Hang up so long after the answer, whatever else.
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     hangup_after: Option<Duration>,
@@ -77,6 +80,13 @@ struct PlanArgs {
 
 /// Keys in ASCII and when to press them, since the answer.
 type Keys = Vec<(u8, Duration)>;
+
+fn transfer(text: &str) -> Result<(String, Duration), String> {
+    let (number, at) = text
+        .rsplit_once('@')
+        .ok_or("say to whom and when: NUMBER@SECONDS")?;
+    Ok((number.to_owned(), seconds(at)?))
+}
 
 /// A day; nothing here lasts longer.
 const SECONDS_MAX: f64 = 86_400.0;
@@ -132,6 +142,7 @@ impl PlanArgs {
             },
             srtp: self.srtp().map_err(Trouble::CouldNot)?,
             keys: self.dtmf.clone().unwrap_or_default(),
+            transfer: self.transfer.clone(),
             hang_up_after: self.hangup_after,
         })
     }
@@ -222,6 +233,7 @@ mod tests {
                 from: None,
                 record: None,
                 dtmf: None,
+                transfer: None,
                 hangup_after: None,
             },
         };

@@ -529,10 +529,7 @@ impl<'a> Compiler<'a> {
             .find(|(name, _)| *name == word.value);
         let Some((_, way)) = known else {
             let near = suggest(&word.value, TransferWay::WORDS.map(|(name, _)| name));
-            let reason = format!(
-                "unknown `{}`{near}; write bridge, refer or attended",
-                word.value
-            );
+            let reason = format!("unknown `{}`{near}", word.value);
             self.faults.add(word, format!("{path}.way"), reason);
             return TransferWay::default();
         };

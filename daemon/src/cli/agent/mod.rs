@@ -13,7 +13,7 @@ use offhook_dsp::EventKind;
 use offhook_sip::sdp::{LocalMedia, Negotiated, SdpSession};
 use offhook_sip::{
     CallKey, Command, EndCause, Endpoint, EndpointConfig, Event, Failure, Flow, Incoming, Input,
-    Invite, Output, Party, ReinviteAnswer, StatusCode, Uri, Way,
+    Invite, Output, Party, ReinviteAnswer, StatusCode, TransferOrder, TransferTarget, Uri, Way,
 };
 use serde_json::{Value, json};
 
@@ -264,7 +264,9 @@ impl Agent {
             .get(talk.next_key)
             .map(|(_, at)| talk.since + *at);
         let end = self.plan.hang_up_after.map(|after| talk.since + after);
-        key.into_iter().chain(end).min()
+        let transfer = self.plan.transfer.as_ref();
+        let transfer = transfer.map(|(_, at)| talk.since + *at);
+        key.into_iter().chain(end).chain(transfer).min()
     }
 
     fn on_arrival(&mut self, arrival: &Arrival) {
@@ -320,13 +322,16 @@ impl Agent {
             Event::Ended { cause, .. } => self.on_ended(&cause),
             Event::Released { .. } => self.released = true,
             Event::EarlyAnswer { sdp, .. } => self.on_confirmed(Some(&sdp)),
+            Event::TransferEnded { outcome, .. } => {
+                let text = format!("{outcome:?}");
+                self.tell("transferred", &text, json!({"outcome": text}));
+            }
             Event::Changed { .. }
             | Event::Rerouted { .. }
             | Event::Redirected { .. }
             | Event::Unchanged { .. }
             | Event::Info { .. }
             | Event::TransferProgress { .. }
-            | Event::TransferEnded { .. }
             | Event::TransferAsked { .. }
             | Event::ReinviteCancelled { .. }
             | Event::Trunk { .. }
@@ -654,10 +659,16 @@ impl Agent {
         // With an end of its own the plan does not end early.
         let done = talk.played && !talk.speaking && quiet && self.plan.hang_up_after.is_none();
         let keys_left = talk.next_key < self.plan.keys.len();
+        let (since, key) = (talk.since, talk.key);
         if (late || (done && !keys_left)) && !talk.hanging_up {
             talk.hanging_up = true;
-            let key = talk.key;
             self.command(Command::Hangup { key, reason: None });
+        }
+        let due = |(_, at): &mut (String, Duration)| since + *at <= now;
+        if let Some((number, _)) = self.plan.transfer.take_if(due) {
+            self.tell("transferring", &number, json!({"to": number}));
+            let to = TransferTarget::User(number);
+            self.command(Command::Transfer(Box::new(TransferOrder { key, to })));
         }
         if !keys.is_empty() {
             let text = String::from_utf8_lossy(&keys).into_owned();

@@ -24,6 +24,8 @@ pub(in crate::cli) struct Plan {
     pub(in crate::cli) codecs: Vec<Codec>,
     /// Keys to press, since the answer, in order.
     pub(in crate::cli) keys: Vec<(u8, Duration)>,
+    /// Send the other side on to this number, so long after the answer.
+    pub(in crate::cli) transfer: Option<(String, Duration)>,
     /// Hang up so long after the answer.
     pub(in crate::cli) hang_up_after: Option<Duration>,
 }

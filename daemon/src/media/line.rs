@@ -411,7 +411,7 @@ mod tests {
         for &size in sizes.iter().cycle() {
             let (piece, later) = rest.split_at(size.min(rest.len()));
             line.sound.take_audio(Some(piece), &mut |heard| {
-                events.extend(heard.events.iter().copied())
+                events.extend(heard.events.iter().copied());
             });
             rest = later;
             if rest.is_empty() {

@@ -829,6 +829,7 @@ mod tests {
             sound: None,
             record: None,
             keys: Vec::new(),
+            transfer: None,
             hang_up_after: None,
         }
     }

@@ -35,6 +35,8 @@ pub struct Script {
     pub trunk: String,
     /// `udp`, `tcp`.
     pub transport: String,
+    /// It is a registrar, and nobody calls it.
+    pub registrar: bool,
     /// Over IPv6.
     pub six: bool,
     /// The line `connect` is there, with this `[stage.transfer]`.
@@ -94,6 +96,7 @@ impl Script {
             "calls" => self.calls = Some(rest()),
             "trunk" => self.trunk += &format!("{}\n", rest()),
             "transport" => self.transport = rest(),
+            "registrar" => self.registrar = true,
             "ip6" => self.six = true,
             "transfer" => self.transfer = Some(rest()),
             "then" => self.then.push(rest()),

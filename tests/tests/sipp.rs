@@ -63,6 +63,21 @@ fn play_called(name: &str, script: &Script) {
         Scene::default().text(),
         script.trunk
     ));
+    if !script.registrar {
+        originate(&daemon);
+    }
+    let ended = sipp.finish(seconds(40));
+    assert!(
+        ended.success(),
+        "{}{}{}",
+        sipp.said(),
+        errors(&place),
+        daemon.said()
+    );
+    account(&daemon, script);
+}
+
+fn originate(daemon: &Daemon) {
     let order = [
         "originate",
         "200",
@@ -75,15 +90,6 @@ fn play_called(name: &str, script: &Script) {
     ];
     let placed = daemon.offhook(&order);
     assert_eq!(placed.code, 0, "{}{}", placed.out, placed.err);
-    let ended = sipp.finish(seconds(40));
-    assert!(
-        ended.success(),
-        "{}{}{}",
-        sipp.said(),
-        errors(&place),
-        daemon.said()
-    );
-    account(&daemon, script);
 }
 
 fn finish(sipp: Sipp, place: &Place, daemon: &Daemon) {
@@ -153,6 +159,7 @@ cells! {
     a_call_without_an_offer_gets_ours
     a_callee_puts_us_on_hold
     a_callee_that_declines_is_told_as_such
+    a_callee_who_moved_is_called_there
     a_caller_who_is_sent_on_gets_there
     a_caller_who_is_sent_to_a_busy_line_is_back
     a_caller_who_leaves_on_its_way_is_referred
@@ -173,6 +180,7 @@ cells! {
     a_peer_that_sends_nobody_on_keeps_its_caller_here
     a_prack_caller_hears_it_ring_reliably
     a_refresher_that_they_choose_is_ours
+    a_registrar_that_grants_no_less_gets_no_less
     a_registration_here_is_refused_405
     a_reinvite_before_the_ack_is_told_to_wait
     a_reinvite_before_the_answer_is_told_491
@@ -190,6 +198,7 @@ cells! {
     a_transfer_that_nobody_tells_of_is_given_up
     a_transfer_that_we_do_not_do_is_declined
     a_transfer_whose_subscription_ends_unsaid_is_given_up
+    a_trunk_without_a_line_is_congested
     a_wrong_prack_is_answered_481
     an_extension_that_is_required_and_unknown_is_refused_420
     an_info_that_nobody_knows_is_answered

@@ -1,6 +1,6 @@
 # What can be done here. Everything that is made goes below target/.
 # demo     three real calls, shown live            test     all tests (what CI runs)
-# check    format and lints                        interop  a booted systemd container
+# check    format and lints                        interop  real peers and a booted container
 # soak     the long tests, part by part            figures  rates and costs of this machine
 .PHONY: all demo test check interop soak figures
 CARGO ?= cargo
@@ -25,7 +25,6 @@ check:
 
 interop:
 	@tests/setup build test interop
-	@tests/peers
 	@tests/interop
 
 soak:

@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
@@ -25,6 +26,7 @@ use crate::facts;
 use crate::house::{House, Rules};
 use crate::keeper::Keeper;
 use crate::leads::Leads;
+use crate::media::PlayoutFigures;
 use crate::offers::Offers;
 use crate::reports::Told;
 use crate::signalling::Notice;
@@ -258,6 +260,7 @@ impl Decision {
         match told {
             Told::Event(at, event) => self.feed(conversation, at, Event::Leg(leg, event)),
             Told::Note(at, line) => self.note(conversation, at, line),
+            Told::Playout(at, figures) => self.judge_playout(conversation, at, figures),
             Told::Dialog(text) => {
                 self.keeper.keep(Write::Dialog {
                     conversation,
@@ -307,6 +310,21 @@ impl Decision {
             self.dirty.insert(id);
             self.tell(id, at, || Some(line));
         }
+    }
+
+    /// Whether two callers heard each other soon enough, as the config has it.
+    fn judge_playout(&mut self, id: ConversationId, at: Duration, figures: PlayoutFigures) {
+        let bound = self.house.settings.media.playout.as_millis();
+        if u128::from(figures.p95_ms) <= bound {
+            return;
+        }
+        // Relaxed: a count that stands alone.
+        self.house
+            .playout_over_bound
+            .fetch_add(1, Ordering::Relaxed);
+        let detail = format!("{figures}; 95 of 100 frames may wait {bound} ms");
+        tracing::warn!(message = "playout_over_bound", CALL_ID = %id, detail);
+        self.note(id, at, Line::media("playout_over_bound", detail));
     }
 
     /// Tells those who look on. Nobody looking on is the usual case: then the line

@@ -2,7 +2,7 @@
 //! prompts, ways out; and the channel of those who look on.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 
 use offhook_core::input::{Text, Texts};
@@ -29,6 +29,8 @@ pub struct House {
     pub sip: Arc<signalling::Counters>,
     /// Carries secrets to their sinks.
     pub courier: Courier,
+    /// Calls whose two callers heard each other too late.
+    pub playout_over_bound: AtomicU64,
     /// Those who look on.
     pub events: broadcast::Sender<Arc<Told>>,
     /// The policy that holds; the one thing here that changes.
@@ -183,6 +185,7 @@ impl House {
             ("sip_streams_stalled", &sip.streams_stalled),
             ("sip_streams_unreadable", &sip.streams_unreadable),
             ("sip_tls_failed", &sip.tls_failed),
+            ("playout_over_bound", &self.playout_over_bound),
         ];
         let endpoint = [
             ("sip_malformed", endpoint.malformed_total()),

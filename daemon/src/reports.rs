@@ -9,7 +9,7 @@ use offhook_core::input::Digit;
 use offhook_core::{LegEvent, Turn};
 
 use crate::media::quality;
-use crate::media::{Cut, Digit as Key, Report, ReportKind, Summary};
+use crate::media::{Cut, Digit as Key, PlayoutFigures, Report, ReportKind, Summary};
 use crate::switchboard::OPERATOR_PLAY;
 use crate::timeline::Line;
 use crate::translate;
@@ -23,6 +23,8 @@ pub enum Told {
     Dialog(String),
     /// For the timeline only.
     Note(Duration, Line),
+    /// How the sound of the other leg fared, once this one is over.
+    Playout(Duration, PlayoutFigures),
     /// All state of the leg is gone.
     Gone,
 }
@@ -111,6 +113,9 @@ pub fn reported(report: &Report, mut tell: impl FnMut(Told)) {
                 at,
                 Line::media("media_closed", summary_text(summary)),
             ));
+            if let Some(figures) = summary.playout {
+                tell(Told::Playout(at, figures));
+            }
         }
     }
 }
@@ -135,6 +140,9 @@ fn summary_text(summary: &Summary) -> String {
         summary.jitter_us,
         summary.foreign
     );
+    if let Some(waits) = waits_text(summary.waits) {
+        let _ = write!(text, ", {waits}");
+    }
     if let Some(codec) = summary.codec {
         let _ = write!(text, ", {}", codec.name());
     }
@@ -145,6 +153,15 @@ fn summary_text(summary: &Summary) -> String {
         let _ = write!(text, ", straight {}, {playout}", summary.straight);
     }
     text
+}
+
+/// How long the ear waited for what came late: gaps by 10 ms, and those in vain.
+fn waits_text(waits: [u32; 5]) -> Option<String> {
+    let [ten, twenty, thirty, forty, vain] = waits;
+    let some = waits.iter().any(|count| *count > 0);
+    some.then(|| {
+        format!("gaps waited 10/20/30/40 ms {ten}/{twenty}/{thirty}/{forty}, in vain {vain}")
+    })
 }
 
 /// Samples at 8 kHz as time.

@@ -131,6 +131,8 @@ pub struct Media {
     pub realtime: bool,
     /// How readily a voice that answers is called a machine.
     pub sensitivity: Sensitivity,
+    /// What 95 of 100 frames between two joined legs may wait; more is an alarm.
+    pub playout: Duration,
 }
 
 /// Recording of calls.

@@ -487,9 +487,9 @@ impl<I: Inbox> Signalling<I> {
             self.counted = messages;
             let shown = self.house.sip.endpoint.lock();
             *shown.unwrap_or_else(PoisonError::into_inner) = self.endpoint.counters().clone();
-            self.minute.look(now, self.endpoint.counters());
         }
-        None
+        self.minute.look(now, self.endpoint.counters());
+        self.minute.due(self.endpoint.counters())
     }
 
     /// A timer that rings too early costs less than one that is set anew for

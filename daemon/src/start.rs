@@ -11,6 +11,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
@@ -349,6 +350,7 @@ fn furnish(
         trunks,
         sip: Arc::default(),
         courier,
+        playout_over_bound: AtomicU64::new(0),
         events,
     })
 }

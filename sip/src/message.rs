@@ -149,6 +149,8 @@ impl StatusCode {
     pub const REQUEST_TIMEOUT: Self = Self(408);
     /// 410
     pub const GONE: Self = Self(410);
+    /// 413: its body is longer than we take.
+    pub const REQUEST_ENTITY_TOO_LARGE: Self = Self(413);
     /// 415
     pub const UNSUPPORTED_MEDIA_TYPE: Self = Self(415);
     /// 416

@@ -44,6 +44,14 @@ impl Baresip {
     /// # Panics
     /// When it does not start within 10 s.
     pub fn start(place: &Place, speech: &std::path::Path, law: &str) -> Self {
+        Self::start_at("127.0.0.1", place, speech, law)
+    }
+
+    /// The same on another address, in the namespace of this thread.
+    ///
+    /// # Panics
+    /// When it does not start within 10 s.
+    pub fn start_at(host: &str, place: &Place, speech: &std::path::Path, law: &str) -> Self {
         let (control, sip, rtp) = (free_port(), free_port(), free_rtp_pair());
         let folder = place.file("baresip");
         let records = folder.join("records");
@@ -55,7 +63,7 @@ impl Baresip {
         let channels = named.next().unwrap_or("1");
         let _ = write!(
             config,
-            "poll_method epoll\nsip_listen 127.0.0.1:{sip}\naudio_path /usr/share/baresip\n\
+            "poll_method epoll\nsip_listen {host}:{sip}\naudio_path /usr/share/baresip\n\
              audio_source aufile,{speech}\naudio_player aubridge,dummy\naudio_alert aubridge,dummy\n\
              audio_srate {rate}\naudio_channels {channels}\nctrl_tcp_listen 127.0.0.1:{control}\n\
              snd_path {}\nrtp_ports {rtp}-{}\n",
@@ -64,7 +72,7 @@ impl Baresip {
         );
         std::fs::write(folder.join("config"), config).expect("baresip's config can be written");
         let account =
-            format!("<sip:probe@127.0.0.1:{sip}>;regint=0;audio_codecs={law};answermode=auto\n");
+            format!("<sip:probe@{host}:{sip}>;regint=0;audio_codecs={law};answermode=auto\n");
         std::fs::write(folder.join("accounts"), account)
             .expect("baresip's accounts can be written");
         std::fs::write(folder.join("contacts"), "").expect("baresip's contacts can be written");

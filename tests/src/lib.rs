@@ -5,13 +5,17 @@
 //! seen through its command line, its sockets and its files. Whatever a helper
 //! starts ends when the helper is dropped.
 
+pub mod asterisk;
 pub mod baresip;
 pub mod carrier;
+pub mod certificate;
 pub mod connect;
 pub mod daemon;
 pub mod demo;
+pub mod lane;
 pub mod patience;
 pub mod peer;
+pub mod pesq;
 pub mod place;
 pub mod process;
 pub mod rtp;
@@ -23,4 +27,6 @@ pub mod skip;
 pub mod sound;
 pub mod speech;
 pub mod tap;
+pub mod trial;
+pub mod weather;
 pub mod zone;

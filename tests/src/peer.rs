@@ -85,6 +85,21 @@ impl Message {
         self.answer(status, "").replace(";tag=peer", "")
     }
 
+    /// A 200 to this INVITE with audio at a port of `own`'s host; whoever stayed in
+    /// the way of the request stays in the way of the call.
+    pub fn accept(&self, own: SocketAddr, rtp_port: u16) -> String {
+        let routes = self.headers.iter().filter(|(n, _)| n == "Record-Route");
+        let routes: String = routes
+            .map(|(_, route)| format!("Record-Route: {route}\r\n"))
+            .collect();
+        let body = offer(&own.ip().to_string(), rtp_port);
+        let lines =
+            format!("{routes}Contact: <sip:peer@{own}>\r\nContent-Type: application/sdp\r\n");
+        let answer = self.answer("200 OK", &lines);
+        let length = format!("Content-Length: {}", body.len());
+        answer.replace("Content-Length: 0", &length) + &body
+    }
+
     /// A header's first value.
     ///
     /// # Panics
@@ -320,6 +335,10 @@ struct Line {
     first_speech: Option<u32>,
     swaps: bool,
     markless: bool,
+    /// The next packet with speech has the marker bit.
+    marks: bool,
+    /// Our clock is so many millionths too fast.
+    ppm: i32,
     echo: Option<Echo>,
 }
 
@@ -362,6 +381,7 @@ pub struct Call {
     answer: Message,
     to: SocketAddr,
     audio: SocketAddr,
+    own_port: u16,
     line: Arc<Mutex<Line>>,
     over: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -382,6 +402,7 @@ impl Call {
             answer,
             to,
             audio,
+            own_port: rtp_port,
             line,
             over,
             thread,
@@ -412,6 +433,17 @@ impl Call {
         self.line()
             .speech
             .extend(samples.iter().map(|s| Law::Mu.encode(*s)));
+    }
+
+    /// Says something as a talkspurt of its own: its first packet has the marker bit.
+    pub fn begin_to_say(&self, samples: &[i16]) {
+        self.line().marks = true;
+        self.say(samples);
+    }
+
+    /// From now on our clock is so many millionths too fast.
+    pub fn run_fast(&self, ppm: i32) {
+        self.line().ppm = ppm;
     }
 
     /// Presses a key (RFC 4733, 100 ms, the end three times).
@@ -518,6 +550,32 @@ impl Call {
         )
     }
 
+    /// Offers the same audio again in another direction (`sendonly` holds) and
+    /// acknowledges the answer.
+    ///
+    /// # Panics
+    /// When no 200 comes in 10 s.
+    pub fn change(&self, sequence: u32, direction: &str) {
+        let port = self.own_port;
+        let body = offer(&self.peer.host, port).replace("sendrecv", direction);
+        let request = self.dialog_request("INVITE", sequence).replace(
+            "Content-Length: 0",
+            &format!(
+                "Content-Type: application/sdp\r\nContent-Length: {}",
+                body.len()
+            ),
+        );
+        self.peer
+            .send(format!("{request}{body}").as_bytes(), self.to);
+        let (answer, _) = self
+            .peer
+            .expect("an answer to re-INVITE", seconds(10), |m| {
+                m.status() >= 200 && m.header("CSeq").ends_with("INVITE")
+            });
+        assert_eq!(answer.status(), 200, "{answer:?}");
+        self.in_dialog("ACK", sequence);
+    }
+
     /// Hangs up and waits for the answer.
     ///
     /// # Panics
@@ -563,17 +621,17 @@ fn run_media(socket: &UdpSocket, to: SocketAddr, line: &Mutex<Line>, over: &Atom
     socket
         .set_nonblocking(true)
         .expect("a socket can be made non-blocking");
-    let start = now();
+    let mut due = now();
     let mut mouth = Mouth::default();
     let (mut ticks, mut late) = (0, None);
     // Relaxed: see the store.
     while !over.load(Ordering::Relaxed) {
         keep_heard(socket, line);
-        let due = start + ms(20) * ticks;
         let Some(early) = due.checked_duration_since(now()) else {
             let mut line = line.lock().expect("no owner panics holding it");
             let packet = mouth.next(&mut line);
             let kept = line.swaps && ticks % 5 == 0 && late.is_none();
+            let fast = 1.0 - f64::from(line.ppm) / 1e6;
             drop(line);
             if kept {
                 late = Some(packet);
@@ -585,6 +643,7 @@ fn run_media(socket: &UdpSocket, to: SocketAddr, line: &Mutex<Line>, over: &Atom
                 }
             }
             ticks += 1;
+            due += ms(20).mul_f64(fast);
             continue;
         };
         thread::sleep(early.min(ms(2)));
@@ -637,7 +696,11 @@ impl Mouth {
         }
         match self.key {
             Some((key, step, since)) => self.key_packet(line, key, step, since),
-            None => self.packet(0, false, self.timestamp, speech(line)),
+            None => {
+                let marker = line.marks && !line.speech.is_empty();
+                line.marks &= !marker;
+                self.packet(0, marker, self.timestamp, speech(line))
+            }
         }
     }
 

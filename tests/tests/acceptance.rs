@@ -5,6 +5,7 @@ use std::process::Command;
 use std::thread;
 
 use offhook_tests::carrier::{Carrier, Fault};
+use offhook_tests::certificate::self_signed;
 use offhook_tests::patience::seconds;
 use offhook_tests::place::{Place, free_port};
 use offhook_tests::process::{Running, built, run};
@@ -194,32 +195,7 @@ fn expired(place: &Place, name: &str) {
 
 /// A TLS server with a certificate for this name, and what vouches for it.
 fn tls_server(place: &Place, name: &str, port: u16) -> Running {
-    let (certificate, key) = (place.name("tls.pem"), place.name("tls.key"));
-    let made = run(
-        "openssl",
-        [
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:P-256",
-            "-nodes",
-            "-days",
-            "2",
-            "-subj",
-            "/CN=carrier",
-            "-addext",
-            &format!("subjectAltName=DNS:{name}"),
-            "-addext",
-            "basicConstraints=critical,CA:FALSE",
-            "-keyout",
-            &key,
-            "-out",
-            &certificate,
-        ],
-    );
-    assert_eq!(made.code, 0, "{}{}", made.out, made.err);
+    self_signed(place.path(), &format!("DNS:{name}"));
     serve(place, port, &[])
 }
 

@@ -4,13 +4,14 @@
 use std::process::Command;
 
 use offhook_tests::daemon::Daemon;
-use offhook_tests::patience::{ms, seconds, wait_for};
+use offhook_tests::patience::{ms, seconds, wait_for, watch};
 use offhook_tests::peer::Peer;
-use offhook_tests::place::{Place, free_port};
+use offhook_tests::place::{Place, free_port, free_rtp_pair};
 use offhook_tests::process::{Running, has};
 use offhook_tests::scene::Scene;
 use offhook_tests::sipp::Sipp;
 use offhook_tests::skip::skip;
+use offhook_tests::zone::Zone;
 
 /// One way of asking for a password.
 struct Way {
@@ -98,16 +99,18 @@ request_route {{
     Running::start(&mut command, &place.file("kamailio.log"))
 }
 
-fn daemon(port: u16, way: &Way) -> Daemon {
-    let text = Scene::default().text();
-    let transport = way.transport;
+/// A daemon that is registered with this proxy (`udp:127.0.0.1:5060`).
+fn daemon(proxy: &str, sip: &str) -> Daemon {
+    let text = Scene::default()
+        .text()
+        .replace("[sip]\n", &format!("[sip]\n{sip}"));
     let text = text.replace(
         "listen = [\"udp:127.0.0.1:0\"]",
         "listen = [\"udp:127.0.0.1:0\", \"tcp:127.0.0.1:0\"]",
     );
     Daemon::start(&format!(
         "{text}[[route]]\ncalled = \"box\"\ntest = \"tone\"\n\
-         [[trunk]]\nname = \"carrier\"\nproxy = \"{transport}:127.0.0.1:{port}\"\nuser = \"box\"\n\
+         [[trunk]]\nname = \"carrier\"\nproxy = \"{proxy}\"\nuser = \"box\"\n\
          password = \"s3cret\"\ndomain = \"tests.example\"\nregister = true\noptions_s = 5\n"
     ))
 }
@@ -121,23 +124,27 @@ fn kamailio_registers_us_and_proxies_calls_both_ways_with_every_digest() {
         let what = format!("{} {}", way.transport, way.algorithm);
         let (place, port, out) = (Place::new(), free_port(), Peer::new());
         let proxy = kamailio(&place, port, way, &out);
-        let daemon = daemon(port, way);
-        let up = offhook_tests::patience::watch(seconds(30), || {
-            let status = daemon.json(&["status"]);
-            let trunks = status["trunks"].as_array()?;
-            let mut up = trunks.iter().filter(|trunk| trunk["state"] == "up");
-            up.any(|trunk| trunk["name"] == "carrier").then_some(())
-        });
-        assert!(
-            up.is_some(),
-            "{what}: {}\n{}\n{}",
-            daemon.json(&["status"])["trunks"],
-            daemon.said(),
-            proxy.said()
-        );
+        let daemon = daemon(&format!("{}:127.0.0.1:{port}", way.transport), "");
+        is_up(&daemon, &what, &proxy);
         calls_in(&daemon, port, &what);
         calls_out(&daemon, &out, &what);
     }
+}
+
+fn is_up(daemon: &Daemon, what: &str, proxy: &Running) {
+    let up = watch(seconds(40), || {
+        let status = daemon.json(&["status"]);
+        let trunks = status["trunks"].as_array()?;
+        let mut up = trunks.iter().filter(|trunk| trunk["state"] == "up");
+        up.any(|trunk| trunk["name"] == "carrier").then_some(())
+    });
+    assert!(
+        up.is_some(),
+        "{what}: {}\n{}\n{}",
+        daemon.json(&["status"])["trunks"],
+        daemon.said(),
+        proxy.said()
+    );
 }
 
 /// A call to the registered user finds us, and its BYE comes through the proxy.
@@ -172,9 +179,12 @@ fn calls_out(daemon: &Daemon, out: &Peer, what: &str) {
     ];
     let placed = daemon.offhook(&order);
     assert_eq!(placed.code, 0, "{what}: {}{}", placed.out, placed.err);
-    let (invite, _) = out
-        .receive(seconds(10))
-        .unwrap_or_else(|| panic!("{what}: nothing came\n{}", daemon.said()));
+    let invite = watch(seconds(20), || {
+        let (message, from) = out.receive(ms(500))?;
+        (message.method() == "INVITE").then_some((message, from))
+    });
+    let (invite, from) =
+        invite.unwrap_or_else(|| panic!("{what}: nothing came\n{}", daemon.said()));
     assert!(
         invite.first.starts_with("INVITE sip:200@"),
         "{what}: {invite:?}"
@@ -184,5 +194,66 @@ fn calls_out(daemon: &Daemon, out: &Peer, what: &str) {
         invite.header("From").contains("sip:box@tests.example"),
         "{what}"
     );
-    std::thread::sleep(ms(10));
+    // What follows comes by the proxy as well: it stayed in the way.
+    out.send(
+        invite.accept(out.address(), free_rtp_pair()).as_bytes(),
+        from,
+    );
+    let (ack, by) = out.expect("ACK", seconds(10), |it| it.method() == "ACK");
+    assert_eq!(by, from, "{what}: {ack:?}");
+    let calls = daemon.json(&["calls", "--active"]);
+    let id = calls[0]["id"].as_str().expect("a call");
+    let hung_up = daemon.offhook(&["hangup", id]);
+    assert_eq!(hung_up.code, 0, "{what}: {}{}", hung_up.out, hung_up.err);
+    let (bye, by) = out.expect("BYE", seconds(10), |it| it.method() == "BYE");
+    assert_eq!(by, from, "{what}: {bye:?}");
+    out.send(bye.answer("200 OK", "").as_bytes(), by);
+    wait_for("the end of the call", seconds(10), || {
+        (daemon.json(&["status"])["calls"]["active"] == 0).then_some(())
+    });
+    while out.receive(ms(300)).is_some() {}
+}
+
+#[test]
+fn when_the_first_kamailio_of_a_name_dies_calls_and_registration_take_the_second() {
+    if !has("kamailio") {
+        return skip("Kamailio and SRV failover: kamailio is not installed");
+    }
+    let way = &WAYS[0];
+    let (first, second) = ((Place::new(), free_port()), (Place::new(), free_port()));
+    let out = Peer::new();
+    let mut one = kamailio(&first.0, first.1, way, &out);
+    let other = kamailio(&second.0, second.1, way, &out);
+    let zone = Zone::new(&[
+        format!("_sip._udp.pool.example SRV 10 10 {} one.example", first.1),
+        format!("_sip._udp.pool.example SRV 20 10 {} two.example", second.1),
+        "one.example A 127.0.0.1".to_owned(),
+        "two.example A 127.0.0.1".to_owned(),
+    ]);
+    let daemon = daemon(
+        "udp:pool.example",
+        &format!("name_servers = [\"{}\"]\n", zone.address()),
+    );
+    is_up(&daemon, "the first", &one);
+    calls_in(&daemon, first.1, "by the first");
+    calls_out(&daemon, &out, "by the first");
+    one.kill();
+    // The very next call goes by the second, whatever is known of the first.
+    calls_out(&daemon, &out, "by the second");
+    // The second knows us once the first was missed.
+    let known = watch(seconds(60), || {
+        let to = ([127, 0, 0, 1], second.1).into();
+        let mut sipp = Sipp::scenario("proxied", to, daemon.place())
+            .calls("box")
+            .with(&["-d", "100"])
+            .start(&daemon.place().file("sipp.log"));
+        sipp.finish(seconds(20)).success().then_some(())
+    });
+    assert!(
+        known.is_some(),
+        "{}\n{}\n{}",
+        daemon.json(&["status"])["trunks"],
+        daemon.said(),
+        other.said()
+    );
 }

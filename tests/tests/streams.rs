@@ -3,10 +3,10 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use offhook_tests::baresip::Baresip;
+use offhook_tests::certificate::self_signed;
 use offhook_tests::daemon::Daemon;
 use offhook_tests::patience::{ms, seconds, wait_for};
 use offhook_tests::peer::Peer;
@@ -17,6 +17,8 @@ use offhook_tests::sipp::Sipp;
 use offhook_tests::speech::{person, silence, write_mu_law};
 use serde_json::Value;
 
+/// Whom our certificate is for.
+const NAMES: &str = "DNS:localhost,IP:127.0.0.1";
 const UDP: &str = "\"udp:127.0.0.1:0\"";
 
 /// The shared configuration with these listeners, and lines that follow.
@@ -70,40 +72,9 @@ fn counter(daemon: &Daemon, name: &str) -> u64 {
     status["counters"][name].as_u64().unwrap_or(0)
 }
 
-/// A certificate for `localhost` that vouches for itself, and its key.
-fn certificate(place: &Place) -> (PathBuf, PathBuf) {
-    let (certificate, key) = (place.file("tls.pem"), place.file("tls.key"));
-    let made = run(
-        "openssl",
-        [
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:P-256",
-            "-nodes",
-            "-days",
-            "2",
-            "-subj",
-            "/CN=localhost",
-            "-addext",
-            "subjectAltName=DNS:localhost,IP:127.0.0.1",
-            "-addext",
-            "basicConstraints=critical,CA:FALSE",
-            "-keyout",
-            &key.display().to_string(),
-            "-out",
-            &certificate.display().to_string(),
-        ],
-    );
-    assert_eq!(made.code, 0, "{}{}", made.out, made.err);
-    (certificate, key)
-}
-
 fn tls_daemon(more: &str) -> Daemon {
     let place = Place::new();
-    certificate(&place);
+    self_signed(place.path(), NAMES);
     let tls = "[tls]\ncertificate = \"tls.pem\"\nkey = \"tls.key\"\nauthorities = \"tls.pem\"\n";
     let text = scene("\"tls:127.0.0.1:0\"", &format!("{tls}{more}"));
     Daemon::start_in(place, &text)
@@ -446,7 +417,7 @@ fn asked_with(to: SocketAddr, certificate: Option<&(String, String)>) -> String 
 #[test]
 fn with_mutual_tls_a_trunk_is_who_its_certificate_says_and_nobody_else() {
     let place = Place::new();
-    certificate(&place);
+    self_signed(place.path(), NAMES);
     let (trunk, other) = (
         authority(&place, "sbc.example"),
         authority(&place, "other.example"),

@@ -14,11 +14,9 @@ use offhook_core::pacer::Pace;
 
 use offhook_dsp::Sensitivity;
 
-use crate::media::thread::SLOTS;
-
 use super::barred::read_barred;
 use super::books::{Books, POLICY_DEFAULT, Shelf, add_directory, policy_page};
-use super::net::{name_server, port_range};
+use super::net::name_server;
 use super::numbers::numbering;
 use super::raw::{
     At, Raw, RawAnswer, RawBudget, RawDaemon, RawInbound, RawLog, RawMedia, RawOutbound,
@@ -30,13 +28,9 @@ use super::{
     Sink, SinkAddress, Sip, Test, Tls, Trunk, Upstream, VOICES, Voice, tls, trunk,
 };
 
+mod media;
 mod trunks;
 
-/// RTP and RTCP.
-const PORTS_PER_CALL: usize = 2;
-/// Calls with audio that one box is built for; each holds its memory from the start.
-const MAX_CALLS: u32 = 20_000;
-const MAX_CALLS_DEFAULT: u32 = 1_000;
 /// Between a stop and the end of calls, where the file does not say: most calls end.
 const DRAIN_SECONDS: u32 = 20;
 /// Longer than an hour nobody waits for a restart.
@@ -46,10 +40,8 @@ const DRAIN_SECONDS_MAX: u32 = 3_600;
 const RESERVE_MB: u32 = 512;
 /// A reserve beyond 1 TB is a slip of the pen.
 const RESERVE_MB_MAX: u32 = 1 << 20;
-const MAX_THREADS: u32 = 64;
 /// Points of a budget, at most.
 const POINTS_MAX: i64 = 1_000_000_000_000;
-const PORTS_DEFAULT: RangeInclusive<u16> = 20_000..=29_999;
 const TIMEOUT_MS: RangeInclusive<u64> = 100..=120_000;
 /// Gap between two OPTIONS to a trunk.
 const OPTIONS_S: RangeInclusive<u32> = 5..=3600;
@@ -333,32 +325,6 @@ impl<'c> Compiler<'c> {
         Some(tls)
     }
 
-    fn media(&mut self, raw: &RawMedia, sip: &Sip) -> Media {
-        let beside_sip = sip.listen.first().map(|listen| listen.address.ip());
-        let address = raw.address.as_ref().and_then(|at| self.address(at));
-        let ports = raw.ports.as_ref().and_then(|at| self.ports(at));
-        let ports = ports.unwrap_or(PORTS_DEFAULT);
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        if let Some(at) = &raw.threads {
-            self.in_range(at, &(1..=MAX_THREADS), "");
-        }
-        let threads = match &raw.threads {
-            Some(at) => usize::try_from(*at.get_ref()).unwrap_or(1),
-            None => cores.saturating_sub(1).max(1),
-        };
-        let address = address.or(beside_sip).unwrap_or(IpAddr::from([0, 0, 0, 0]));
-        self.apart(raw.ports.as_ref(), &ports, address, sip);
-        Media {
-            address,
-            advertise: raw.advertise.as_ref().and_then(|at| self.reachable(at)),
-            max_calls: self.max_calls(raw, &ports, threads),
-            ports,
-            threads,
-            realtime: raw.realtime.unwrap_or(true),
-            sensitivity: Sensitivity::DEFAULT,
-        }
-    }
-
     fn sensitivity(&mut self, raw: &RawAnswer) -> Sensitivity {
         let Some(at) = &raw.sensitivity else {
             return Sensitivity::DEFAULT;
@@ -386,72 +352,6 @@ impl<'c> Compiler<'c> {
             reserve: u64::from(reserve_mb) << 20,
         };
         raw.enabled.then_some(recording)
-    }
-
-    /// A SIP socket among the ports of the audio would be met by a call some day.
-    fn apart(
-        &mut self,
-        at: Option<&At<String>>,
-        ports: &RangeInclusive<u16>,
-        address: IpAddr,
-        sip: &Sip,
-    ) {
-        let overlaps = |listen: &&Listen| {
-            let (ip, port) = (listen.address.ip(), listen.address.port());
-            let same = ip == address || ip.is_unspecified() || address.is_unspecified();
-            same && ports.contains(&port)
-        };
-        let Some(listen) = sip.listen.iter().find(overlaps) else {
-            return;
-        };
-        let reason = format!(
-            "{}-{} holds the SIP port of `{listen}`: write ports beside it",
-            ports.start(),
-            ports.end()
-        );
-        match at {
-            Some(at) => self.fault(at, reason),
-            None => self
-                .faults
-                .push(self.source.whole(format!("media.ports: {reason}"))),
-        }
-    }
-
-    fn ports(&mut self, at: &At<String>) -> Option<RangeInclusive<u16>> {
-        port_range(at.get_ref())
-            .map_err(|reason| self.fault(at, reason))
-            .ok()
-    }
-
-    fn max_calls(&mut self, raw: &RawMedia, ports: &RangeInclusive<u16>, threads: usize) -> usize {
-        let room = room(ports);
-        let Some(at) = &raw.max_calls else {
-            return room.min(usize::try_from(MAX_CALLS_DEFAULT).unwrap_or(room));
-        };
-        self.in_range(at, &(1..=MAX_CALLS), "");
-        let wanted = usize::try_from(*at.get_ref()).unwrap_or(usize::MAX);
-        let slots = threads.saturating_mul(SLOTS);
-        if wanted > slots {
-            let needed = wanted.div_ceil(SLOTS);
-            let reason = format!(
-                "with threads = {threads} it can be {slots} at most: write threads = {needed}, or max_calls = {slots}"
-            );
-            self.fault(at, reason);
-        }
-        if wanted > room && (1..=MAX_CALLS).contains(at.get_ref()) {
-            let (low, high) = (ports.start(), ports.end());
-            let needed = (wanted * PORTS_PER_CALL).saturating_sub(1);
-            let last = usize::from(*low) + usize::from(low % 2) + needed;
-            let remedy = match u16::try_from(last) {
-                Ok(last) => format!("write ports = \"{low}-{last}\", or max_calls = {room}"),
-                Err(_) => format!("write max_calls = {room}, or begin the ports lower"),
-            };
-            self.fault(
-                at,
-                format!("{wanted} calls need {PORTS_PER_CALL} ports each, {low}-{high} has room for {room}: {remedy}"),
-            );
-        }
-        wanted
     }
 
     fn socket(&mut self, at: Option<&At<String>>) -> PathBuf {
@@ -804,7 +704,7 @@ impl<'c> Compiler<'c> {
         };
         let (attempts, at_once, per_minute) = (
             number(&raw.attempts, 3, 100),
-            number(&raw.at_once, 1, MAX_CALLS),
+            number(&raw.at_once, 1, media::MAX_CALLS),
             number(&raw.per_minute, 10, 10_000),
         );
         let spacing = raw.spacing_minutes.as_ref().map_or(240, |at| {
@@ -882,12 +782,6 @@ impl<'c> Compiler<'c> {
 }
 
 /// Calls that find ports in the range: RTP takes an even one, RTCP the next.
-fn room(ports: &RangeInclusive<u16>) -> usize {
-    let first = usize::from(*ports.start()).next_multiple_of(PORTS_PER_CALL);
-    let end = usize::from(*ports.end()) + 1;
-    end.saturating_sub(first) / PORTS_PER_CALL
-}
-
 fn is_local(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']').parse();
     host == "localhost" || address.is_ok_and(|address: IpAddr| address.is_loopback())

@@ -75,6 +75,7 @@ pub(super) struct RawMedia {
     pub(super) max_calls: Option<At<u32>>,
     pub(super) threads: Option<At<u32>>,
     pub(super) realtime: Option<bool>,
+    pub(super) playout_p95_ms: Option<At<u16>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -41,6 +41,11 @@ impl Minute {
         }
     }
 
+    /// When there will be something to tell, if nothing more comes.
+    pub(super) fn due(&self, counters: &Counters) -> Option<Duration> {
+        (counters.received != self.told.received).then_some(self.began + EVERY)
+    }
+
     /// Writes the line when it is time.
     pub(super) fn look(&mut self, now: Duration, counters: &Counters) {
         if now < self.began + EVERY {
@@ -112,7 +117,9 @@ mod tests {
         }
         assert_eq!(minute.strangers.len(), STRANGERS_MAX);
         assert_eq!(minute.sum(&counters).strangers, 4);
+        assert_eq!(minute.due(&counters), Some(EVERY));
         minute.look(EVERY, &counters);
+        assert_eq!(minute.due(&counters), None, "nothing more has come");
         assert!(minute.strangers.is_empty());
         counters.refused_strangers += 3;
         minute.look(EVERY + Duration::from_secs(1), &counters);

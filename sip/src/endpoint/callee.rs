@@ -419,7 +419,14 @@ pub(super) fn body_refusal(request: &Request<'_>) -> Option<(&'static str, &'sta
         .then_some(("Accept", "application/sdp"))
 }
 
+/// Offers beyond this are no telephone's: each is kept while its call rings, so it
+/// bounds what a half-open call can hold.
+const OFFER_MAX: usize = 16 * 1024;
+
 fn body_objection(request: &Request<'_>) -> Option<Objection> {
+    if request.core.sdp().is_some_and(|sdp| sdp.len() > OFFER_MAX) {
+        return Some(Objection::new(StatusCode::REQUEST_ENTITY_TOO_LARGE));
+    }
     let (name, value) = body_refusal(request)?;
     let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
     Some(Objection::with(status, name, value.to_owned()))

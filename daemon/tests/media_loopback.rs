@@ -1,6 +1,7 @@
 //! Two legs of the real media threads talk to each other over loopback.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,11 +22,25 @@ struct House {
     media: Media,
     bell: Bell,
     seen: Vec<Report>,
+    /// Goes last: until then it is written to.
+    recordings: Folder,
+}
+
+/// A directory that is gone with its house.
+struct Folder(PathBuf);
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // Best effort: a leftover below /tmp harms nobody.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
 }
 
 impl House {
     fn new(first_port: u16, max_calls: usize, name: &str) -> Self {
         let bell = Bell::new().unwrap();
+        let folder = format!("offhook-{name}-{}", std::process::id());
+        let recordings = Folder(std::env::temp_dir().join(folder));
         let settings = Settings {
             threads: 1,
             max_calls,
@@ -33,9 +48,7 @@ impl House {
             ports: first_port..=first_port + 99,
             realtime: true,
             sensitivity: offhook_dsp::Sensitivity::DEFAULT,
-            recordings: Some(
-                std::env::temp_dir().join(format!("offhook-{name}-{}", std::process::id())),
-            ),
+            recordings: Some(recordings.0.clone()),
             reserve: 0,
             cname: "offhook@127.0.0.1".into(),
         };
@@ -43,7 +56,13 @@ impl House {
             media: Media::start(settings, bell.clone()).unwrap(),
             bell,
             seen: Vec::new(),
+            recordings,
         }
+    }
+
+    /// Ends the threads; what was recorded stays until the folder is dropped.
+    fn leave(self) -> Folder {
+        self.recordings
     }
 
     /// Waits for a report; what comes before it is kept in `seen`.
@@ -198,7 +217,7 @@ fn a_prompt_is_heard_recorded_and_summed_up() {
             .iter()
             .any(|report| matches!(report.kind, ReportKind::Latched(from) if from == one.rtp))
     );
-    drop(house);
+    let _recordings = house.leave();
     let wav = wav::read(&path).unwrap();
     assert_eq!(wav.frames() as u64, heard.length_samples);
     let loud = wav
@@ -472,7 +491,7 @@ fn joined_legs_let_their_peers_hear_each_other_straight_or_transcoded() {
         std::thread::sleep(Duration::from_millis(300));
         let summary = house.close(other.slot);
         let ends = [house.close(caller.slot), house.close(human.slot)];
-        drop(house);
+        let _recordings = house.leave();
         for (tape, script) in [(&tapes[0], &scripts[1]), (&tapes[1], &scripts[0])] {
             let wav = wav::read(tape).unwrap();
             let alike = likeness(

@@ -107,7 +107,6 @@ impl Ear {
     }
 
     /// An ear that has heard nothing yet and calls machines this readily.
-    #[inline]
     pub fn with_sensitivity(sensitivity: Sensitivity) -> Self {
         Self {
             at: 0,

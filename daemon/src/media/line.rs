@@ -146,7 +146,6 @@ pub struct Line {
 
 impl Line {
     /// A line that has not begun; the seed only shapes the noise.
-    #[inline]
     pub fn new(seed: u32, sensitivity: Sensitivity) -> Self {
         Self {
             receiver: Receiver::new(Duration::ZERO),

@@ -9,6 +9,7 @@
 pub mod board;
 pub mod bridge;
 pub mod codec;
+mod desk;
 pub mod keys;
 pub mod leg;
 pub mod line;

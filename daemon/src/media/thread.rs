@@ -292,24 +292,29 @@ impl Loop {
     }
 
     fn do_order(&mut self, now: Duration, id: SlotId, order: Order) {
-        let slot = usize::from(id.index);
-        let seat = self.seats[slot]
-            .as_mut()
-            .filter(|seat| seat.leg.slot() == id);
-        let Some(seat) = seat else {
-            if let Order::Play { script, .. } = order {
+        match (self.leg_of(id), order) {
+            (Some((leg, mut out)), order) => leg.on_order(now, order, &mut out),
+            (None, Order::Play { script, .. }) => {
                 give_back(&mut self.ends.returned, Returned::Script(script));
             }
-            return;
-        };
-        let mut common = Common {
+            (None, _) => {}
+        }
+    }
+
+    /// The leg of this name, if it is still there, and where it sends and reports.
+    fn leg_of(&mut self, id: SlotId) -> Option<(&mut Leg, Out<'_>)> {
+        let slot = usize::from(id.index);
+        let seat = self.seats[slot].as_mut();
+        let Seat { leg, socket, .. } = seat.filter(|seat| seat.leg.slot() == id)?;
+        let out = Out {
+            slot,
+            socket,
             shared: &self.shared,
             ends: &mut self.ends,
             rang: &mut self.rang,
             bridges: &mut self.bridges,
         };
-        let mut out = common.outlet(slot, &seat.socket);
-        seat.leg.on_order(now, order, &mut out);
+        Some((leg, out))
     }
 
     fn lend(&mut self, id: SlotId, opus: Opus) {
@@ -345,21 +350,9 @@ impl Loop {
 
     /// A leg learns that it is joined, or is not; one of them reports it.
     fn tell(&mut self, now: Duration, id: SlotId, report: Option<ReportKind>) {
-        let slot = usize::from(id.index);
-        let Some(seat) = &mut self.seats[slot] else {
-            return;
-        };
-        if seat.leg.slot() != id {
-            return;
+        if let Some((leg, mut out)) = self.leg_of(id) {
+            leg.on_joined(now, report, &mut out);
         }
-        let mut common = Common {
-            shared: &self.shared,
-            ends: &mut self.ends,
-            rang: &mut self.rang,
-            bridges: &mut self.bridges,
-        };
-        let mut out = common.outlet(slot, &seat.socket);
-        seat.leg.on_joined(now, report, &mut out);
     }
 }
 

@@ -29,7 +29,7 @@ use super::words::{ReportKind, Stream};
 const HUSH: u64 = 4_000;
 
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Counters {
+pub(super) struct Counters {
     pub malformed: u32,
     pub foreign: u32,
     pub forged: u32,
@@ -43,20 +43,20 @@ pub struct Counters {
 
 /// What a frame was found to need, once it has been heard.
 #[derive(Clone, Copy)]
-pub enum Need {
+pub(super) enum Need {
     Onset { start: u64, over_prompt: bool },
     Tone { key: u8 },
 }
 
 /// The recording that runs, and the frame of the line with which it began.
 #[derive(Clone, Copy)]
-pub struct Tape {
+pub(super) struct Tape {
     pub recording: u32,
     pub from: u64,
 }
 
 /// All of a leg but the line: what frames are passed to while it is heard.
-pub struct Desk {
+pub(super) struct Desk {
     pub reporter: Reporter,
     pub mouth: Mouth,
     pub keypad: Keypad,

@@ -39,6 +39,8 @@ pub struct Call {
     pub campaign: Option<String>,
     /// What was promised in it: in which request, which action, of which type.
     pub promises: Vec<(Seq, ActionId, String)>,
+    /// What it has cost so far, in points.
+    pub spent: i64,
     /// What it can say.
     pub prompts: Arc<Prompts>,
     /// When it asked to be woken.
@@ -80,6 +82,7 @@ impl Call {
             person: None,
             promises: Vec::new(),
             campaign: None,
+            spent: 0,
             prompts,
             wake_at: None,
             talking: false,

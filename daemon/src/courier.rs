@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Write as _};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use offhook_core::ActionId;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -20,7 +20,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use crate::clock;
 use crate::media::Secret;
-use crate::settings::{self, SinkAddress};
+use crate::settings::{self, SinkAddress, Tls};
 use crate::switchboard::Place;
 use crate::tray::{Inbound, Tray};
 use crate::upstream::signature;
@@ -36,38 +36,57 @@ const ANSWER: usize = 1_024;
 struct Sink {
     settings: settings::Sink,
     secret: settings::Secret,
+    /// Knows whom to trust.
+    connector: TlsConnector,
+    /// Why the last try failed.
+    failing: Mutex<Option<String>>,
 }
 
 /// Carries secrets.
 pub struct Courier {
     sinks: BTreeMap<String, Arc<Sink>>,
-    connector: TlsConnector,
     runtime: Handle,
     tray: Tray,
 }
 
 impl Courier {
-    /// For the sinks of the box. `connector` knows whom to trust.
+    /// For the sinks of the box, to whom we show the certificate of `tls`.
     ///
     /// # Errors
-    /// The key of a sink is not to be had.
+    /// The key of a sink is not to be had, or a certificate.
     pub fn new(
         sinks: &[settings::Sink],
-        connector: TlsConnector,
+        tls: Option<&Tls>,
         runtime: Handle,
         tray: Tray,
     ) -> io::Result<Self> {
         let known = |settings: &settings::Sink| {
             let secret = settings.secret.secret()?;
-            let settings = settings.clone();
-            Ok((settings.name.clone(), Arc::new(Sink { settings, secret })))
+            let authorities = settings.authorities.as_deref();
+            let client = Tls::client_to(tls, authorities).map_err(io::Error::other)?;
+            let sink = Sink {
+                settings: settings.clone(),
+                secret,
+                connector: TlsConnector::from(client),
+                failing: Mutex::new(None),
+            };
+            Ok((settings.name.clone(), Arc::new(sink)))
         };
         Ok(Self {
             sinks: sinks.iter().map(known).collect::<io::Result<_>>()?,
-            connector,
             runtime,
             tray,
         })
+    }
+
+    /// Every sink, by name, and why the last try failed, if it did.
+    pub fn failing(&self) -> impl Iterator<Item = (&str, Option<String>)> {
+        let failing = |sink: &Sink| {
+            let failing = sink.failing.lock();
+            failing.unwrap_or_else(PoisonError::into_inner).clone()
+        };
+        let sinks = self.sinks.iter();
+        sinks.map(move |(name, sink)| (name.as_str(), failing(sink)))
     }
 
     /// Sends a secret on its way, under this id; what came of it goes into the
@@ -76,10 +95,10 @@ impl Courier {
         let Some(sink) = self.sinks.get(sink).map(Arc::clone) else {
             return false;
         };
-        let (connector, tray) = (self.connector.clone(), self.tray.clone());
+        let tray = self.tray.clone();
         self.runtime.spawn(async move {
             let timeout = sink.settings.timeout;
-            let carried = tokio::time::timeout(timeout, deliver(&sink, &connector, id, secret));
+            let carried = tokio::time::timeout(timeout, deliver(&sink, id, secret));
             let result = carried
                 .await
                 .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
@@ -87,6 +106,8 @@ impl Courier {
                 tracing::error!(message = "secret_not_taken", CALL_ID = %place.0,
                     sink = sink.settings.name, %error);
             }
+            let failing = result.as_ref().err().map(ToString::to_string);
+            *sink.failing.lock().unwrap_or_else(PoisonError::into_inner) = failing;
             let told = Inbound::HandedOver(place, result.is_ok());
             // The tray may be full for a moment: the conversation waits for this.
             let _ = tokio::task::spawn_blocking(move || tray.put(told)).await;
@@ -96,12 +117,7 @@ impl Courier {
 }
 
 /// One try.
-async fn deliver(
-    sink: &Sink,
-    connector: &TlsConnector,
-    id: ActionId,
-    secret: Secret,
-) -> io::Result<()> {
+async fn deliver(sink: &Sink, id: ActionId, secret: Secret) -> io::Result<()> {
     match &sink.settings.address {
         SinkAddress::Local(path) => {
             let stream = UnixStream::connect(path).await?;
@@ -118,7 +134,7 @@ async fn deliver(
                 return post(stream, host, path, sink, id, secret).await;
             }
             let name = ServerName::try_from(host.clone()).map_err(io::Error::other)?;
-            let stream = connector.connect(name, stream).await?;
+            let stream = sink.connector.connect(name, stream).await?;
             post(stream, host, path, sink, id, secret).await
         }
     }

@@ -42,6 +42,7 @@ mod arrivals;
 mod calls;
 mod campaigns;
 mod decrees;
+mod fallback;
 mod outputs;
 mod people;
 mod requests;

@@ -2,18 +2,21 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use offhook_core::gate;
 use offhook_sip::{Standing, Transport};
 use tokio::sync::broadcast;
 
 use crate::clock;
-use crate::control::{Desk as Asked, Request, SipListener, StoreStatus, Told, TrunkStatus};
+use crate::control::{
+    Desk as Asked, ReceiverStatus, Request, SipListener, StoreStatus, Told, TrunkStatus,
+};
 use crate::house::House;
 use crate::store::Store;
 use crate::tray::{Inbound, Tray};
 use crate::trunks::Seen;
+use crate::upstream;
 
 /// What the control socket may ask, and of whom.
 pub struct Desk {
@@ -21,6 +24,7 @@ pub struct Desk {
     tray: Tray,
     store: Store,
     listeners: Vec<(Transport, SocketAddr)>,
+    upstream: Option<Arc<Mutex<upstream::Status>>>,
 }
 
 impl Desk {
@@ -30,12 +34,14 @@ impl Desk {
         tray: Tray,
         store: Store,
         listeners: Vec<(Transport, SocketAddr)>,
+        upstream: Option<Arc<Mutex<upstream::Status>>>,
     ) -> Self {
         Self {
             house,
             tray,
             store,
             listeners,
+            upstream,
         }
     }
 }
@@ -85,6 +91,19 @@ impl Asked for Desk {
             address: seen.address.map(|address| address.to_string()),
         };
         self.house.trunks.seen().into_iter().map(status).collect()
+    }
+
+    fn receivers(&self) -> Vec<ReceiverStatus> {
+        let upstream = self.upstream.iter().map(|status| {
+            let status = status.lock().unwrap_or_else(PoisonError::into_inner);
+            ("upstream", status.last_error.clone())
+        });
+        let all = upstream.chain(self.house.courier.failing());
+        all.map(|(name, failing)| ReceiverStatus {
+            name: name.to_owned(),
+            failing,
+        })
+        .collect()
     }
 
     fn store(&self) -> StoreStatus {

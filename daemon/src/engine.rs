@@ -17,6 +17,7 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use offhook_core::input::Words;
 use offhook_core::{ConversationId, LegId};
@@ -121,6 +122,7 @@ pub async fn serve(listener: UnixListener, house: Arc<House>, tray: Tray) {
 /// One engine, until it goes or talks nonsense without end.
 async fn attend(stream: UnixStream, house: Arc<House>, tray: Tray) {
     let mut events = house.events.subscribe();
+    let _present = Present::new(&house);
     tracing::info!(message = "engine_connected");
     let (read, mut write) = stream.into_split();
     let mut lines = BufReader::new(read);
@@ -149,6 +151,23 @@ async fn attend(stream: UnixStream, house: Arc<House>, tray: Tray) {
         }
     }
     tracing::warn!(message = "engine_gone");
+}
+
+/// An engine is counted for as long as it is there.
+struct Present<'h>(&'h House);
+
+impl<'h> Present<'h> {
+    fn new(house: &'h House) -> Self {
+        // Relaxed: a number that is looked at, it orders nothing.
+        house.engines.fetch_add(1, Ordering::Relaxed);
+        Self(house)
+    }
+}
+
+impl Drop for Present<'_> {
+    fn drop(&mut self) {
+        self.0.engines.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Reads on until a line is whole; what was read stays when it is dropped meanwhile.

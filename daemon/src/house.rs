@@ -2,7 +2,7 @@
 //! prompts, ways out; and the channel of those who look on.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError};
 
 use offhook_core::input::{Text, Texts};
@@ -31,10 +31,23 @@ pub struct House {
     pub courier: Courier,
     /// Calls whose two callers heard each other too late.
     pub playout_over_bound: AtomicU64,
+    /// Playbooks that cannot be used, and why.
+    pub broken: BTreeMap<String, String>,
+    /// Engines that are connected.
+    pub engines: AtomicUsize,
     /// Those who look on.
     pub events: broadcast::Sender<Arc<Told>>,
     /// The policy that holds; the one thing here that changes.
     pub governing: watch::Sender<Governing>,
+}
+
+/// Why a conversation cannot be had by a playbook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unfit {
+    /// It is wrong, or its prompts cannot be spoken.
+    Broken,
+    /// It lives by words, and nobody hears any.
+    Deaf,
 }
 
 /// What the gate's facts come from beside the daemon's own books: read at the start,
@@ -100,14 +113,15 @@ impl Governing {
 }
 
 impl House {
-    /// What a call to this user goes by.
-    pub fn book_for(&self, called: &str) -> Option<Arc<Book>> {
-        let destination = self.settings.destination(called)?;
-        self.book(&destination).map(Arc::new)
+    /// An engine is there that hears words.
+    pub fn is_listening(&self) -> bool {
+        // Relaxed: a number that is looked at, it orders nothing.
+        self.engines.load(Ordering::Relaxed) > 0
     }
 
-    /// What a conversation that goes there goes by, under the policy that holds.
-    fn book(&self, destination: &Destination) -> Option<Book> {
+    /// What a conversation that goes there goes by, under the policy that holds; none
+    /// where the playbook is broken.
+    pub fn book(&self, destination: &Destination) -> Option<Book> {
         let policy = self.policy();
         let book = self.settings.books.book(destination)?;
         Some(Book { policy, ..book })

@@ -1,6 +1,6 @@
-//! What can be said: the prompts of all playbooks, ready before the first call.
+//! What can be said: the prompts of playbooks, ready before the first call.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use offhook_core::playbook::Playbook;
@@ -55,19 +55,6 @@ impl Prompts {
             .map(clip)
             .collect::<Result<_, _>>()
             .map(Self)
-    }
-
-    /// The prompts of every playbook.
-    ///
-    /// # Errors
-    /// As [`Self::of`].
-    pub fn of_all<'a>(
-        playbooks: impl Iterator<Item = &'a Playbook>,
-        bank: &PromptBank,
-    ) -> Result<BTreeMap<String, Arc<Self>>, Speechless> {
-        let named =
-            |playbook: &Playbook| Ok((playbook.name.clone(), Arc::new(Self::of(playbook, bank)?)));
-        playbooks.map(named).collect()
     }
 
     /// Clips one after the other. The playbook was checked: all its keys are here.

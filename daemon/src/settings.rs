@@ -40,7 +40,7 @@ pub use barred::read_barred;
 pub use books::{Books, CheckedPolicy, POLICY_DEFAULT, Page, Sources, recompile};
 pub use net::{Cidr, Listen, Proxy};
 pub use permit::{Permit, Refused};
-pub use route::{Destination, Fallback, Pattern, Route, Test};
+pub use route::{APOLOGY, Destination, Fallback, Pattern, Route, Test};
 pub use secret::{Secret, SecretSource};
 pub use sink::{Sink, SinkAddress};
 pub use tls::Tls;
@@ -165,6 +165,8 @@ pub struct Upstream {
     pub url: String,
     /// Signs each delivery.
     pub secret: SecretSource,
+    /// PEM: who vouches for the receiver, besides the public authorities.
+    pub authorities: Option<PathBuf>,
     /// How long one delivery may take.
     pub timeout: Duration,
 }
@@ -302,12 +304,25 @@ impl Settings {
         Self::parse(file, &text)
     }
 
+    /// As [`Self::load`], for a start: a playbook that is wrong keeps nobody from calling
+    /// the others. Its callers get the fallback of their route.
+    ///
+    /// # Errors
+    /// See [`LoadError`].
+    pub fn load_to_start(file: &Path) -> Result<Self, LoadError> {
+        let text = read(file).map_err(|error| LoadError::Unreadable {
+            file: file.to_owned(),
+            error,
+        })?;
+        compile::compile(file, &text, true).map_err(LoadError::Wrong)
+    }
+
     /// Checks the text of a config file; `file` is what its paths are relative to.
     ///
     /// # Errors
     /// Every fault, as [`LoadError::Wrong`].
     pub fn parse(file: &Path, text: &str) -> Result<Self, LoadError> {
-        compile::compile(file, text).map_err(LoadError::Wrong)
+        compile::compile(file, text, false).map_err(LoadError::Wrong)
     }
 
     /// The control socket of a config, whatever else is wrong in it.
@@ -349,7 +364,7 @@ impl Settings {
         self.trunks.iter().find(|trunk| trunk.name == name)
     }
 
-    /// Where a caller of this Request-URI user is sent when no conversation can be had.
+    /// What the route of this Request-URI user says for when no conversation can be had.
     pub fn fallback(&self, called: &str) -> Option<&Fallback> {
         let mut routes = self.routes.iter();
         let route = routes.find(|route| route.called.matches(called))?;

@@ -5,16 +5,17 @@
 //! more calls in; those that there are have `drain_seconds` to end by themselves,
 //! or until a second signal, and are then hung up.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
+use offhook_config::Located;
 use offhook_core::input::UpstreamAnswer;
 use offhook_core::{LegId, Limit, Override, Standing};
 use offhook_sip::{Beside, Endpoint, EndpointConfig, Input, StoredDialog, Transport};
@@ -35,9 +36,10 @@ use crate::engine;
 use crate::house::{Governing, House, Rules};
 use crate::inbound;
 use crate::leads::{Leads, wall_ms};
+use crate::media::thread::SLOTS;
 use crate::media::{self, Media};
 use crate::prompts::Prompts;
-use crate::settings::{Settings, Tls};
+use crate::settings::{Books, Fallback, Settings, Tls};
 use crate::signalling::{Signalling, Sockets, StreamListener};
 use crate::store::chain::Kind;
 use crate::store::reader::Reader;
@@ -114,7 +116,8 @@ pub fn run(settings: Settings) -> Result<(), StartError> {
         .into_iter()
         .chain(media.pulses().into_iter().map(|pulse| ("media", pulse)))
         .collect::<Vec<_>>();
-    let mut board = Switchboard::new(media, orders, house.settings.media.advertise);
+    let room = house.settings.media.max_calls;
+    let mut board = Switchboard::new(media, orders, house.settings.media.advertise, room);
     clear_up(recovery, &mut board);
 
     // 256 bits that nobody can guess: tags and branches are made from them.
@@ -151,6 +154,7 @@ pub fn run(settings: Settings) -> Result<(), StartError> {
             tray.clone(),
             store.clone(),
             listeners.clone(),
+            forwarder.as_ref().map(Forwarder::watch),
         ),
     );
 
@@ -324,22 +328,20 @@ fn open_store(settings: &Settings, tray: Tray) -> Result<(Store, Recovery), Star
 
 /// Who carries secrets, to whom the certificates of the config are trusted too.
 fn courier(settings: &Settings, runtime: &Runtime, tray: &Tray) -> Result<Courier, StartError> {
-    let client = Tls::client(settings.tls.as_ref()).map_err(failed("tls"))?;
-    let connector = TlsConnector::from(client);
     let runtime = runtime.handle().clone();
-    Courier::new(&settings.sinks, connector, runtime, tray.clone()).map_err(failed("sink"))
+    let tls = settings.tls.as_ref();
+    Courier::new(&settings.sinks, tls, runtime, tray.clone()).map_err(failed("sink"))
 }
 
 /// Renders the prompts and looks up the trunks.
 fn furnish(
-    settings: Settings,
+    mut settings: Settings,
     courier: Courier,
     listeners: Vec<(Transport, SocketAddr)>,
 ) -> Result<House, StartError> {
     let voice = &settings.voice;
     let bank = PromptBank::new(voice.recordings.clone(), Some(voice.cache.clone()));
-    let playbooks = settings.books.playbooks.values().map(AsRef::as_ref);
-    let prompts = Prompts::of_all(playbooks, &bank).map_err(failed("prompts"))?;
+    let (prompts, broken) = furnish_prompts(&mut settings.books, &bank)?;
     let trunks = Trunks::new(&settings.trunks, listeners);
     let (events, _) = broadcast::channel(EVENTS);
     let (governing, _) = watch::channel(Governing::at_start(&settings));
@@ -351,8 +353,41 @@ fn furnish(
         sip: Arc::default(),
         courier,
         playout_over_bound: AtomicU64::new(0),
+        broken,
+        engines: AtomicUsize::new(0),
         events,
     })
+}
+
+/// The prompts of all playbooks. One that cannot be spoken, or is wrong, is left out of
+/// the books, and said loudly.
+fn furnish_prompts(
+    books: &mut Books,
+    bank: &PromptBank,
+) -> Result<(BTreeMap<String, Arc<Prompts>>, BTreeMap<String, String>), StartError> {
+    let lines = |faults: &Vec<Located>| {
+        let lines: Vec<String> = faults.iter().map(ToString::to_string).collect();
+        lines.join("; ")
+    };
+    let wrong = books.broken.iter();
+    let mut broken: BTreeMap<String, String> = wrong
+        .map(|(name, faults)| (name.clone(), lines(faults)))
+        .collect();
+    let mut prompts = BTreeMap::new();
+    for (name, playbook) in &books.playbooks {
+        match Prompts::of(playbook, bank) {
+            Ok(made) => drop(prompts.insert(name.clone(), Arc::new(made))),
+            Err(error) => drop(broken.insert(name.clone(), error.to_string())),
+        }
+    }
+    for (playbook, reason) in &broken {
+        tracing::error!(message = "playbook_broken", playbook, reason);
+    }
+    books.playbooks.retain(|name, _| !broken.contains_key(name));
+    match broken.values().next() {
+        Some(reason) if prompts.is_empty() => Err(StartError(reason.clone())),
+        _ => Ok((prompts, broken)),
+    }
 }
 
 /// The outbound lists; what was being called when the last process ended was cut off.
@@ -384,7 +419,7 @@ fn media_settings(settings: &Settings) -> media::Settings {
     let (media, recording) = (&settings.media, settings.recording.as_ref());
     media::Settings {
         threads: media.threads,
-        max_calls: media.max_calls,
+        max_calls: media.max_calls + spare(settings),
         address: media.address,
         ports: media.ports.clone(),
         realtime: media.realtime,
@@ -393,6 +428,18 @@ fn media_settings(settings: &Settings) -> media::Settings {
         reserve: recording.map_or(0, |recording| recording.reserve),
         cname: format!("offhook@{}", host_name()),
     }
+}
+
+/// Slots beyond the calls that there may be, for apologies, where a route wants them.
+fn spare(settings: &Settings) -> usize {
+    /// So many callers of a full box are told so at a time; the others are refused.
+    const APOLOGIES: usize = 4;
+    let wanted = settings
+        .routes
+        .iter()
+        .any(|it| it.fallback == Some(Fallback::Message));
+    let most = settings.media.threads * SLOTS - settings.media.max_calls;
+    if wanted { APOLOGIES.min(most) } else { 0 }
 }
 
 /// The box's own name, as upstream and RTCP see it.
@@ -455,7 +502,10 @@ fn start_forwarder(
             .map_err(failed("upstream.secret"))?,
     ];
     let source = format!("/offhook/{}", host_name());
-    let config = upstream::Config::new(&settings.url, secrets, &source, settings.timeout);
+    let authorities = settings.authorities.as_deref();
+    let tls = Tls::client_to(house.settings.tls.as_ref(), authorities);
+    let tls = tls.map_err(failed("upstream.authorities"))?;
+    let config = upstream::Config::new(&settings.url, secrets, tls, &source, settings.timeout);
     let answer = move |action, answer: UpstreamAnswer| tray.put(Inbound::Upstream(action, answer));
     Forwarder::start(config, store.clone(), answer)
         .map(Some)

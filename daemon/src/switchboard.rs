@@ -68,11 +68,18 @@ pub struct Switchboard {
     more: VecDeque<(Place, Told)>,
     /// Address in our SDP, where it is not the socket's own.
     advertise: Option<IpAddr>,
+    /// Legs with media that conversations may have; slots beyond are for apologies.
+    room: usize,
 }
 
 impl Switchboard {
     /// Connects media and signalling.
-    pub fn new(media: Media, orders: mpsc::Sender<Order>, advertise: Option<IpAddr>) -> Self {
+    pub fn new(
+        media: Media,
+        orders: mpsc::Sender<Order>,
+        advertise: Option<IpAddr>,
+        room: usize,
+    ) -> Self {
         Self {
             media,
             orders: Orders::new(orders),
@@ -83,6 +90,7 @@ impl Switchboard {
             next_token: 0,
             more: VecDeque::new(),
             advertise,
+            room,
         }
     }
 
@@ -164,8 +172,14 @@ impl Switchboard {
         self.slots_of(conversation).next().is_some()
     }
 
-    /// A media slot is free.
+    /// A media slot is free for a conversation.
     pub fn has_room(&self) -> bool {
+        let (used, _) = self.media.load();
+        used < self.room
+    }
+
+    /// A media slot is free for an apology.
+    pub fn has_spare(&self) -> bool {
         let (used, all) = self.media.load();
         used < all
     }
@@ -177,10 +191,10 @@ impl Switchboard {
 
     /// Slots of the media threads.
     pub fn media_counts(&self) -> MediaCounts {
-        let (used, all) = self.media.load();
+        let (used, _) = self.media.load();
         MediaCounts {
             used: used as u64,
-            slots: all as u64,
+            slots: self.room as u64,
             threads: self.media.pulses().len() as u64,
         }
     }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use offhook::cli::sink::{Arrival, Mood, Sink};
-use offhook::settings::Secret;
+use offhook::settings::{Secret, Tls};
 use offhook::store::reader::{Counts, Reader};
 use offhook::store::{Options, Store, Write};
 use offhook::upstream::schedule::Schedule;
@@ -66,6 +66,7 @@ impl World {
         let mut config = Config::new(
             &url,
             vec![secret(9), secret(1)],
+            Tls::client(None).expect("the public authorities are built in"),
             "/offhook/test",
             Duration::from_secs(5),
         );

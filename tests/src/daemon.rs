@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::patience::{seconds, wait_for, watch};
 use crate::place::Place;
-use crate::process::{Ran, Running, built, run};
+use crate::process::{Clock, Ran, Running, built, run};
 
 /// A running daemon; killed when dropped.
 #[derive(Debug)]
@@ -88,6 +88,15 @@ impl Daemon {
         self.wait_ready();
     }
 
+    /// Starts it again with another configuration and the same state.
+    ///
+    /// # Panics
+    /// When it does not serve within 20 s.
+    pub fn configure(&mut self, text: &str) {
+        self.place.write("offhook.toml", fill(text, &self.place));
+        self.restart();
+    }
+
     /// Whether it is still there.
     pub fn alive(&mut self) -> bool {
         self.process.ended().is_none()
@@ -134,6 +143,15 @@ impl Daemon {
         assert_eq!(ran.code, 0, "offhook {arguments:?}: {}{}", ran.out, ran.err);
         serde_json::from_str(&ran.out)
             .unwrap_or_else(|error| panic!("offhook {arguments:?}: {error}: {}", ran.out))
+    }
+
+    /// Its status, also where it says that something is wrong.
+    ///
+    /// # Panics
+    /// When it does not answer.
+    pub fn json_status(&self) -> Value {
+        let ran = self.offhook(&["status", "--json"]);
+        serde_json::from_str(&ran.out).unwrap_or_else(|error| panic!("{error}: {}", ran.out))
     }
 
     /// The JSON lines that `offhook` answers with.
@@ -229,5 +247,10 @@ fn launch(place: &Place, config: &PathBuf) -> Running {
     command
         .env("STATE_DIRECTORY", place.path())
         .env("RUNTIME_DIRECTORY", place.path());
+    Clock::show(&mut command, place.path());
+    // Rules of time zones of the test's own.
+    if place.file("zoneinfo").is_dir() {
+        command.env("TZDIR", place.file("zoneinfo"));
+    }
     Running::start(&mut command, &place.file("offhookd.log"))
 }

@@ -16,6 +16,57 @@ pub struct Running {
     log: PathBuf,
 }
 
+/// libfaketime (Debian's `faketime`): a wall clock of the test's own. The other clocks
+/// stay true, and the file is read again every second.
+const FAKETIME: &str = "/usr/lib/*/faketime/libfaketimeMT.so.1";
+
+/// The wall clock of what is started in a place, where the test has made one.
+#[derive(Debug)]
+pub struct Clock(PathBuf);
+
+impl Clock {
+    /// How long a step takes to be seen.
+    pub const STEP: Duration = Duration::from_millis(1_500);
+
+    /// One for the processes that are started in that directory from now on; none where
+    /// `faketime` is not installed.
+    pub fn make(directory: &Path) -> Option<Self> {
+        library()?;
+        let clock = Self(directory.join("clock"));
+        clock.step(0);
+        Some(clock)
+    }
+
+    /// So many seconds ahead of the true time.
+    ///
+    /// # Panics
+    /// When the file of the test cannot be written.
+    pub fn step(&self, seconds: i64) {
+        let new = self.0.with_extension("new");
+        std::fs::write(&new, format!("{seconds:+}\n")).expect("a file of the test");
+        std::fs::rename(&new, &self.0).expect("a file of the test");
+    }
+
+    /// Gives a process that clock, where the directory has one.
+    pub(crate) fn show(command: &mut Command, directory: &Path) {
+        let file = directory.join("clock");
+        if let (true, Some(library)) = (file.is_file(), library()) {
+            command
+                .env("LD_PRELOAD", library)
+                .env("FAKETIME_TIMESTAMP_FILE", file)
+                .env("FAKETIME_CACHE_DURATION", "1")
+                .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+        }
+    }
+}
+
+fn library() -> Option<PathBuf> {
+    let (before, behind) = FAKETIME.split_once("/*/")?;
+    let folders = std::fs::read_dir(before).ok()?;
+    let mut libraries = folders.flatten().map(|it| it.path().join(behind));
+    libraries.find(|library| library.is_file())
+}
+
 impl Running {
     /// Starts it with both outputs in `log`.
     ///

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::daemon::json_lines;
 use crate::patience::{seconds, wait_for};
 use crate::place::Place;
-use crate::process::{Running, built};
+use crate::process::{Clock, Running, built};
 
 /// A running sink; killed when dropped.
 #[derive(Debug)]
@@ -43,6 +43,7 @@ impl Sink {
         command
             .args(["sink", "--json", "--listen", address, "--secret", secret])
             .args(more);
+        Clock::show(&mut command, place.path());
         let process = Running::start(&mut command, &log);
         let address = wait_for("the sink to listen", seconds(10), || {
             let said = process.said();

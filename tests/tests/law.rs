@@ -222,6 +222,28 @@ fn a_forgotten_lead_leaves_the_chain_whole_and_its_calls_unreplayable() {
     assert_eq!(whole.code, 0, "{}{}", whole.out, whole.err);
 }
 
+/// Dials a number in Berlin; what the gate said.
+fn dial(daemon: &Daemon) -> Value {
+    let placed = daemon.json(&["originate", "+4930111222", "--consent", "said so"]);
+    let id = placed["id"].as_str().expect("an id").to_owned();
+    let dial = wait_for("the decision", seconds(20), || {
+        let told = daemon.offhook(&["explain", &id, "--json"]).out;
+        let told: Value = serde_json::from_str(&told).ok()?;
+        let mut decisions = told["decisions"].as_array()?.iter();
+        decisions.find(|it| it["kind"] == "dial").cloned()
+    });
+    daemon.offhook(&["hangup", &id]);
+    dial
+}
+
+/// As `systemctl reload` does.
+fn read_rules_anew(daemon: &Daemon) {
+    let asked = std::process::Command::new("kill")
+        .args(["-HUP", &daemon.id().to_string()])
+        .status();
+    assert!(asked.expect("kill runs").success());
+}
+
 #[test]
 fn whom_not_to_call_is_read_anew_without_a_restart() {
     let place = Place::new();
@@ -234,25 +256,11 @@ fn whom_not_to_call_is_read_anew_without_a_restart() {
     let text = scene.text();
     let text = text.replace("[outbound]\n", "[outbound]\ndo_not_call = \"dnc.txt\"\n");
     let daemon = Daemon::start_in(place, &text);
-    let dial = || {
-        let placed = daemon.json(&["originate", "+4930111222", "--consent", "said so"]);
-        let id = placed["id"].as_str().expect("an id").to_owned();
-        let dial = wait_for("the decision", seconds(20), || {
-            let told = daemon.offhook(&["explain", &id, "--json"]).out;
-            let told: Value = serde_json::from_str(&told).ok()?;
-            let mut decisions = told["decisions"].as_array()?.iter();
-            decisions.find(|it| it["kind"] == "dial").cloned()
-        });
-        daemon.offhook(&["hangup", &id]);
-        dial
-    };
+    let dial = || dial(&daemon);
     assert_eq!(dial()["verdict"], "authorised");
 
     std::fs::write(&list, "+4930111222 # asked us not to\n").expect("the file is written");
-    let asked = std::process::Command::new("kill")
-        .args(["-HUP", &daemon.id().to_string()])
-        .status();
-    assert!(asked.expect("kill runs").success());
+    read_rules_anew(&daemon);
     wait_for("the rules", seconds(20), || {
         daemon.said().contains("do_not_call=1").then_some(())
     });
@@ -269,4 +277,52 @@ fn whom_not_to_call_is_read_anew_without_a_restart() {
         bad.err
     );
     assert_eq!(dial()["verdict"], "refused", "the old list stays");
+}
+
+/// The clocks of a country are changed by law: the box learns of it with the next update
+/// of the tz database and a reload, without a restart and without a call dropped.
+#[test]
+fn the_rules_of_time_zones_are_read_anew_without_a_restart() {
+    let place = Place::new();
+    let berlin = place.file("zoneinfo/Europe/Berlin");
+    std::fs::create_dir_all(place.file("zoneinfo/Europe")).expect("a directory of the test");
+    let becomes = |zone: &str| {
+        let from = format!("/usr/share/zoneinfo/{zone}");
+        std::fs::copy(&from, &berlin).unwrap_or_else(|error| panic!("{from}: {error}"));
+    };
+    becomes("Etc/GMT-3");
+    let carrier = Peer::new();
+    let scene = Scene {
+        proxy: Some(carrier.address().to_string()),
+        ..Scene::default()
+    };
+    let policy = include_str!("../../config/policies/demo.toml");
+    let window = "\n[[rule]]\nid = \"window.any\"\nactions = [\"dial\"]\n\
+        require_all = [\"local_minute >= 0\"]\nwhy = \"The time there must be known\"\n";
+    let policy = policy.replace(
+        "{ do_not_call = 1 }",
+        "{ do_not_call = 1, local_minute = 0 }",
+    );
+    place.write("policy.toml", format!("{policy}{window}"));
+    let text = scene.text().replacen("\"demo\"", "\"./policy.toml\"", 1);
+    let daemon = Daemon::start_in(place, &text);
+    let held = Peer::new().call("echo", daemon.sip());
+    let minute = || dial(&daemon)["values"]["local_minute"].as_i64();
+    let three_east = minute().expect("the zone is known");
+
+    becomes("Etc/GMT+9");
+    read_rules_anew(&daemon);
+    let nine_west = wait_for("the new rules", seconds(20), || {
+        minute().filter(|it| (three_east - it).rem_euclid(1_440) > 60)
+    });
+    let apart = (three_east - nine_west).rem_euclid(1_440);
+    assert!((715..=720).contains(&apart), "{three_east} and {nine_west}");
+
+    std::fs::remove_file(&berlin).expect("it was written");
+    read_rules_anew(&daemon);
+    wait_for("the refusal", seconds(20), || {
+        (dial(&daemon)["verdict"] == "refused").then_some(())
+    });
+    assert_eq!(dial(&daemon)["rules"][0]["id"], "fact.missing:local_minute");
+    held.hang_up();
 }

@@ -1,10 +1,7 @@
 //! A card number by keys: it reaches its sink once, and is nowhere else.
 
-use std::io::{Read, Write};
-use std::net::TcpListener;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
 
 use offhook_tests::daemon::Daemon;
 use offhook_tests::patience::{ms, seconds, wait_for};
@@ -12,6 +9,7 @@ use offhook_tests::peer::{Call, Peer};
 use offhook_tests::place::Place;
 use offhook_tests::scene::{SECRET, Scene};
 use offhook_tests::sink::Sink;
+use offhook_tests::vault::Vault;
 
 const CARD: &str = "4111111111111111";
 
@@ -66,45 +64,6 @@ say = ["bye"]
 end = true
 "##;
 
-/// A sink of secrets that keeps what it was sent, and answers with the next status.
-struct Vault {
-    address: String,
-    taken: Arc<Mutex<Vec<String>>>,
-}
-
-impl Vault {
-    fn start(statuses: &'static [&'static str]) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a port");
-        let address = listener.local_addr().expect("it is bound").to_string();
-        let taken = Arc::new(Mutex::new(Vec::new()));
-        let kept = Arc::clone(&taken);
-        std::thread::spawn(move || {
-            for status in statuses {
-                let Ok((mut stream, _)) = listener.accept() else {
-                    return;
-                };
-                let mut request = Vec::new();
-                let mut bytes = [0; 4_096];
-                while !request.ends_with(b"}") {
-                    match stream.read(&mut bytes) {
-                        Ok(read) if read > 0 => request.extend_from_slice(&bytes[..read]),
-                        _ => break,
-                    }
-                }
-                let request = String::from_utf8(request).expect("it is text");
-                kept.lock().expect("nobody panics").push(request);
-                let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n");
-                let _ = stream.write_all(answer.as_bytes());
-            }
-        });
-        Self { address, taken }
-    }
-
-    fn taken(&self) -> Vec<String> {
-        self.taken.lock().expect("nobody panics").clone()
-    }
-}
-
 fn start(vault: &Vault, sink: &Sink, place: Place) -> Daemon {
     std::fs::create_dir(place.file("playbooks")).expect("a directory of the test");
     place.write("playbooks/card.toml", PLAYBOOK);
@@ -120,7 +79,7 @@ fn start(vault: &Vault, sink: &Sink, place: Place) -> Daemon {
     let more = format!(
         "[[sink]]\nname = \"vault\"\nurl = \"http://{}/keys\"\nsecret = \"{SECRET}\"\n\
          [[route]]\ncalled = \"card\"\nplaybook = \"card\"\n",
-        vault.address
+        vault.address()
     );
     Daemon::start_in(place, &(text + &more))
 }

@@ -1,7 +1,10 @@
 //! An action of several steps, delivered to a receiver that refuses some of them.
 
+use std::net::TcpListener;
+
 use offhook_tests::daemon::Daemon;
-use offhook_tests::patience::{seconds, wait_for};
+use offhook_tests::http::pass_on;
+use offhook_tests::patience::{ms, seconds, wait_for};
 use offhook_tests::peer::Peer;
 use offhook_tests::place::Place;
 use offhook_tests::scene::{SECRET, Scene};
@@ -15,6 +18,7 @@ start = "ask"
 sent = "Sent."
 booked = "Booked."
 sorry = "Sorry."
+undone = "It is being undone."
 bye = "Bye."
 [[stage]]
 name = "ask"
@@ -24,7 +28,7 @@ silence_ms = 60000
 when = ["1"]
 set = { slot = "tuesday" }
 confirms = true
-propose = { action = "book_visit", fields = { slot = "tuesday", phone = "{caller}" }, deny = ["2"], say_on_durable = ["sent"], say_on_accepted = ["booked"], say_on_rejected = ["sorry"], say_on_late = ["sent"], say_on_refused = ["sorry"], say_on_failed = ["sorry"], say_on_withdrawn = ["sorry"], say_on_passed_on = ["sorry"], go_on_accepted = "bye", go_on_rejected = "bye", go_on_late = "bye", go_on_refused = "bye", go_on_failed = "bye", go_on_withdrawn = "bye" }
+propose = { action = "book_visit", fields = { slot = "tuesday", phone = "{caller}" }, deny = ["2"], say_on_durable = ["sent"], say_on_accepted = ["booked"], say_on_rejected = ["sorry"], say_on_late = ["sent"], say_on_refused = ["sorry"], say_on_failed = ["sorry"], say_on_withdrawn = ["sorry"], say_on_passed_on = ["sorry"], say_on_compensated = ["undone"], go_on_compensated = "bye", go_on_accepted = "bye", go_on_rejected = "bye", go_on_late = "bye", go_on_refused = "bye", go_on_failed = "bye", go_on_withdrawn = "bye" }
 [[stage.on]]
 when = ["silence"]
 go = "bye"
@@ -35,11 +39,32 @@ say = ["bye"]
 end = true
 "#;
 
+/// A receiver that takes its time before it says what it did.
+fn slow(sink: String) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a port");
+    let address = listener.local_addr().expect("it is bound").to_string();
+    std::thread::spawn(move || {
+        for daemon in listener.incoming().flatten() {
+            let sink = sink.clone();
+            let late = || {
+                std::thread::sleep(ms(2_500));
+                false
+            };
+            std::thread::spawn(move || pass_on(daemon, &sink, late));
+        }
+    });
+    address
+}
+
 fn start(place: Place, sink: &Sink) -> Daemon {
+    start_with(place, Scene::with_sink(sink))
+}
+
+fn start_with(place: Place, scene: Scene) -> Daemon {
     std::fs::create_dir(place.file("playbooks")).expect("a directory of the test");
     place.write("playbooks/visit.toml", PLAYBOOK);
     let policy = "policy = \"demo\"";
-    let text = Scene::with_sink(sink).text();
+    let text = scene.text();
     let text = text.replacen(
         policy,
         "policy = \"demo\"\nplaybooks = \"{dir}/playbooks\"",
@@ -117,6 +142,65 @@ fn a_refused_step_undoes_those_before_it_and_stops_those_behind() {
         (&outbox["dead"], &outbox["not_undone"]),
         (&1.into(), &0.into()),
         "{outbox}"
+    );
+}
+
+/// What the caller takes back after it was released, while the second of three steps is
+/// on its way: that one is waited for and undone, then the first; the third never goes.
+#[test]
+fn a_no_while_the_steps_run_undoes_those_that_went() {
+    let place = Place::new();
+    let sink = Sink::start(&place, SECRET, &[]);
+    let upstream = slow(sink.address().to_owned());
+    let scene = Scene {
+        upstream: Some(format!("http://{upstream}/offhook")),
+        ..Scene::default()
+    };
+    let daemon = start_with(place, scene);
+    let call = Peer::new().named("+4930778").call("visit", daemon.sip());
+    call.press('1');
+    sink.wait_taken("confirm_visit", 1, seconds(30));
+    call.press('2');
+    call.wait_bye(seconds(30));
+    sink.wait_taken("outcome", 1, seconds(60));
+    let sent = sink.deliveries();
+    let kinds: Vec<&str> = sent.iter().filter_map(|it| it["type"].as_str()).collect();
+    let action = |kind: &&str| kind.strip_prefix("offhook.action.").map(str::to_owned);
+    let kinds: Vec<String> = kinds.iter().filter_map(action).collect();
+    let expected = [
+        "schedule",
+        "confirm_visit",
+        "revoke_visit",
+        "cancel_schedule",
+    ];
+    assert_eq!(kinds, expected);
+    let explained = daemon.json(&["explain", "last"]);
+    let decisions = explained["decisions"].as_array().expect("decisions").iter();
+    let states: Vec<(String, String)> = decisions
+        .filter(|it| it["external"] == true && it["state"].is_string())
+        .map(|it| {
+            let word = |name: &str| it[name].as_str().unwrap_or_default().to_owned();
+            (word("kind"), word("state"))
+        })
+        .collect();
+    let state = |kind: &str| {
+        let found = states.iter().find(|(known, _)| known == kind);
+        found.map_or("", |(_, state)| state.as_str())
+    };
+    for kind in expected {
+        assert_eq!(state(kind), "delivered", "{kind}: {states:?}");
+    }
+    for kind in ["write_crm", "correct_crm"] {
+        assert_eq!(state(kind), "withdrawn", "{kind}: {states:?}");
+    }
+    let outcome = sent.iter().find(|it| it["type"] == "offhook.outcome");
+    let outcome = &outcome.expect("it was waited for")["data"];
+    let stays = outcome["stages"].as_array().expect("stays");
+    let stays: Vec<&str> = stays.iter().filter_map(|it| it["stage"].as_str()).collect();
+    assert_eq!(stays, ["ask", "bye"], "{outcome}");
+    assert_eq!(
+        outcome["stages"][0]["answers"]["slot"], "tuesday",
+        "{outcome}"
     );
 }
 

@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
 
 use offhook_tests::baresip::Baresip;
-use offhook_tests::certificate::self_signed;
+use offhook_tests::certificate::{issued, self_signed};
 use offhook_tests::daemon::Daemon;
 use offhook_tests::patience::{ms, seconds, wait_for};
 use offhook_tests::peer::Peer;
@@ -317,78 +317,6 @@ fn a_trunk_that_is_not_there_is_down_with_its_reason_and_calls_take_the_next_one
     assert!(invite.first.starts_with("INVITE sip:200@"), "{invite:?}");
 }
 
-/// A certificate authority of the test's own, and a client's certificate by it.
-fn authority(place: &Place, name: &str) -> (String, String) {
-    let (ca, ca_key) = (place.name("ca.pem"), place.name("ca.key"));
-    if !place.file("ca.pem").exists() {
-        let made = run(
-            "openssl",
-            [
-                "req",
-                "-x509",
-                "-newkey",
-                "ec",
-                "-pkeyopt",
-                "ec_paramgen_curve:P-256",
-                "-nodes",
-                "-days",
-                "2",
-                "-subj",
-                "/CN=authority",
-                "-keyout",
-                &ca_key,
-                "-out",
-                &ca,
-            ],
-        );
-        assert_eq!(made.code, 0, "{}{}", made.out, made.err);
-    }
-    let (certificate, key) = (
-        place.name(&format!("{name}.pem")),
-        place.name(&format!("{name}.key")),
-    );
-    let asked = place.name(&format!("{name}.csr"));
-    let extension = place.write("san.cnf", format!("subjectAltName=DNS:{name}\n"));
-    let extension = extension.display().to_string();
-    for arguments in [
-        vec![
-            "req",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:P-256",
-            "-nodes",
-            "-subj",
-            "/CN=trunk",
-            "-keyout",
-            &key,
-            "-out",
-            &asked,
-        ],
-        vec![
-            "x509",
-            "-req",
-            "-in",
-            &asked,
-            "-CA",
-            &ca,
-            "-CAkey",
-            &ca_key,
-            "-CAcreateserial",
-            "-days",
-            "2",
-            "-extfile",
-            &extension,
-            "-out",
-            &certificate,
-        ],
-    ] {
-        let made = run("openssl", arguments);
-        assert_eq!(made.code, 0, "{}{}", made.out, made.err);
-    }
-    (certificate, key)
-}
-
 /// What OPTIONS gets over TLS with this certificate, or none.
 fn asked_with(to: SocketAddr, certificate: Option<&(String, String)>) -> String {
     let mut command = Command::new("openssl");
@@ -419,8 +347,8 @@ fn with_mutual_tls_a_trunk_is_who_its_certificate_says_and_nobody_else() {
     let place = Place::new();
     self_signed(place.path(), NAMES);
     let (trunk, other) = (
-        authority(&place, "sbc.example"),
-        authority(&place, "other.example"),
+        issued(&place, "sbc.example"),
+        issued(&place, "other.example"),
     );
     let tls = "[tls]\ncertificate = \"tls.pem\"\nkey = \"tls.key\"\nauthorities = \"ca.pem\"\n\
         require_client_certificate = true\n";

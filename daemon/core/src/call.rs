@@ -124,6 +124,11 @@ impl Call {
         self.cause.unwrap_or(Cause::InternalError)
     }
 
+    /// When it ended.
+    pub(crate) fn ended_at(&self) -> Duration {
+        self.over_at
+    }
+
     /// From answer to end.
     pub(crate) fn talk(&self) -> Duration {
         self.answered_at.map_or(Duration::ZERO, |answered| {

@@ -16,6 +16,7 @@ use crate::facts::FactId;
 use crate::gate::Judgement;
 use crate::id::{ConversationId, LegId};
 use crate::input::{AnswerClass, Cause, Event, Fact, Input, LegEvent, Offered, Originate};
+use crate::intent::Dimension;
 use crate::mouth::Heard;
 use crate::output::{Command, Outcome, Output};
 use crate::playbook::Limits;
@@ -496,6 +497,9 @@ impl Conversation {
             authorised: self.desk.authorised,
             refused: self.desk.refused,
             collected: dialogue.map_or_else(Vec::new, |it| it.collected()),
+            intent: self.desk.intent.score(self.desk.now, Dimension::Readiness),
+            cost: 0,
+            stages: dialogue.map_or_else(Vec::new, |it| it.stays(self.call.ended_at())),
         }
     }
 

@@ -11,6 +11,7 @@ mod onward;
 mod remembering;
 mod role;
 mod secrets;
+mod stays;
 mod steps;
 mod transfer;
 mod weighing;
@@ -39,6 +40,7 @@ use approvals::Pending;
 use onward::Onward;
 use role::Return;
 use secrets::Handing;
+use stays::Visit;
 use transfer::Consult;
 
 /// Characters of a number or name that are kept; it goes into every row.
@@ -84,6 +86,8 @@ pub(crate) struct Dialogue {
     pending: Vec<Pending>,
     /// What became of actions and is not yet said.
     untold: VecDeque<(ActionId, Turnout)>,
+    /// Stays in stages, the last ones.
+    visits: VecDeque<Visit>,
     /// Where roles were entered from, the first one first.
     ways: Vec<Return>,
     objections: Objections,
@@ -143,6 +147,7 @@ impl Dialogue {
             ledger: Ledger::default(),
             pending: Vec::new(),
             untold: VecDeque::new(),
+            visits: VecDeque::new(),
             ways: Vec::new(),
             objections: Objections::default(),
             objected: None,
@@ -334,6 +339,7 @@ impl Dialogue {
         self.close_asked = false;
         self.last_sound = desk.now;
         desk.stage_began = desk.now;
+        self.visit(desk.now, stage);
         desk.timers.cancel(Timer::Silence);
         let playbook = Arc::clone(&self.playbook);
         let stage = playbook.stage(stage);

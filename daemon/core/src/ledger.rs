@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::id::{ActionId, Seq};
 use crate::input::UpstreamAnswer;
+use crate::output::Undo;
 use crate::playbook::{Answer, Propose};
 use crate::signal::SignalKind;
 
@@ -52,6 +53,8 @@ pub(crate) struct Entry {
     pub(crate) plan: Arc<Propose>,
     pub(crate) dedupe: String,
     pub(crate) fields: Vec<(String, String)>,
+    /// What undoes each of its steps, where it has several.
+    pub(crate) undos: Vec<(ActionId, Undo)>,
     /// Another action undoes it.
     pub(crate) undone: bool,
     pub(crate) irreversible: bool,
@@ -211,8 +214,11 @@ impl Ledger {
     /// The newest action that this signal would have withdrawn.
     pub(crate) fn denied_too_late(&self, signal: &SignalKind) -> Option<ActionId> {
         let mut sent = self.entries.iter().rev();
-        sent.find(|entry| matches!(entry.state, State::Sent { .. }) && entry.is_denied_by(signal))
-            .map(|entry| entry.id)
+        let denied = |entry: &&Entry| {
+            let sent = matches!(entry.state, State::Sent { .. });
+            sent && !entry.undone && entry.is_denied_by(signal)
+        };
+        sent.find(denied).map(|entry| entry.id)
     }
 
     /// The effect's key: another one where the same was done and undone before,

@@ -200,6 +200,11 @@ pub struct OutboxRow {
     /// It is one of several that take effect whole or not at all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<Step>,
+    /// The caller took back an action of several steps, and this undoes that one of
+    /// them: where it took effect or is on its way. One that still waits is never sent,
+    /// and neither is this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undoes: Option<ActionId>,
 }
 
 /// One step of an action of several.
@@ -213,11 +218,23 @@ pub struct Step {
     pub undo: Option<Undo>,
 }
 
+/// Field of what undoes an action: the id of that action.
+pub const COMPENSATES: &str = "compensates";
+
 /// The key of what undoes an action begins with this: where it fails, somebody has
 /// to look.
 pub const UNDO: &str = "undo|";
 
-/// What undoes a step; authorised with it.
+impl OutboxRow {
+    /// The action that this one undoes.
+    pub fn compensates(&self) -> Option<ActionId> {
+        let mut fields = self.fields.iter();
+        let (_, id) = fields.find(|(name, _)| name == COMPENSATES)?;
+        id.parse().ok()
+    }
+}
+
+/// What undoes a step; authorised with it, for the case that a later one fails.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Undo {
     /// Its own id, for ever.
@@ -256,4 +273,59 @@ pub struct Outcome {
     pub refused: u32,
     /// What was collected, as `name`, `value` (no secrets).
     pub collected: Vec<(String, String)>,
+    /// Readiness at the end, in thousandths (the fact `intent`).
+    #[serde(default)]
+    pub intent: i64,
+    /// What the contact cost, in points (`[budget]`, `cost` of actions). The core knows of
+    /// no money: whoever keeps the books fills it in.
+    #[serde(default)]
+    pub cost: i64,
+    /// What came of each stay in a stage, the first one first; of a conversation that is
+    /// longer than [`STAYS_MAX`] the last ones.
+    #[serde(default)]
+    pub stages: Vec<Stay>,
+}
+
+/// Stays in stages that an outcome tells of.
+pub const STAYS_MAX: usize = 32;
+
+/// A stay in a stage, and what came of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stay {
+    /// Role.
+    pub role: String,
+    /// Stage.
+    pub stage: String,
+    /// How long it lasted, in ms.
+    pub ms: u64,
+    /// Turns of the caller in it.
+    pub turns: u32,
+    /// What the stage stands for, where it names a result.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<String>,
+    /// What the caller answered in it, as `name`, `value` (no secrets).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub answers: Vec<(String, String)>,
+}
+
+impl Outcome {
+    /// The outcome of a conversation in which nothing happened.
+    pub fn of(cause: Cause, result: &str) -> Self {
+        Self {
+            cause,
+            result: result.to_owned(),
+            role: String::new(),
+            stage: String::new(),
+            answered_by: None,
+            talk: Duration::ZERO,
+            turns: 0,
+            barge_ins: 0,
+            authorised: 0,
+            refused: 0,
+            collected: Vec::new(),
+            intent: 0,
+            cost: 0,
+            stages: Vec::new(),
+        }
+    }
 }

@@ -36,6 +36,8 @@ pub struct Playbook {
     pub name: String,
     /// Language of its prompts (BCP 47).
     pub language: String,
+    /// Keys alone do not lead through it: nobody is let in while no words are heard.
+    pub needs_words: bool,
     /// Times that hold in every stage.
     pub limits: Limits,
     /// What is said, by key.

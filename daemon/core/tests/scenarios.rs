@@ -8,10 +8,9 @@
 
 mod common;
 
-use core::time::Duration;
 use std::path::Path;
 
-use common::stage::Stage;
+use common::script::play;
 
 #[test]
 fn every_scenario_goes_as_written() {
@@ -29,7 +28,7 @@ fn every_scenario_goes_as_written() {
 /// Runs one file; gives what goes otherwise than written.
 fn check(path: &Path) -> Option<String> {
     let written = std::fs::read_to_string(path).unwrap();
-    let happened = play(&written);
+    let (happened, _) = play(&written);
     if happened == written {
         return None;
     }
@@ -48,44 +47,4 @@ fn check(path: &Path) -> Option<String> {
         shown(&written),
         shown(&happened)
     ))
-}
-
-/// The scenario with what really happens in the place of its `>` lines.
-fn play(written: &str) -> String {
-    let mut stage = None;
-    let mut text = String::new();
-    for line in written.lines().filter(|line| !line.starts_with("> ")) {
-        text.push_str(line);
-        text.push('\n');
-        if line.is_empty() || line.starts_with('#') {
-            continue;
-        }
-        let (first, rest) = line.split_once(' ').expect("two words");
-        if first == "book" {
-            stage = Some(Stage::new(common::book(rest)));
-            continue;
-        }
-        let stage = stage.as_mut().expect("`book` comes first");
-        let now = Duration::from_secs_f64(first.parse().expect("seconds"));
-        let said = if rest == "wait" {
-            stage.wait_until(now)
-        } else {
-            let before = now.saturating_sub(Duration::from_millis(1));
-            let early = stage.wait_until(before);
-            if !early.is_empty() {
-                // Not as written: it did something of itself before.
-                let line = text.len() - line.len() - 1;
-                let wait = format!("{} wait\n> {}\n", before.as_secs_f64(), early.join("\n> "));
-                text.insert_str(line, &wait);
-            }
-            let event = stage.event(rest);
-            stage.handle(now, event)
-        };
-        for output in said {
-            text.push_str("> ");
-            text.push_str(&output);
-            text.push('\n');
-        }
-    }
-    text
 }

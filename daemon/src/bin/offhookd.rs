@@ -29,7 +29,7 @@ const FAILED: u8 = 2;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let settings = match Settings::load(&arguments.config) {
+    let settings = match Settings::load_to_start(&arguments.config) {
         Ok(settings) => settings,
         Err(error) => {
             eprintln!("{error}");

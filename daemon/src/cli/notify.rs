@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::ask::{Trouble, tell};
 use super::{COULD_NOT, Common, NO, OK, print, print_json};
 use crate::clock;
-use crate::settings::Secret;
+use crate::settings::{Secret, Tls};
 use crate::upstream::client::{Client, Verdict};
 use crate::upstream::event::{Event, rfc3339};
 
@@ -83,7 +83,8 @@ fn send(arguments: &NotifyArgs) -> Result<(String, Verdict), Trouble> {
         .enable_all()
         .build()
         .map_err(|error| wrong(error.to_string()))?;
-    let client = Client::new(url, vec![secret], PATIENCE);
+    let tls = Tls::client(None).map_err(|error| wrong(error.to_string()))?;
+    let client = Client::new(url, vec![secret], PATIENCE, &tls);
     let verdict = runtime.block_on(client.attempt(&event));
     Ok((event.id, verdict))
 }

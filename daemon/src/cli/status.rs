@@ -1,7 +1,7 @@
 //! `offhook status`: how the box does, on one screen.
 
 use super::ask::asking;
-use super::text::{length, table};
+use super::text::{length, table, tame};
 use super::{Common, NO, OK, print, print_json};
 use crate::control::{Status, TrunkStatus};
 
@@ -53,9 +53,21 @@ fn text(status: &Status) -> String {
         row("store", store(status)),
         row("outbox", outbox(status)),
     ];
+    let failing = status.receivers.iter();
+    let failing = failing.filter_map(|it| Some((&it.name, it.failing.as_ref()?)));
+    rows.extend(failing.map(|(name, why)| {
+        let name = if name == "upstream" {
+            name.clone()
+        } else {
+            format!("sink {name}")
+        };
+        row(&name, format!("FAILING: {}", tame(why)))
+    }));
     if let Some(reason) = &status.not_recording {
         rows.push(row("recording", format!("STOPPED: {reason}")));
     }
+    let broken = status.broken.iter();
+    rows.extend(broken.map(|(name, why)| row("playbook", format!("{name} BROKEN: {}", tame(why)))));
     rows.extend(status.trunks.iter().map(|it| row("trunk", trunk(it))));
     let counters = status.counters.iter().filter(|(_, count)| **count > 0);
     rows.extend(counters.map(|(name, count)| row(name, count.to_string())));

@@ -335,17 +335,12 @@ mod tests {
                 lead: "200".into(),
                 ended_ms: 1_700_000_003_000,
                 outcome: Outcome {
-                    cause: Cause::FarHangup,
-                    result: "abandoned".into(),
                     role: "host".into(),
                     stage: "greet".into(),
-                    answered_by: None,
                     talk: Duration::from_secs(2),
                     turns: 1,
                     barge_ins: 1,
-                    authorised: 0,
-                    refused: 0,
-                    collected: Vec::new(),
+                    ..Outcome::of(Cause::FarHangup, "abandoned")
                 },
                 entries: Vec::new(),
             })),

@@ -26,8 +26,8 @@ pub use sound::Said;
 pub use words::{
     ApprovalRow, CallCounts, CallDetail, CallRow, CallState, Decision, Decree, Decreed,
     Explanation, Failure, Lane, LiveCall, MediaCounts, Order, OutboxStatus, OverrideOrder, Placed,
-    PolicyNow, PolicyText, Rule, SipListener, StandingNow, Status, StoreStatus, TapeInfo,
-    TimelineEntry, Told, TrunkStatus, Verdict,
+    PolicyNow, PolicyText, ReceiverStatus, Rule, SipListener, StandingNow, Status, StoreStatus,
+    TapeInfo, TimelineEntry, Told, TrunkStatus, Verdict,
 };
 
 /// What is asked of the decision thread. A reply that nobody waits for any
@@ -68,6 +68,8 @@ pub struct Live {
     pub media: MediaCounts,
     /// Why nothing is recorded, where something should be.
     pub not_recording: Option<String>,
+    /// Playbooks that cannot be used, and why.
+    pub broken: std::collections::BTreeMap<String, String>,
     /// Counters by name, as in `offhook status`.
     pub counters: std::collections::BTreeMap<String, u64>,
 }
@@ -85,6 +87,8 @@ pub trait Desk: Send + Sync + 'static {
     fn listeners(&self) -> Vec<SipListener>;
     /// The trunks, in the order of the file.
     fn trunks(&self) -> Vec<TrunkStatus>;
+    /// The upstream and the sinks of secrets.
+    fn receivers(&self) -> Vec<ReceiverStatus>;
     /// How the store does.
     fn store(&self) -> StoreStatus;
     /// The store's file, for reading.

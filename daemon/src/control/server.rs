@@ -246,7 +246,9 @@ async fn status(State(desk): Shared) -> Answer<Status> {
         media: live.media,
         store,
         outbox,
+        receivers: desk.receivers(),
         not_recording: live.not_recording,
+        broken: live.broken,
         counters: live.counters,
     }))
 }
@@ -620,6 +622,9 @@ mod tests {
                 port: 5060,
                 listen: "udp:127.0.0.1:5060".into(),
             }]
+        }
+        fn receivers(&self) -> Vec<crate::control::ReceiverStatus> {
+            Vec::new()
         }
         fn store(&self) -> StoreStatus {
             StoreStatus::default()

@@ -33,9 +33,16 @@ pub struct Status {
     pub store: StoreStatus,
     /// What waits for the upstream.
     pub outbox: OutboxStatus,
+    /// The upstream and the sinks of secrets: what the last try came to.
+    #[serde(default)]
+    pub receivers: Vec<ReceiverStatus>,
     /// Why nothing is recorded at the moment, where something should be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_recording: Option<String>,
+    /// Playbooks that cannot be used, by name, and why: their callers get the fallback
+    /// of their route.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub broken: BTreeMap<String, String>,
     /// Counters by name.
     pub counters: BTreeMap<String, u64>,
 }
@@ -124,6 +131,16 @@ pub struct OutboxStatus {
     pub not_undone: u64,
     /// Age of the oldest that is to be sent.
     pub oldest_ms: u64,
+}
+
+/// Who is delivered to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReceiverStatus {
+    /// `upstream`, or the name of a sink.
+    pub name: String,
+    /// Why the last try failed; nothing after one that did not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failing: Option<String>,
 }
 
 /// How far a call is.

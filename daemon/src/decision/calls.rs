@@ -13,6 +13,7 @@ use offhook_core::{
 use offhook_sip::{CallKey, Flow, Incoming};
 
 use super::arrivals::is_dialogue;
+use super::fallback::Reception;
 use super::{Decision, FIRST, people};
 use crate::call::Call;
 use crate::clock;
@@ -38,26 +39,17 @@ impl Decision {
         let sound = trunk.sound.clone();
         let trunk = trunk.name.clone();
         let called = invite.request_uri.user().unwrap_or_default();
-        let Some(book) = self.house.book_for(&called) else {
-            tracing::warn!(message = "call_refused", reason = "no route", trunk, called = %Redacted(&called));
-            return self.board.turn_away(key, Cause::NoRoute);
+        let (book, apology) = match self.receive(&called) {
+            Reception::Seat(book, apology) => (book, apology),
+            Reception::Elsewhere(uri, why) => {
+                tracing::warn!(message = "call_sent_on", trunk, reason = why.name());
+                return self.board.send_on(key, &uri);
+            }
+            Reception::Refuse(cause, reason) => {
+                tracing::warn!(message = "call_refused", reason, trunk, called = %Redacted(&called));
+                return self.board.turn_away(key, cause);
+            }
         };
-        let full = self.stopping || !self.board.has_room();
-        let elsewhere = self.house.settings.fallback(&called);
-        // A store that keeps nothing can promise nothing: who can be served
-        // elsewhere is; who cannot hears that it could not be saved.
-        if let Some(fallback) = elsewhere.filter(|_| full || !self.store_works) {
-            tracing::warn!(
-                message = "call_sent_on",
-                trunk,
-                full,
-                store_works = self.store_works
-            );
-            return self.board.send_on(key, fallback.uri());
-        }
-        if full {
-            return self.board.turn_away(key, Cause::Overload);
-        }
         let Caller {
             shown,
             number,
@@ -83,6 +75,10 @@ impl Decision {
         let agent = invite.user_agent.as_deref().unwrap_or("no User-Agent");
         let line = Line::signalling("peer", format!("{}, {agent}", flow.remote));
         self.note(id, now, line);
+        if let Some(why) = apology {
+            tracing::warn!(message = "call_apologised", CALL_ID = %id, reason = why.name());
+            self.note(id, now, Line::action("fallback", why.name()));
+        }
         if is_dialogue(&book.program) {
             self.meet(id, number.as_ref(), attestation, None);
             let budget = self.budget_facts(self.person_of(id), None);
@@ -258,6 +254,7 @@ impl Decision {
         let Some(call) = self.calls.get_mut(&id) else {
             return;
         };
+        let cost = call.spent;
         tracing::info!(message = "call_ended", CALL_ID = %id, lead = %Redacted(&call.lead),
             cause = outcome.cause.name(), result = outcome.result,
             talk_ms = outcome.talk.as_millis() as u64);
@@ -269,7 +266,7 @@ impl Decision {
             conversation: id,
             lead: call.lead.clone(),
             ended_ms: wall_ms(),
-            outcome,
+            outcome: Outcome { cost, ..outcome },
             entries: Vec::new(),
         });
         self.note(id, clock::now(), line);
@@ -310,19 +307,7 @@ impl Decision {
     pub(super) fn fail(&mut self, id: ConversationId) {
         tracing::error!(message = "conversation_failed", CALL_ID = %id);
         self.board.hang_up((id, FIRST));
-        let outcome = Outcome {
-            cause: Cause::InternalError,
-            result: "failed".to_owned(),
-            role: String::new(),
-            stage: String::new(),
-            answered_by: None,
-            talk: Duration::ZERO,
-            turns: 0,
-            barge_ins: 0,
-            authorised: 0,
-            refused: 0,
-            collected: Vec::new(),
-        };
+        let outcome = Outcome::of(Cause::InternalError, "failed");
         if self.calls.get(&id).is_some_and(|call| !call.over) {
             self.ended(id, outcome);
         }

@@ -353,6 +353,9 @@ impl Decision {
 
     /// Spends points on the person of a call, and tells the calls what is left.
     pub(super) fn spend(&mut self, call: ConversationId, points: i64, on: &str) {
+        if let Some(call) = self.calls.get_mut(&call) {
+            call.spent = call.spent.saturating_add(points);
+        }
         let Some((lead, campaign)) = self
             .calls
             .get(&call)

@@ -107,6 +107,10 @@ impl Decision {
         let at_ms = wall_ms(clock::wall());
         let mut pages = Vec::new();
         for row in &persist.actions {
+            if let Some(undone) = row.compensates() {
+                self.taken_back(id, |_, known| known == undone);
+                continue;
+            }
             let (topic, name, value) = match row.kind.as_str() {
                 "opt_out" => (Topic::OptOut, "calls", "said so"),
                 kind => (Topic::Commitment, kind, persist.record.object.as_str()),

@@ -116,6 +116,7 @@ impl Decision {
             calls,
             media: self.board.media_counts(),
             not_recording: self.board.not_recording(),
+            broken: self.house.broken.clone(),
             counters: self.house.counters(),
         }
     }

@@ -31,6 +31,8 @@ pub struct Books {
     pub policy: Arc<Policy>,
     /// Dialogues by name.
     pub playbooks: BTreeMap<String, Arc<Playbook>>,
+    /// Those that a start found to be wrong, by name, and what is wrong.
+    pub broken: BTreeMap<String, Vec<Located>>,
     /// What they were made from.
     pub sources: Sources,
 }
@@ -256,19 +258,24 @@ impl Shelf {
     }
 
     /// All faults, or the books; `names` are the playbooks that can be named
-    /// in routes, whatever is wrong with them.
-    pub(super) fn compile(&self) -> (Vec<String>, Result<Books, Vec<Located>>) {
+    /// in routes, whatever is wrong with them. `forgiving`: what is wrong with a
+    /// playbook is no fault of the books.
+    pub(super) fn compile(&self, forgiving: bool) -> (Vec<String>, Result<Books, Vec<Located>>) {
         let mut faults = Vec::new();
         let catalogue = self.catalogue(&mut faults);
         let policy = self.policy(&catalogue, &mut faults);
-        let mut names = Vec::new();
-        let mut playbooks = BTreeMap::new();
+        let (mut names, mut playbooks) = (Vec::new(), BTreeMap::new());
+        let mut broken = BTreeMap::new();
         for page in &self.playbooks {
-            let Some((name, playbook)) = page.playbook(&catalogue, &mut faults) else {
-                names.push(page.name.clone());
-                continue;
-            };
+            let mut wrong = Vec::new();
+            let read = page.playbook(&catalogue, &mut wrong);
+            let (name, playbook) = read.unwrap_or_else(|| (page.name.clone(), None));
             names.push(name.clone());
+            match forgiving {
+                true if !wrong.is_empty() => drop(broken.insert(name.clone(), wrong)),
+                true => {}
+                false => faults.append(&mut wrong),
+            }
             if let Some(playbook) = playbook
                 && playbooks.insert(name.clone(), Arc::new(playbook)).is_some()
             {
@@ -281,6 +288,7 @@ impl Shelf {
                 catalogue: Arc::new(catalogue),
                 policy: Arc::new(policy),
                 playbooks,
+                broken,
                 sources: self.sources(),
             }),
             _ => Err(faults),

@@ -60,17 +60,18 @@ const SINK_TIMEOUT_MS_DEFAULT: u64 = 5_000;
 /// `sun_path` holds 108 bytes with its end (unix(7)).
 const SOCKET_PATH_MAX: usize = 107;
 
-pub(super) fn compile(file: &Path, text: &str) -> Result<Settings, Vec<Located>> {
+/// `forgiving`: a playbook that is wrong is left out, and told of in its books.
+pub(super) fn compile(file: &Path, text: &str, forgiving: bool) -> Result<Settings, Vec<Located>> {
     let name = file.display().to_string();
     let (raw, faults) = load_partly::<Raw>(&name, text);
     let Some(raw) = raw else { return Err(faults) };
     let mut compiler = Compiler::new(file, Source::new(&name, text), faults);
     let settings = compiler
-        .books(&raw)
+        .books(&raw, forgiving)
         .map(|books| compiler.settings(&raw, books));
     if settings.is_none() {
         // The rest of the file is checked all the same.
-        let (_, books) = Shelf::shipped().compile();
+        let (_, books) = Shelf::shipped().compile(false);
         if let Ok(books) = books {
             compiler.settings(&raw, books);
         }
@@ -139,7 +140,7 @@ impl<'c> Compiler<'c> {
     }
 
     /// Policy, actions and playbooks; `None` after their faults were noted.
-    fn books(&mut self, raw: &Raw) -> Option<Books> {
+    fn books(&mut self, raw: &Raw, forgiving: bool) -> Option<Books> {
         let mut shelf = Shelf::shipped();
         if let Some(at) = &raw.policy {
             shelf.policy = policy_page(at.get_ref(), self.base)
@@ -156,7 +157,7 @@ impl<'c> Compiler<'c> {
                 self.fault(at, reason);
             }
         }
-        let (names, books) = shelf.compile();
+        let (names, books) = shelf.compile(forgiving);
         self.playbooks = names;
         books.map_err(|found| self.faults.extend(found)).ok()
     }
@@ -451,8 +452,18 @@ impl<'c> Compiler<'c> {
         Some(Upstream {
             url: raw.url.get_ref().clone(),
             secret: secret?,
+            authorities: raw.authorities.as_ref().map(|at| self.authorities(at)),
             timeout: Duration::from_millis(timeout_ms),
         })
+    }
+
+    /// A file of certificates that vouch for a receiver.
+    fn authorities(&mut self, at: &At<String>) -> PathBuf {
+        let path = self.read(at);
+        if let Err(fault) = Tls::client_to(None, Some(&path)) {
+            self.fault(at, fault.to_string());
+        }
+        path
     }
 
     /// All that the playbooks name must be there.
@@ -501,6 +512,7 @@ impl<'c> Compiler<'c> {
             name: raw.name.get_ref().clone(),
             address: address?,
             secret: secret?,
+            authorities: raw.authorities.as_ref().map(|at| self.authorities(at)),
             timeout: Duration::from_millis(timeout_ms),
         })
     }

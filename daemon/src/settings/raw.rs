@@ -125,6 +125,7 @@ pub(super) struct RawUpstream {
     pub(super) secret: Option<At<String>>,
     pub(super) secret_file: Option<At<String>>,
     pub(super) credential: Option<At<String>>,
+    pub(super) authorities: Option<At<String>>,
     pub(super) timeout_ms: Option<At<u64>>,
 }
 
@@ -236,5 +237,6 @@ pub(super) struct RawSink {
     pub(super) secret: Option<At<String>>,
     pub(super) secret_file: Option<At<String>>,
     pub(super) credential: Option<At<String>>,
+    pub(super) authorities: Option<At<String>>,
     pub(super) timeout_ms: Option<At<u64>>,
 }

@@ -117,25 +117,31 @@ pub struct Route {
     pub called: Pattern,
     /// Where they go.
     pub to: Destination,
-    /// Where the caller is sent when no conversation can be had here.
+    /// What becomes of the caller when no conversation can be had here.
     pub fallback: Option<Fallback>,
 }
 
-/// A URI that a caller is sent to by a 302 (RFC 3261 §21.3.3).
+/// What becomes of a caller with whom no conversation can be had.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fallback(String);
-
-impl Fallback {
-    /// As it stands in Contact.
-    pub fn uri(&self) -> &str {
-        &self.0
-    }
+pub enum Fallback {
+    /// Sent there by a 302 (RFC 3261 §21.3.3): a URI as it stands in Contact.
+    Elsewhere(String),
+    /// Hears an apology and may leave a number: the playbook [`APOLOGY`].
+    Message,
 }
+
+/// The playbook of an apology.
+pub const APOLOGY: &str = "fallback";
+/// The word for it in a route.
+const MESSAGE: &str = "message";
 
 impl std::str::FromStr for Fallback {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        if text == MESSAGE {
+            return Ok(Self::Message);
+        }
         let sip = text
             .strip_prefix("sip:")
             .or_else(|| text.strip_prefix("sips:"));
@@ -147,10 +153,10 @@ impl std::str::FromStr for Fallback {
             (None, None) => false,
         };
         if good && text.chars().all(plain) {
-            return Ok(Self(text.to_owned()));
+            return Ok(Self::Elsewhere(text.to_owned()));
         }
         Err(format!(
-            "`{text}` is nowhere to send a caller: write it like \"sip:desk@pbx.example.net\" or \"tel:+4930123456\""
+            "`{text}` is nowhere to send a caller: write it like \"sip:desk@pbx.example.net\" or \"tel:+4930123456\", or \"message\" for an apology"
         ))
     }
 }

@@ -17,6 +17,8 @@ pub struct Sink {
     pub address: SinkAddress,
     /// Signs each delivery.
     pub secret: SecretSource,
+    /// PEM: who vouches for it, besides the public authorities.
+    pub authorities: Option<PathBuf>,
     /// How long a delivery may take.
     pub timeout: Duration,
 }

@@ -93,9 +93,21 @@ impl Tls {
     /// # Errors
     /// As [`Tls::server`].
     pub fn client(tls: Option<&Self>) -> Result<Arc<ClientConfig>, TlsFault> {
+        Self::client_to(tls, None)
+    }
+
+    /// The same, to one for whom the authorities of a file vouch as well.
+    ///
+    /// # Errors
+    /// As [`Tls::server`].
+    pub fn client_to(
+        tls: Option<&Self>,
+        authorities: Option<&Path>,
+    ) -> Result<Arc<ClientConfig>, TlsFault> {
         let mut roots = RootCertStore::empty();
         roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-        if let Some(path) = tls.and_then(|tls| tls.authorities.as_ref()) {
+        let ours = tls.and_then(|tls| tls.authorities.as_deref());
+        for path in ours.into_iter().chain(authorities) {
             add(&mut roots, path)?;
         }
         let builder = ClientConfig::builder_with_provider(provider())

@@ -175,19 +175,7 @@ fn interrupted(
 ) -> rusqlite::Result<Ended> {
     let mut ended_ms = alive_ms;
     let mut lead = conversation.to_string();
-    let mut outcome = Outcome {
-        cause: Cause::Interrupted,
-        result: "interrupted".into(),
-        role: String::new(),
-        stage: String::new(),
-        answered_by: None,
-        talk: Duration::ZERO,
-        turns: 0,
-        barge_ins: 0,
-        authorised: 0,
-        refused: 0,
-        collected: Vec::new(),
-    };
+    let mut outcome = Outcome::of(Cause::Interrupted, "interrupted");
     let mut talk = Talk::default();
     for item in reader::items(db, conversation)? {
         match item.what {

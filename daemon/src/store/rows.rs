@@ -278,7 +278,11 @@ impl Rows {
             return Ok(());
         }
         let seq = self.append(conversation, Kind::Action, row)?;
-        let state = if row.held {
+        let needless = match row.undoes {
+            Some(step) => self.never_went(step, effects)?,
+            None => false,
+        };
+        let state = if row.held || needless {
             state::HELD
         } else {
             effects.ready = true;
@@ -292,7 +296,31 @@ impl Rows {
             &row.kind,
             &row.dedupe,
             state,
-        )
+        )?;
+        match needless {
+            true => self.withdraw(row.id, effects),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether a step that is to be undone had no effect: it waits, and is dropped, or
+    /// it was dropped or refused before. The lead's oldest open row may be on its way at
+    /// this instant: what undoes it waits behind it for what becomes of it.
+    fn never_went(&mut self, step: ActionId, effects: &mut Effects) -> rusqlite::Result<bool> {
+        let known: Option<(i64, bool)> = self
+            .db
+            .prepare_cached(
+                "SELECT state, first FROM outbox WHERE conversation = ?1 AND number = ?2",
+            )?
+            .query_row(params![signed(step.conversation.0), step.number], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })
+            .optional()?;
+        let waits = matches!(known, Some((state::HELD, _) | (state::PENDING, false)));
+        if waits {
+            self.drop_step(step, effects)?;
+        }
+        Ok(waits || matches!(known, None | Some((state::WITHDRAWN | state::DEAD, _))))
     }
 
     #[expect(clippy::too_many_arguments, reason = "the columns of one row")]
@@ -548,6 +576,12 @@ impl Rows {
                 state::DELIVERED => took_effect.push((place, row)),
                 // Nobody knows what became of one that was given up.
                 state::DEAD if place == step.place && !refused => took_effect.push((place, row)),
+                // The caller took the whole back while it was on its way.
+                state::DEAD if place == step.place => {
+                    if let Some(undo) = row.step.and_then(|step| step.undo) {
+                        self.drop_step(undo.id, effects)?;
+                    }
+                }
                 _ => {}
             }
         }
@@ -564,6 +598,7 @@ impl Rows {
                         held: false,
                         fields: undo.fields,
                         step: None,
+                        undoes: None,
                     },
                     effects,
                 )?;

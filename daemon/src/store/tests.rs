@@ -115,6 +115,7 @@ fn row(id: ActionId, lead: &str, held: bool) -> OutboxRow {
         held,
         fields: vec![("slot".into(), "tuesday".into())],
         step: None,
+        undoes: None,
     }
 }
 
@@ -139,17 +140,13 @@ fn commit(conversation: ConversationId, number: u32, lead: &str, held: bool) -> 
 
 fn outcome() -> Outcome {
     Outcome {
-        cause: Cause::FarHangup,
-        result: "booked".into(),
         role: "agent".into(),
         stage: "close".into(),
-        answered_by: None,
         talk: Duration::from_secs(3),
         turns: 2,
         barge_ins: 1,
         authorised: 1,
-        refused: 0,
-        collected: Vec::new(),
+        ..Outcome::of(Cause::FarHangup, "booked")
     }
 }
 
@@ -338,12 +335,12 @@ fn a_withdrawn_action_is_kept_and_never_due() {
     assert_eq!(due[0].kind, "outcome");
 }
 
-/// An action of three steps, none of them held.
-fn three_steps() -> Write {
+/// An action of three steps, none of them held; so many of them can be undone.
+fn three_steps(undoable: u8) -> Write {
     let whole = action(CALL, 1);
     let step = |place: u8| {
         let id = action(CALL, 1 + u32::from(place));
-        let undo = (place < 3).then(|| Undo {
+        let undo = (place <= undoable).then(|| Undo {
             id: action(CALL, 10 + u32::from(place)),
             kind: format!("undo_{place}"),
             dedupe: format!("{UNDO}{place}"),
@@ -424,7 +421,7 @@ fn steps_take_effect_whole_or_are_undone_in_reverse_order_whenever_the_process_d
     for (name, bad, for_good, expected) in rows {
         let place = Place::new();
         let (store, _, _answers) = place.open();
-        write_all(&store, [birth(CALL), three_steps()]);
+        write_all(&store, [birth(CALL), three_steps(2)]);
         store.close();
         let sent = deliver_and_die(&place, |number| match number == bad {
             true => refused(for_good),
@@ -437,11 +434,69 @@ fn steps_take_effect_whole_or_are_undone_in_reverse_order_whenever_the_process_d
     }
 }
 
+/// The caller takes an action of three steps back: what undoes them, the last one first.
+fn taken_back() -> Write {
+    let undo = |place: u32| OutboxRow {
+        kind: format!("undo_{place}"),
+        dedupe: format!("{UNDO}{place}"),
+        undoes: Some(action(CALL, 1 + place)),
+        ..row(action(CALL, 10 + place), "lead", false)
+    };
+    Write::Commit(Box::new(Commit {
+        conversation: CALL,
+        seq: Seq(2),
+        entries: vec![entry(2)],
+        record: record(action(CALL, 11), Verdict::Authorised),
+        rows: [3, 2, 1].map(undo).into(),
+        facts: Vec::new(),
+        pages: Vec::new(),
+    }))
+}
+
+#[test]
+fn steps_that_are_taken_back_are_undone_in_reverse_order_as_far_as_they_went() {
+    type Row = (usize, Option<bool>, &'static [(u32, bool)]);
+    // So many were taken before; what becomes of the one that is on its way then.
+    let rows: [Row; 7] = [
+        (0, None, &[(2, true), (11, true)]),
+        (1, None, &[(3, true), (12, true), (11, true)]),
+        (2, None, &[(4, true), (13, true), (12, true), (11, true)]),
+        (3, None, &[(13, true), (12, true), (11, true)]),
+        (0, Some(true), &[(2, false)]),
+        (1, Some(true), &[(3, false), (11, true)]),
+        // Given up: perhaps it took effect.
+        (1, Some(false), &[(3, false), (12, true), (11, true)]),
+    ];
+    for (taken, bad, expected) in rows {
+        let place = Place::new();
+        let (store, _, _answers) = place.open();
+        write_all(&store, [birth(CALL), three_steps(3)]);
+        for _ in 0..taken {
+            let due = place.reader().heads_of_line(9).unwrap();
+            marked(&store, due[0].seq, Progress::Delivered);
+        }
+        write_all(&store, [taken_back()]);
+        store.close();
+        let running = 2 + taken as u32;
+        let sent = deliver_and_die(&place, |number| match bad {
+            Some(refused) if number == running => Progress::Dead {
+                error: "422".into(),
+                refused,
+            },
+            _ => Progress::Delivered,
+        });
+        assert_eq!(sent, expected, "{taken} {bad:?}");
+        let counts = place.reader().counts().unwrap();
+        assert_eq!((counts.pending, counts.held, counts.not_undone), (0, 0, 0));
+        assert!(place.reader().verify().unwrap().is_ok(), "{taken} {bad:?}");
+    }
+}
+
 #[test]
 fn what_could_not_be_undone_stays_visible() {
     let place = Place::new();
     let (store, _, _answers) = place.open();
-    write_all(&store, [birth(CALL), three_steps()]);
+    write_all(&store, [birth(CALL), three_steps(2)]);
     store.close();
     let sent = deliver_and_die(&place, |number| match number {
         3 | 11 => Progress::Dead {

@@ -19,6 +19,7 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client as Pool;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use rustls::ClientConfig;
 
 use super::event::{self, Event};
 use super::signature;
@@ -74,10 +75,10 @@ pub struct Client {
 }
 
 impl Client {
-    /// For one receiver; connects at the first attempt.
-    pub fn new(url: Uri, secrets: Vec<Secret>, timeout: Duration) -> Self {
+    /// For one receiver; connects at the first attempt. `tls` knows whom to trust.
+    pub fn new(url: Uri, secrets: Vec<Secret>, timeout: Duration, tls: &ClientConfig) -> Self {
         let connector = HttpsConnectorBuilder::new()
-            .with_webpki_roots()
+            .with_tls_config(tls.clone())
             .https_or_http()
             .enable_http1()
             .build();

@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use offhook_core::ConversationId;
-use offhook_core::output::{OutboxRow, Outcome};
+use offhook_core::output::{OutboxRow, Outcome, Stay};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
@@ -62,7 +62,21 @@ struct OutcomeData<'a> {
     barge_ins: u32,
     authorised: u32,
     refused: u32,
+    intent: i64,
+    cost: i64,
     collected: Pairs<'a>,
+    stages: Vec<StayData<'a>>,
+}
+
+#[derive(Serialize)]
+struct StayData<'a> {
+    role: &'a str,
+    stage: &'a str,
+    ms: u64,
+    turns: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result: Option<&'a str>,
+    answers: Pairs<'a>,
 }
 
 /// Names and values as a JSON object, in their order.
@@ -113,7 +127,21 @@ fn outcome_data(conversation: ConversationId, outcome: &Outcome) -> OutcomeData<
         barge_ins: outcome.barge_ins,
         authorised: outcome.authorised,
         refused: outcome.refused,
+        intent: outcome.intent,
+        cost: outcome.cost,
         collected: Pairs(&outcome.collected),
+        stages: outcome.stages.iter().map(stay_data).collect(),
+    }
+}
+
+fn stay_data(stay: &Stay) -> StayData<'_> {
+    StayData {
+        role: &stay.role,
+        stage: &stay.stage,
+        ms: stay.ms,
+        turns: stay.turns,
+        result: stay.result.as_deref(),
+        answers: Pairs(&stay.answers),
     }
 }
 
@@ -209,6 +237,7 @@ mod tests {
             held: false,
             fields: vec![("slot".into(), "tue".into()), ("by".into(), "a".into())],
             step: None,
+            undoes: None,
         };
         let due = Due {
             seq: 12,

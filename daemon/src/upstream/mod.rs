@@ -18,6 +18,7 @@ use std::time::Duration;
 use hyper::Uri;
 use offhook_core::ActionId;
 use offhook_core::input::UpstreamAnswer;
+use rustls::ClientConfig;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
 
@@ -35,6 +36,8 @@ pub struct Config {
     pub url: String,
     /// Sign each delivery; two while a key is being changed.
     pub secrets: Vec<Secret>,
+    /// Whom to trust behind `https://`.
+    pub tls: Arc<ClientConfig>,
     /// CloudEvents `source`: which box this is.
     pub source: String,
     /// How long one attempt may take.
@@ -47,10 +50,17 @@ pub struct Config {
 
 impl Config {
     /// With the standard schedule; Standard Webhooks asks for a timeout of 15 to 30 s.
-    pub fn new(url: &str, secrets: Vec<Secret>, source: &str, timeout: Duration) -> Self {
+    pub fn new(
+        url: &str,
+        secrets: Vec<Secret>,
+        tls: Arc<ClientConfig>,
+        source: &str,
+        timeout: Duration,
+    ) -> Self {
         Self {
             url: url.into(),
             secrets,
+            tls,
             source: source.into(),
             timeout,
             schedule: Schedule::default(),
@@ -122,7 +132,7 @@ impl Forwarder {
         let status = Arc::new(Mutex::new(Status::default()));
         let stop = Arc::new(Notify::new());
         let run = Run {
-            client: Client::new(url, config.secrets.clone(), config.timeout),
+            client: Client::new(url, config.secrets.clone(), config.timeout, &config.tls),
             breaker: Breaker::new(&config.url).with_first_probe(config.probe_first),
             config,
             store,
@@ -142,6 +152,11 @@ impl Forwarder {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+
+    /// The same, for those who look again and again.
+    pub fn watch(&self) -> Arc<Mutex<Status>> {
+        Arc::clone(&self.status)
     }
 
     /// Sends nothing more; waits for the attempts under way and their marks.

@@ -60,6 +60,7 @@ pub fn commit(id: ActionId, lead: &str, held: bool, entries: Vec<Entry>) -> Writ
             held,
             fields: vec![("slot".into(), "tuesday".into())],
             step: None,
+            undoes: None,
         }],
         facts: Vec::new(),
         pages: Vec::new(),
@@ -73,17 +74,13 @@ pub fn over(conversation: ConversationId, lead: String, entries: Vec<Entry>) -> 
         lead,
         ended_ms: 1_700_000_003_000,
         outcome: Outcome {
-            cause: Cause::FarHangup,
-            result: "booked".into(),
             role: "agent".into(),
             stage: "close".into(),
-            answered_by: None,
             talk: Duration::from_millis(1500),
             turns: 1,
-            barge_ins: 0,
             authorised: 1,
-            refused: 0,
             collected: vec![("slot".into(), "tuesday".into())],
+            ..Outcome::of(Cause::FarHangup, "booked")
         },
         entries,
     }))

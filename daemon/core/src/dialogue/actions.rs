@@ -11,7 +11,7 @@ use crate::id::{ActionId, Seq};
 use crate::input::UpstreamAnswer;
 use crate::ledger::{Entry, State, Turnout};
 use crate::mouth::Purpose;
-use crate::output::{OutboxRow, Output, Persist, UNDO};
+use crate::output::{COMPENSATES, OutboxRow, Output, Persist, UNDO, Undo};
 use crate::playbook::{Go, Propose};
 use crate::record::{Record, Verdict};
 use crate::signal::SignalKind;
@@ -23,8 +23,6 @@ const BRIDGE_AFTER_MS: u64 = 400;
 const HELD_MS: u64 = 3_000;
 /// Characters of a field; longer ones are cut, as rows go over the wire.
 const FIELD_MAX: usize = 500;
-/// Field of a compensation: the id of the action that it undoes.
-pub(super) const COMPENSATES: &str = "compensates";
 
 impl Dialogue {
     pub(super) fn propose(&mut self, desk: &mut Desk, plan: &Arc<Propose>) {
@@ -103,6 +101,7 @@ impl Dialogue {
         self.ledger.add(Entry {
             id: record.action,
             rows: rows.iter().map(|row| row.id).collect(),
+            undos: rows.iter().filter_map(undo_of).collect(),
             accepted: 0,
             seq,
             plan: Arc::clone(plan),
@@ -203,6 +202,9 @@ impl Dialogue {
         let Some(undo) = entry.plan.compensation.clone() else {
             return self.untold.push_back((id, Turnout::PassedOn));
         };
+        if entry.rows.len() > 1 {
+            return self.undo_all(desk, id, &undo);
+        }
         let action = book
             .catalogue
             .action(&undo.action)
@@ -226,11 +228,39 @@ impl Dialogue {
         self.judge(desk, &undo, action, ask, fields);
         if desk.in_force.contains(&dedupe) {
             desk.in_force.remove(&undone);
-            desk.timers.cancel(Timer::Accept(id.number));
-            if let Some(entry) = self.ledger.by_id(id) {
-                entry.state = State::Withdrawn;
-                entry.undone = true;
-            }
+            self.is_undone(desk, id);
+        }
+    }
+
+    /// The caller takes back an action of several steps, all or some of which are on
+    /// their way: all are undone, the last one first, or none.
+    fn undo_all(&mut self, desk: &mut Desk, id: ActionId, undo: &Arc<Propose>) {
+        let book = Arc::clone(&desk.book);
+        let Some(entry) = self.ledger.by_id(id) else {
+            return;
+        };
+        let (undos, undone) = (entry.undos.clone(), entry.dedupe.clone());
+        let rows = self.undo_rows(desk, &undos);
+        let action = book.catalogue.action(&undo.action);
+        let (Some((record, rows)), Some(whole)) = (rows, action) else {
+            return self.refused(desk, undo);
+        };
+        let action = Action {
+            irreversible: false,
+            confirm: Confirm::Durable,
+            ..whole.clone()
+        };
+        desk.in_force.remove(&undone);
+        let dedupe = undoing(desk, &undo.action, id);
+        self.keep(desk, undo, &action, record, (dedupe, rows), Vec::new());
+        self.is_undone(desk, id);
+    }
+
+    fn is_undone(&mut self, desk: &mut Desk, id: ActionId) {
+        desk.timers.cancel(Timer::Accept(id.number));
+        if let Some(entry) = self.ledger.by_id(id) {
+            entry.state = State::Withdrawn;
+            entry.undone = true;
         }
     }
 
@@ -318,6 +348,12 @@ impl Dialogue {
             })
             .collect()
     }
+}
+
+/// A step, and what undoes it.
+fn undo_of(row: &OutboxRow) -> Option<(ActionId, Undo)> {
+    let undo = row.step.as_ref()?.undo.clone()?;
+    Some((row.id, undo))
 }
 
 fn withdraw(desk: &mut Desk, entry: &Entry) {

@@ -315,6 +315,7 @@ impl Dialogue {
         desk.turn_began = at;
         self.last_sound = self.last_sound.max(at);
         self.turns = self.turns.saturating_add(1);
+        self.turn_here();
         if onset.is_some_and(|onset| onset.interrupting) {
             self.mouth.forget();
         }

@@ -55,6 +55,7 @@ impl Dialogue {
     /// The caller has given a value, in this call.
     pub(super) fn answered(&mut self, desk: &mut Desk, name: &str, value: String) {
         desk.learn(Topic::Answer, name, Some(&value));
+        self.answer_here(name, &value);
         self.recalled.remove(name);
         if self.playbook.memory.contains_key(name) {
             self.freshness.insert(name.to_owned(), Freshness::Fresh);

@@ -1,16 +1,17 @@
 //! Actions of several steps: each is judged by itself beside the whole, all are
-//! kept in one transaction, and what would undo them is authorised with them.
+//! kept in one transaction, and what would undo them where one fails is authorised with
+//! them. A caller who takes the whole back has each undone, the last one first.
 
 use std::sync::Arc;
 
 use super::Dialogue;
-use super::actions::{COMPENSATES, flaws, object, undoing};
+use super::actions::{flaws, object, undoing};
 use crate::action::Action;
 use crate::desk::{Ask, Desk};
 use crate::gate::STEP_REFUSED;
 use crate::id::ActionId;
 use crate::ledger::AFTER;
-use crate::output::{OutboxRow, Output, Step, Undo};
+use crate::output::{COMPENSATES, OutboxRow, Output, Step, Undo};
 use crate::playbook::Propose;
 use crate::record::{Record, Verdict};
 
@@ -37,6 +38,7 @@ impl Dialogue {
                 held: action.irreversible,
                 fields: fields.to_vec(),
                 step: None,
+                undoes: None,
             }]);
         }
         let mut rows = Vec::new();
@@ -83,7 +85,51 @@ impl Dialogue {
             held: false,
             fields,
             step: None,
+            undoes: None,
         })
+    }
+
+    /// The rows that undo each step, the last one first, and the decision on them; None
+    /// when the gate refuses one. Which steps took effect the store knows.
+    pub(super) fn undo_rows(
+        &self,
+        desk: &mut Desk,
+        undos: &[(ActionId, Undo)],
+    ) -> Option<(Record, Vec<OutboxRow>)> {
+        let scene = self.scene();
+        let (mut last, mut rows) = (None, Vec::new());
+        for (step, undo) in undos.iter().rev() {
+            let book = Arc::clone(&desk.book);
+            let action = book.catalogue.action(&undo.kind)?;
+            let ask = Ask {
+                kind: undo.kind.clone(),
+                object: object(action, &undo.fields),
+                dedupe: Some(undo.dedupe.clone()),
+                flaws: flaws(action, &undo.fields),
+                approved: None,
+            };
+            let mut record = desk.judge(&scene, ask);
+            record.action = undo.id;
+            let verdict = record.verdict;
+            if let Some(before) = last.replace(record) {
+                desk.put(Output::Decided(before));
+            }
+            if verdict != Verdict::Authorised {
+                desk.put(Output::Decided(last?));
+                return None;
+            }
+            rows.push(OutboxRow {
+                id: undo.id,
+                kind: undo.kind.clone(),
+                lead: desk.party.clone(),
+                dedupe: undo.dedupe.clone(),
+                held: false,
+                fields: undo.fields.clone(),
+                step: None,
+                undoes: Some(*step),
+            });
+        }
+        Some((last?, rows))
     }
 
     /// What the gate let pass as a whole falls with one of its steps.

@@ -137,6 +137,7 @@ impl<'a> Compiler<'a> {
         Playbook {
             name: raw.name.value.clone(),
             language: raw.language.value.clone(),
+            needs_words: raw.needs_words,
             limits: self.limits(&raw.limits),
             prompts: raw
                 .prompts

@@ -18,6 +18,8 @@ pub struct RawPlaybook {
     pub language: At<String>,
     pub start: At<String>,
     #[serde(default)]
+    pub needs_words: bool,
+    #[serde(default)]
     pub limits: RawLimits,
     #[serde(default)]
     pub bridge: Vec<At<String>>,

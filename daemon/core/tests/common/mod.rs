@@ -6,6 +6,7 @@
     reason = "each test takes what it needs"
 )]
 
+pub mod script;
 pub mod stage;
 
 use std::path::Path;

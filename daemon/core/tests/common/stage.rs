@@ -34,6 +34,8 @@ pub struct Stage {
     /// Who it is was told: what is learned is shown.
     remembers: bool,
     asked: Option<ActionId>,
+    /// Of every output so far (FNV-1a over what `Debug` says of it).
+    pub digest: u64,
 }
 
 impl Stage {
@@ -52,6 +54,7 @@ impl Stage {
             person_play: 0,
             remembers: false,
             asked: None,
+            digest: 0xcbf2_9ce4_8422_2325,
         }
     }
 
@@ -76,7 +79,12 @@ impl Stage {
                     self.wait = wait;
                     return said;
                 }
-                output => said.extend(self.render(output)),
+                output => {
+                    for byte in format!("{output:?}").bytes() {
+                        self.digest = (self.digest ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
+                    }
+                    said.extend(self.render(output));
+                }
             }
         }
     }

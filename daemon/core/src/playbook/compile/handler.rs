@@ -208,7 +208,11 @@ impl<'a> Compiler<'a> {
             &raw.go_on_compensated,
             "compensated",
         );
-        let undo = action.and_then(|action| action.compensation.as_ref());
+        let undo = action.and_then(|action| match action.steps.is_empty() {
+            true => action.compensation.as_ref(),
+            // Each step has its own.
+            false => Some(&raw.action.value),
+        });
         let undo = undo.filter(|_| !compensated.say.is_empty()).map(|kind| {
             Arc::new(Propose {
                 action: kind.clone(),
@@ -262,10 +266,12 @@ impl<'a> Compiler<'a> {
                 self.faults.add(&raw.action, at("fields"), reason);
             }
         }
-        if let (Some(first), None) = (raw.say_on_compensated.first(), &action.compensation) {
+        if let (Some(first), Some(kind)) = (
+            raw.say_on_compensated.first(),
+            self.final_part(&raw.action.value, action),
+        ) {
             let reason = format!(
-                "nothing undoes `{}`; write its `compensation` in the action catalogue",
-                raw.action.value
+                "nothing undoes `{kind}`; write its `compensation` in the action catalogue"
             );
             self.faults.add(first, at("say_on_compensated"), reason);
         }
@@ -291,6 +297,18 @@ impl<'a> Compiler<'a> {
                     .add(&raw.action, at(&format!("say_on_{word}")), reason);
             }
         }
+    }
+
+    /// The action itself, or that step of it, which nothing undoes.
+    fn final_part<'b>(&self, kind: &'b str, action: &'b Action) -> Option<&'b str> {
+        if action.steps.is_empty() {
+            return action.compensation.is_none().then_some(kind);
+        }
+        let lasts = |kind: &&String| {
+            let step = self.catalogue.action(kind);
+            step.is_some_and(|step| step.compensation.is_none())
+        };
+        action.steps.iter().find(lasts).map(String::as_str)
     }
 
     pub(super) fn action(&mut self, raw: &At<String>, path: &str) -> Option<&'a Action> {

@@ -97,6 +97,116 @@ fn each_built_in_rule_refuses_by_its_name() {
     }
 }
 
+/// What people read of a refusal; nothing for a rule that nobody has.
+#[test]
+fn every_rule_of_the_gate_says_why_in_its_own_words() {
+    let policy = common::policy();
+    let rows = [
+        (
+            "stale.turn",
+            "The caller has taken the word since it was proposed",
+        ),
+        (
+            "stale.signal",
+            "The caller has said something new since it was proposed",
+        ),
+        (
+            "authority.suspended",
+            "The caller has interrupted and is not yet understood",
+        ),
+        ("duplicate.action", "The same effect is authorised already"),
+        (
+            "limit.actions",
+            "This conversation has had too many actions",
+        ),
+        (
+            "step.refused",
+            "One of its steps is refused: all of it happens, or nothing",
+        ),
+        (
+            "role.authority",
+            "A role may do what the policy grants it, and nothing else",
+        ),
+        (
+            "token.expired",
+            "The role has this authority for a time, from when it began",
+        ),
+        ("approval.declined", "A person was asked and declined"),
+        (
+            "approval.late",
+            "A person was asked and did not answer in time",
+        ),
+        (
+            "approval.taken_back",
+            "The caller took it back while a person was being asked",
+        ),
+        (
+            "autonomy.observe",
+            "Only recorded: this action may not be carried out by itself yet",
+        ),
+        ("autonomy.ask", "A person has to approve this action"),
+        (
+            "fact.missing:store_ok",
+            "Nobody has said what `store_ok` is; what is not known is not allowed",
+        ),
+        ("field.missing:slot", "The field `slot` is needed and empty"),
+        (
+            "field.invalid:phone",
+            "The field `phone` does not hold what it should",
+        ),
+        (
+            "lease.missing:slot.tuesday",
+            "`slot.tuesday` is not on offer, or no longer",
+        ),
+        (
+            "override:o1",
+            "A person lifted a rule for a time: `offhook override` shows `o1`",
+        ),
+        (
+            "booking.confirmed",
+            "A booking needs an explicit yes after the last change",
+        ),
+        ("moon.phase", ""),
+    ];
+    for (rule, why) in rows {
+        assert_eq!(gate::why(&policy, rule), why, "{rule}");
+    }
+    assert_eq!(policy.why("booking.confirmed"), Some(rows[18].1));
+    assert_eq!(policy.why("moon.phase"), None);
+    assert_eq!(policy.name(), "default");
+}
+
+#[test]
+fn what_was_proposed_before_the_newest_signal_and_one_action_too_many_are_refused() {
+    let policy = common::policy();
+    let facts = known(&[("confirmations", 1), ("store_ok", 1)]);
+    let effects = |count: usize| (0..count).map(|n| format!("lead|schedule|{n}")).collect();
+    type Row<'a> = (u32, usize, Option<&'a str>, &'a [&'a str]);
+    let most = gate::ACTIONS_MAX;
+    let rows: [Row<'_>; 6] = [
+        (3, 0, Some("lead|schedule|new"), &[]),
+        (2, 0, Some("lead|schedule|new"), &["stale.signal"]),
+        (4, 0, Some("lead|schedule|new"), &[]),
+        (3, most - 1, Some("lead|schedule|new"), &[]),
+        (3, most, Some("lead|schedule|new"), &["limit.actions"]),
+        // What has no effect beyond the ear is not counted.
+        (3, most, None, &[]),
+    ];
+    for (signals, count, dedupe, refused) in rows {
+        let in_force: BTreeSet<String> = effects(count);
+        let proposal = Proposal {
+            signals,
+            dedupe: dedupe.map(str::to_owned),
+            ..schedule(5)
+        };
+        let judgement = judge(&policy, &evidence(&facts, &in_force), &proposal);
+        match refused {
+            [] => assert_eq!(judgement.verdict, Verdict::Authorised, "{signals} {count}"),
+            refused => assert_eq!(rules(&judgement), refused),
+        }
+    }
+}
+
 #[test]
 fn what_is_authorised_names_what_applied_and_what_was_read() {
     let facts = known(&[("confirmations", 2), ("store_ok", 1)]);

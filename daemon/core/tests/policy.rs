@@ -260,6 +260,17 @@ fn everything_that_can_change_a_verdict_changes_the_hash_and_nothing_else_does()
     }
 }
 
+/// A version is the same on every box and in every release: FNV-1a, 64 bits, over the
+/// rules as they are written out (`grant a dial act None`, a line each).
+#[test]
+fn the_hash_of_a_policy_is_what_anybody_computes() {
+    let (_, policy) = read(GRANT);
+    assert_eq!(
+        (policy.name(), policy.hash().as_str()),
+        ("p", "551615eea5f8c376")
+    );
+}
+
 /// The faults as `text it is about: key: reason`.
 fn faults(text: &str) -> Vec<String> {
     let raw: RawPolicy = toml::from_str(text).unwrap();

@@ -7,12 +7,14 @@ mod common;
 
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use offhook_core::book::Book;
 use offhook_core::input::{
-    AnswerClass, Cause, Digit, Fact, Offered, Originate, SilenceCause, UpstreamAnswer, Words,
+    AnswerClass, Cause, Digit, Fact, Offered, Originate, Recollection, SilenceCause,
+    UpstreamAnswer, Words,
 };
+use offhook_core::memory::{Attestation, Identity, LeadId, Source, Topic, Transition};
 use offhook_core::{
     ActionId, Command, Conversation, ConversationId, Event, Input, LegEvent, LegId, Output, Record,
     Seq, Turn, Verdict,
@@ -81,8 +83,25 @@ struct World {
     joining: bool,
     /// A person has the call.
     joined: bool,
+    /// Facts that we were fed.
+    facts: BTreeMap<String, Option<i64>>,
+    /// What the person has answered, by name; what they took back is nothing.
+    answers: BTreeMap<String, Option<String>>,
     log: Vec<(Duration, Input)>,
     outputs: Vec<String>,
+}
+
+/// Who may do what by the policy: role, action.
+fn granted(role: &str, kind: &str) -> bool {
+    static GRANTS: LazyLock<BTreeSet<(String, String)>> = LazyLock::new(|| {
+        let policy = common::policy();
+        let grants = policy.grants();
+        grants
+            .map(|(role, kind, _)| (role.to_owned(), kind.to_owned()))
+            .collect()
+    });
+    let has = |role: &str| GRANTS.contains(&(role.to_owned(), kind.to_owned()));
+    has(role) || has("*")
 }
 
 impl World {
@@ -96,6 +115,18 @@ impl World {
                     true => self.durable.extend(ids),
                     false => self.effects.retain(|_, id| !ids.contains(id)),
                 }
+            }
+            Event::Facts(facts) => {
+                let fed = facts.iter().map(|it| (it.name.clone(), it.value));
+                self.facts.extend(fed);
+            }
+            Event::Remembered(known) => {
+                let known = known
+                    .transitions
+                    .iter()
+                    .filter(|it| it.topic == Topic::Answer);
+                self.answers
+                    .extend(known.map(|it| (it.name.clone(), it.value.clone())));
             }
             Event::Leg(LegId(0), event) => self.listen(event),
             Event::Leg(leg, LegEvent::Ended(_) | LegEvent::Failed(_)) => {
@@ -196,6 +227,11 @@ impl World {
                 if record.verdict == Verdict::Authorised {
                     assert!(!self.suspended, "authorised while suspended: {record:?}");
                     assert_eq!(record.turn, Turn(self.turn), "stale: {record:?}");
+                    let (role, kind) = (&record.role, &record.kind);
+                    assert!(
+                        kind == "role" || granted(role, kind),
+                        "no grant: {record:?}"
+                    );
                     self.allowed.push((record.kind, record.object));
                 }
             }
@@ -204,7 +240,12 @@ impl World {
                 assert!(!self.suspended, "kept while suspended");
                 assert!(self.asked.insert(persist.seq), "asked twice");
                 for row in &persist.actions {
-                    assert_eq!(row.id, persist.record.action);
+                    let alone = row.step.is_none() && row.undoes.is_none();
+                    assert!(!alone || row.id == persist.record.action);
+                    assert!(
+                        granted(&persist.record.role, &row.kind),
+                        "no grant: {row:?}"
+                    );
                     assert!(
                         self.caller_speaks || !row.held,
                         "irreversible, and nobody has just said so"
@@ -231,7 +272,13 @@ impl World {
                 assert!(self.settled.insert(id), "released or withdrawn before");
                 self.effects.retain(|_, known| *known != id);
             }
-            Output::Ended(_) => {
+            Output::Ended(outcome) => {
+                // What was answered is remembered as it was answered last.
+                for (name, value) in &outcome.collected {
+                    if let Some(known) = self.answers.get(name) {
+                        assert_eq!(known.as_ref(), Some(value), "`{name}` is lost");
+                    }
+                }
                 assert_eq!(
                     self.persons,
                     BTreeSet::new(),
@@ -240,7 +287,12 @@ impl World {
                 self.ended += 1;
                 self.early = false;
             }
-            Output::Learned(_) | Output::Identified(_) | Output::OtherPerson => {}
+            Output::Learned(known) => {
+                if known.topic == Topic::Answer {
+                    self.answers.insert(known.name, known.value);
+                }
+            }
+            Output::Identified(_) | Output::OtherPerson => {}
             Output::Wait(_) => unreachable!("taken in drain"),
         }
     }
@@ -310,7 +362,10 @@ impl World {
                 self.floor = self.firm;
                 None
             }
-            Command::Dial { to, .. } => Some(("dial", to)),
+            Command::Dial { to, .. } => {
+                self.judge_window();
+                Some(("dial", to))
+            }
             Command::Answer => Some(("answer", String::new())),
             Command::Stop { .. } => {
                 self.turn += 1;
@@ -344,6 +399,16 @@ impl World {
                 "not allowed: {kind} {object}"
             );
         }
+    }
+
+    /// Nobody is called outside the hours of the policy, against their wish, or without it.
+    fn judge_window(&self) {
+        let fact = |name: &str| self.facts.get(name).copied().flatten();
+        let minute = fact("local_minute").expect("the time there is known");
+        assert!((540..1_200).contains(&minute), "at minute {minute}");
+        assert_ne!(fact("weekday"), Some(7), "on a Sunday");
+        assert_eq!(fact("do_not_call"), Some(0), "who must not be called");
+        assert_eq!(fact("consent_recorded"), Some(1), "without consent");
     }
 
     /// Rows that the store was asked for: durable, then neither sent nor withdrawn.
@@ -539,6 +604,26 @@ fn offered() -> Event {
     })
 }
 
+/// Somebody who was on the line before, or of whom something is known.
+fn remembered(dice: &mut Dice) -> Event {
+    const WALL_MS: u64 = 1_795_000_000_000;
+    let day = dice.pick(&["tuesday", "thursday", "never"]);
+    let at_ms = WALL_MS - dice.pick(&[1, 40, 100]) * 3_600_000;
+    let source = Source::Call(ConversationId(7));
+    let answer = Transition::new(Topic::Answer, "slot", Some(day), at_ms, source);
+    Event::Remembered(Recollection {
+        lead: LeadId(1),
+        identity: dice.pick(&[Identity::None, Identity::Number, Identity::Named]),
+        attestation: dice.pick(&[Attestation::Unknown, Attestation::Passed]),
+        wall_ms: WALL_MS,
+        transitions: if dice.chance(80) {
+            vec![answer]
+        } else {
+            Vec::new()
+        },
+    })
+}
+
 fn originate() -> Event {
     Event::Originate(Originate {
         to: "+15550001".to_owned(),
@@ -547,13 +632,16 @@ fn originate() -> Event {
     })
 }
 
-fn facts() -> Event {
+fn facts(dice: &mut Dice) -> Event {
     let known = [
-        ("local_minute", 720),
-        ("weekday", 2),
+        (
+            "local_minute",
+            dice.pick(&[720, 720, 720, 720, 539, 540, 1_199, 1_200]),
+        ),
+        ("weekday", dice.pick(&[2, 2, 2, 2, 6, 7])),
         ("contacts_24h", 0),
-        ("do_not_call", 0),
-        ("consent_recorded", 1),
+        ("do_not_call", dice.pick(&[0, 0, 0, 0, 1])),
+        ("consent_recorded", dice.pick(&[1, 1, 1, 1, 0])),
         ("store_ok", 1),
         ("uplink_backlog", 0),
         ("agents_free", 1),
@@ -583,7 +671,12 @@ fn live_in(world: &mut World, seed: u64, books: &[(&str, Arc<Book>)]) {
     let mut conversation = Conversation::new(ConversationId(1), book);
     world.hang_up_is_ours = ["echo", "tone", "ring", "busy"].contains(&name);
     if !dice.chance(3) {
-        world.give(&mut conversation, facts());
+        let facts = facts(&mut dice);
+        world.give(&mut conversation, facts);
+        if name == "returning" && dice.chance(70) {
+            let remembered = remembered(&mut dice);
+            world.give(&mut conversation, remembered);
+        }
         let first = if name == "outreach" {
             originate()
         } else {
@@ -721,7 +814,16 @@ fn finish(world: &mut World, conversation: &mut Conversation) {
 
 fn books() -> Vec<(&'static str, Arc<Book>)> {
     [
-        "booking", "sales", "sales", "sales", "outreach", "closing", "echo", "ring",
+        "booking",
+        "sales",
+        "sales",
+        "sales",
+        "outreach",
+        "closing",
+        "returning",
+        "visit",
+        "echo",
+        "ring",
     ]
     .into_iter()
     .map(|name| (name, common::book(name)))

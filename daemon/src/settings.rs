@@ -420,7 +420,7 @@ mod tests {
             ),
             (
                 "[[route]]\ncalled = \"1\"\nplaybook = \"boking\"",
-                "3:12: route[0].playbook: no playbook `boking`, expected one of `booking`, `outreach`, `sales`, `service`; did you mean `booking`?",
+                "3:12: route[0].playbook: no playbook `boking`, expected one of `booking`, `fallback`, `outreach`, `sales`, `service`; did you mean `booking`?",
             ),
             (
                 "[outbound]\nplaybook = \"x\"",

@@ -359,12 +359,12 @@ fn furnish(
     })
 }
 
+/// Prompts by playbook, and the playbooks that cannot be used, with the reason.
+type Furnished = (BTreeMap<String, Arc<Prompts>>, BTreeMap<String, String>);
+
 /// The prompts of all playbooks. One that cannot be spoken, or is wrong, is left out of
 /// the books, and said loudly.
-fn furnish_prompts(
-    books: &mut Books,
-    bank: &PromptBank,
-) -> Result<(BTreeMap<String, Arc<Prompts>>, BTreeMap<String, String>), StartError> {
+fn furnish_prompts(books: &mut Books, bank: &PromptBank) -> Result<Furnished, StartError> {
     let lines = |faults: &Vec<Located>| {
         let lines: Vec<String> = faults.iter().map(ToString::to_string).collect();
         lines.join("; ")

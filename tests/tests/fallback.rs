@@ -180,11 +180,11 @@ fn a_playbook_that_lives_by_words_is_closed_while_no_engine_hears_any() {
     leaves_a_message(&daemon, &sink, "message", "+4930555006", why);
     leaves_a_message(&daemon, &sink, "plain", "+4930555007", why);
     let engine = UnixStream::connect(daemon.place().file("engine.sock")).expect("it is served");
-    let served = wait_for("a conversation", seconds(10), || {
+    wait_for("a conversation", seconds(10), || {
         let (_, answer) = Peer::new().invite("desk", daemon.sip(), free_rtp_pair());
         (answer.status() == 200).then_some(())
     });
-    drop((engine, served));
+    drop(engine);
     wait_for("the way elsewhere", seconds(10), || {
         let (_, answer) = Peer::new().invite("desk", daemon.sip(), free_rtp_pair());
         (answer.status() == 302).then_some(())

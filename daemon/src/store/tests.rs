@@ -472,14 +472,14 @@ fn steps_that_are_taken_back_are_undone_in_reverse_order_as_far_as_they_went() {
         let (store, _, _answers) = place.open();
         write_all(&store, [birth(CALL), three_steps(3)]);
         for _ in 0..taken {
-            let due = place.reader().heads_of_line(9).unwrap();
-            marked(&store, due[0].seq, Progress::Delivered);
+            let due = || place.reader().heads_of_line(9).unwrap().pop();
+            let due = std::iter::repeat_with(due).flatten().next().unwrap();
+            marked(&store, due.seq, Progress::Delivered);
         }
         write_all(&store, [taken_back()]);
         store.close();
-        let running = 2 + taken as u32;
         let sent = deliver_and_die(&place, |number| match bad {
-            Some(refused) if number == running => Progress::Dead {
+            Some(refused) if number == 2 + taken as u32 => Progress::Dead {
                 error: "422".into(),
                 refused,
             },

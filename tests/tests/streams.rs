@@ -11,7 +11,6 @@ use offhook_tests::daemon::Daemon;
 use offhook_tests::patience::{ms, seconds, wait_for};
 use offhook_tests::peer::Peer;
 use offhook_tests::place::{Place, free_port};
-use offhook_tests::process::run;
 use offhook_tests::scene::Scene;
 use offhook_tests::sipp::Sipp;
 use offhook_tests::speech::{person, silence, write_mu_law};

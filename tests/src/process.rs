@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
@@ -14,6 +15,8 @@ use crate::patience::{seconds, wait_for, watch};
 pub struct Running {
     child: Child,
     log: PathBuf,
+    /// It leads a process group of its own, which ends with it.
+    leads: bool,
 }
 
 /// libfaketime (Debian's `faketime`): a wall clock of the test's own. The other clocks
@@ -83,7 +86,21 @@ impl Running {
             .spawn();
         let child = child.unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let log = log.to_owned();
-        Self { child, log }
+        Self {
+            child,
+            log,
+            leads: false,
+        }
+    }
+
+    /// Starts one that has children of its own, which end with it.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn start_with_children(command: &mut Command, log: &Path) -> Self {
+        let mut running = Self::start(command.process_group(0), log);
+        running.leads = true;
+        running
     }
 
     /// What it has written so far.
@@ -125,6 +142,11 @@ impl Running {
 
     /// Kills it as a power cut would, and waits until it is gone.
     pub fn kill(&mut self) {
+        if self.leads {
+            // SAFETY: kill(2) takes two integers and touches no memory of ours. The
+            // leader is not reaped yet, so the group cannot be another's.
+            unsafe { libc::kill(-self.id().cast_signed(), libc::SIGKILL) };
+        }
         // Fails only when it has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();

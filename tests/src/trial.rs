@@ -115,6 +115,10 @@ pub struct Heard {
 impl Trial {
     /// Calls a box from the far side and speaks through the weather.
     fn speak(&self, lane: &Lane, place: &Place, user: &str, port: u16, ready: impl FnOnce(&Call)) {
+        let _weather = lane.weather(place, self.weather);
+        if self.kbit > 0 {
+            lane.narrow(self.kbit);
+        }
         let call = thread::scope(|scope| {
             let call = scope.spawn(|| {
                 hurry();
@@ -125,10 +129,6 @@ impl Trial {
         });
         call.run_fast(self.ppm);
         ready(&call);
-        let _weather = lane.weather(place, self.weather);
-        if self.kbit > 0 {
-            lane.narrow(self.kbit);
-        }
         for _ in 0..self.times {
             call.begin_to_say(&self.clean);
             call.wait_said();

@@ -115,6 +115,14 @@ impl Sky {
         }
     }
 
+    /// What becomes of a packet before the weather begins: the line is as long.
+    pub fn before(&self, now: Duration) -> Fate {
+        Fate::Comes {
+            at: now + Duration::from_secs_f64(self.weather.delay / 1e3),
+            twice: false,
+        }
+    }
+
     /// Decides on the next packet, which was sent `now`.
     pub fn fate(&mut self, now: Duration) -> Fate {
         // Each packet takes the same dice, whatever becomes of it.

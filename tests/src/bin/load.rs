@@ -150,7 +150,7 @@ request_route {{
         .arg(place.file("kamailio.pid"))
         .arg("-Y")
         .arg(place.path());
-    let proxy = Running::start(&mut command, &place.file("kamailio.log"));
+    let proxy = Running::start_with_children(&mut command, &place.file("kamailio.log"));
     let to: SocketAddr = ([127, 0, 0, 1], port).into();
     wait_for("Kamailio", seconds(10), || {
         let peer = Peer::new();

@@ -1,8 +1,8 @@
 //! `shaper QUEUE WEATHER...`: makes the weather for the packets of a netfilter queue,
 //! e.g. `shaper 3 delay=40 jitter=20 loss=5 seed=7`. Says `ready` and works until it
 //! is ended. The weather begins with the first µ-law packet that has a marker bit:
-//! what comes before is let through. Packets marked 1 are its own copies and must not come
-//! to the queue.
+//! what comes before waits for the delay and nothing else. Packets marked 1 are its
+//! own copies and must not come to the queue.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
@@ -80,7 +80,11 @@ fn work(queue: &mut Queue, netlink: i32, raw: i32, mut sky: Sky) -> io::Result<(
             Err(error) => return Err(error),
         };
         begun |= is_marked(packet.get_payload());
-        let fate = if begun { sky.fate(time) } else { CLEAR };
+        let fate = if begun {
+            sky.fate(time)
+        } else {
+            sky.before(time)
+        };
         match fate {
             Fate::Lost => {
                 packet.set_verdict(Verdict::Drop);
@@ -96,12 +100,6 @@ fn work(queue: &mut Queue, netlink: i32, raw: i32, mut sky: Sky) -> io::Result<(
         }
     }
 }
-
-/// What becomes of a packet before the weather begins.
-const CLEAR: Fate = Fate::Comes {
-    at: Duration::ZERO,
-    twice: false,
-};
 
 /// Whether this IPv4 packet is RTP with a marker bit and G.711 µ-law (RFC 3550 §5.1):
 /// keys are marked as well.

@@ -8,7 +8,7 @@ use core::net::SocketAddr;
 use crate::headers::{HeaderName, NameAddr};
 use crate::message::{Core, Method, Request, Response};
 use crate::text;
-use crate::transport::Flow;
+use crate::transport::{Flow, Transport};
 use crate::uri::{Uri, UriView};
 use crate::write::Writer;
 
@@ -121,6 +121,16 @@ impl Dialog {
         Flow { remote, ..*flow }
     }
 
+    /// Whether where requests go next names this transport.
+    pub(crate) fn asks_for(&self, transport: Transport) -> bool {
+        let hop = match self.routes.first() {
+            Some(route) => NameAddr::parse(route.as_bytes()).map(|route| route.uri),
+            None => UriView::parse(self.target.as_bytes()).ok(),
+        };
+        let named = hop.and_then(|uri| uri.params.value(b"transport"));
+        named.is_some_and(|name| name.eq_ignore_ascii_case(transport.parameter().as_bytes()))
+    }
+
     /// Begins a request with number `cseq`: request line to Route
     /// (RFC 3261 §12.2.1.1, strict routers included).
     pub(crate) fn request(&self, method: &Method, cseq: u32, via: &str) -> Writer {
@@ -199,7 +209,6 @@ fn next_address(uri: &UriView<'_>, flow: &Flow) -> Option<SocketAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transport::Transport;
 
     fn dialog(target: &str, routes: &[&str]) -> Dialog {
         Dialog {

@@ -57,10 +57,13 @@ fn play_called(name: &str, script: &Script) {
     let port = free_port();
     let sipp = Sipp::written(name, &script.xml, ([127, 0, 0, 1], 9).into(), &place)
         .with(&["-p", &port.to_string()]);
+    let (sipp, scene) = match script.transport.as_str() {
+        "tcp" => (sipp.with(&["-t", "t1"]), both_transports()),
+        _ => (sipp, Scene::default().text()),
+    };
     let mut sipp = sipp.start(&place.file("sipp.log"));
     let daemon = Daemon::start(&format!(
-        "{}[[trunk]]\nname = \"far\"\nproxy = \"udp:127.0.0.1:{port}\"\nallow = [\"*\"]\n{}",
-        Scene::default().text(),
+        "{scene}[[trunk]]\nname = \"far\"\nproxy = \"udp:127.0.0.1:{port}\"\nallow = [\"*\"]\n{}",
         script.trunk
     ));
     if !script.registrar {
@@ -131,6 +134,12 @@ fn listening(script: &Script) -> String {
     }
 }
 
+/// The scene, with a stream beside the datagrams.
+fn both_transports() -> String {
+    let both = "\"udp:127.0.0.1:0\", \"tcp:127.0.0.1:0\"";
+    Scene::default().text().replace("\"udp:127.0.0.1:0\"", both)
+}
+
 fn address(daemon: &Daemon, transport: &str) -> SocketAddr {
     let status = daemon.json(&["status"]);
     let listeners = status["sip"].as_array().expect("status names its sockets");
@@ -186,6 +195,7 @@ cells! {
     a_reinvite_before_the_answer_is_told_491
     a_reinvite_without_an_offer_gets_ours
     a_report_that_nobody_asked_for_is_481
+    a_request_too_long_for_a_datagram_goes_by_a_stream
     a_route_that_was_recorded_is_taken
     a_session_interval_too_small_is_answered_422
     a_session_timer_is_granted_to_the_caller

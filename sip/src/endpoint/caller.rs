@@ -220,6 +220,7 @@ impl Endpoint {
         call.phase = Phase::Established;
         call.confirmed = true;
         call.ways = None;
+        self.follow_stream(key, id);
         self.linger(id, key);
         self.disarm_call(key);
         self.acknowledge(key, cseq);

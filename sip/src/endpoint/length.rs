@@ -3,6 +3,7 @@
 
 use super::Endpoint;
 use super::lines::Lines;
+use crate::call::CallKey;
 use crate::transaction::TransactionId;
 use crate::transport::{Flow, Transport};
 use crate::write::with_via;
@@ -37,6 +38,20 @@ impl Endpoint {
             Some((stream, bytes, Some(Box::new(flow))))
         });
         with.unwrap_or((flow, bytes, None))
+    }
+
+    /// The INVITE was too long for a datagram, and the peer wants what follows by a
+    /// stream too (its Contact, or the first proxy, says so): the call goes on there.
+    pub(super) fn follow_stream(&mut self, key: CallKey, id: TransactionId) {
+        let moved = self.transactions.get(id);
+        let Some(stream) = moved.and_then(|it| it.datagrams.as_ref().map(|_| it.flow)) else {
+            return;
+        };
+        if let Some(call) = self.calls.get_mut(&key)
+            && call.dialog.asks_for(stream.transport)
+        {
+            call.flow = stream;
+        }
     }
 
     /// Nobody takes TCP there: the request goes as a datagram after all. `false`:

@@ -215,6 +215,11 @@ fn a_store_that_keeps_nothing_sends_callers_elsewhere_or_says_so() {
         (daemon.json_status()["store"]["failing"].is_string()).then_some(())
     });
     call.hang_up();
+    // The decision thread looks at the store a few times a second.
+    wait_for("the way elsewhere", seconds(10), || {
+        let (_, answer) = Peer::new().invite("desk", sip, free_rtp_pair());
+        (answer.status() == 302).then_some(())
+    });
     sent_on(sip);
     let told = daemon.offhook_running(&["tail", "--json"], "tail.log");
     let call = Peer::new().named("+4930555008").call("message", sip);

@@ -8,8 +8,8 @@ use crate::place::Place;
 use crate::process::{checkout, run};
 use crate::sound::{Sound, likeness};
 
-/// What the start of a recording is found by: 2 s.
-const HEAD: usize = 16_000;
+/// What a recording is found by: 750 ms of it.
+const WINDOW: usize = 6_000;
 
 /// The judge.
 #[derive(Clone, Debug)]
@@ -51,16 +51,19 @@ impl Pesq {
     }
 }
 
-/// The part of a recording that holds the clean one, with what a line may have added.
+/// The part of a recording that holds the clean one, with what a line may have added:
+/// found by the window of it that came through best.
 fn find<'a>(clean: &[i16], heard: &'a [i16]) -> Option<&'a [i16]> {
     let reach = heard.len().checked_sub(clean.len() / 2)?;
+    let windows = clean.chunks_exact(WINDOW).enumerate().step_by(2);
     // Every fourth shift finds the neighbourhood; lines of speech are that smooth.
-    let coarse = (0..=reach / 4).map(|step| {
-        let there = heard.get(step * 4..)?;
-        let alike = likeness(clean.get(..HEAD.min(clean.len()))?, there, 0).0;
-        Some((alike, step * 4))
+    let found = windows.flat_map(|(number, window)| {
+        (0..=reach / 4).filter_map(move |step| {
+            let there = heard.get(step * 4 + number * WINDOW..)?;
+            Some((likeness(window, there, 0).0, step * 4))
+        })
     });
-    let (alike, shift) = coarse.flatten().max_by(|a, b| a.0.total_cmp(&b.0))?;
+    let (alike, shift) = found.max_by(|a, b| a.0.total_cmp(&b.0))?;
     let end = (shift + clean.len() + 4_000).min(heard.len());
-    (alike > 0.2).then(|| &heard[shift..end])
+    (alike > 0.5).then(|| &heard[shift..end])
 }

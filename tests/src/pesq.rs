@@ -32,14 +32,13 @@ impl Pesq {
         Err(format!("no PESQ: {last}"))
     }
 
-    /// MOS-LQO of what was heard of `clean`, 8 kHz both; 0 where it was not heard at all.
+    /// MOS-LQO of what was heard of `clean`, 8 kHz both; `None` where it is not found
+    /// in the recording.
     ///
     /// # Panics
     /// When the judge cannot be run.
-    pub fn score(&self, clean: &[i16], heard: &[i16]) -> f64 {
-        let Some(part) = find(clean, heard) else {
-            return 0.0;
-        };
+    pub fn score(&self, clean: &[i16], heard: &[i16]) -> Option<f64> {
+        let part = find(clean, heard)?;
         let place = Place::new();
         let (one, other) = (place.file("clean.wav"), place.file("heard.wav"));
         Sound::mono(clean.to_vec()).write(&one);
@@ -47,7 +46,7 @@ impl Pesq {
         let script = checkout().join("tests/quality.py");
         let judged = run(&self.0, [script, one, other]);
         assert_eq!(judged.code, 0, "{}", judged.err);
-        judged.out.trim().parse().expect("a score")
+        Some(judged.out.trim().parse().expect("a score"))
     }
 }
 

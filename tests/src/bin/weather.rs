@@ -64,7 +64,9 @@ fn main() {
         // Offhook's caller is heard by its ear and passed on in one call.
         let passed = try_all(&joined, &BOXES[..2]);
         let score = |samples: &[i16]| match &judge {
-            Some(judge) if !samples.is_empty() => format!("{:.2}", judge.score(&clean, samples)),
+            Some(judge) if !samples.is_empty() => judge
+                .score(&clean, samples)
+                .map_or("(not found)".to_owned(), |score| format!("{score:.2}")),
             _ => "-".to_owned(),
         };
         let [ours, theirs] = [&passed[0], &passed[1]];

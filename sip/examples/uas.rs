@@ -5,6 +5,8 @@
 //! What an application has to do for the endpoint, in one loop; and what signalling
 //! alone costs a call, without media, conversation and books (`tests/figures rate`).
 
+#![expect(clippy::disallowed_methods, reason = "an application has a clock")]
+
 use std::env;
 use std::io::{self, ErrorKind};
 use std::net::UdpSocket;

@@ -72,7 +72,8 @@ pub struct Decision {
     leads: Leads,
     campaigns: Campaigns,
     offers: Offers,
-    calls: BTreeMap<ConversationId, Call>,
+    /// Boxed: a call is some kB, which the tree would move about.
+    calls: BTreeMap<ConversationId, Box<Call>>,
     wakeups: BTreeSet<(Duration, ConversationId)>,
     /// Inputs that a command led to, handled before anything else.
     at_once: VecDeque<(ConversationId, Input)>,
@@ -407,7 +408,7 @@ impl Decision {
 
     fn flush_all(&mut self) {
         for id in std::mem::take(&mut self.dirty) {
-            let writes = self.calls.get_mut(&id).map(Call::take_writes);
+            let writes = self.calls.get_mut(&id).map(|call| call.take_writes());
             for write in writes.into_iter().flatten() {
                 self.keeper.keep(write);
             }

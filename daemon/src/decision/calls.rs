@@ -158,7 +158,7 @@ impl Decision {
     /// The birth goes before all else that is kept of a conversation, and takes
     /// with it what the first input led to.
     pub(super) fn keep_birth(&mut self, id: ConversationId) {
-        if let Some(born) = self.calls.get_mut(&id).and_then(Call::take_birth) {
+        if let Some(born) = self.calls.get_mut(&id).and_then(|call| call.take_birth()) {
             self.keeper.keep(born);
         }
     }
@@ -187,7 +187,7 @@ impl Decision {
         let conversation = Conversation::new(id, Arc::clone(book));
         let prompts = self.house.prompts_of(book);
         self.calls
-            .insert(id, Call::new(birth, lead, conversation, prompts));
+            .insert(id, Box::new(Call::new(birth, lead, conversation, prompts)));
         self.governed(id);
         if !is_dialogue(&book.program) {
             return;

@@ -5,7 +5,6 @@ use offhook_core::{ConversationId, Event};
 
 use super::people::number_of;
 use super::{Decision, FIRST};
-use crate::call::Call;
 use crate::clock;
 use crate::control::{Failure, Live, Order, Request};
 use crate::media::Full;
@@ -110,7 +109,7 @@ impl Decision {
             .calls
             .values()
             .filter(|call| !call.over)
-            .map(Call::live)
+            .map(|call| call.live())
             .collect();
         Live {
             calls,

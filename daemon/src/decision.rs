@@ -57,8 +57,8 @@ const FACTS_EVERY: Duration = Duration::from_secs(60);
 /// Even with nothing to do the thread turns this often, for the watchdog.
 const IDLE: Duration = Duration::from_millis(500);
 /// After work there is often more at once: it waits so long for company, which
-/// saves a wakeup for each. Nothing that a millisecond matters to is decided here.
-const NAP: Duration = Duration::from_millis(1);
+/// saves a wakeup for each. Nothing that two milliseconds matter to is decided here.
+const NAP: Duration = Duration::from_millis(2);
 /// Inputs taken from one source before the others get their turn.
 const BATCH: usize = 256;
 

@@ -115,8 +115,8 @@ pub struct Counters {
 }
 
 /// After work there is often more at once: it waits so long for company, which
-/// saves a wakeup for each message. No timer of SIP is as short.
-const NAP: Duration = Duration::from_millis(1);
+/// saves a wakeup for each message. No timer of SIP is nearly as short.
+const NAP: Duration = Duration::from_millis(2);
 
 /// How often the endpoint's counters are shown.
 const COUNTERS_EVERY: Duration = Duration::from_secs(1);

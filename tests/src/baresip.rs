@@ -52,6 +52,14 @@ impl Baresip {
     /// # Panics
     /// When it does not start within 10 s.
     pub fn start_at(host: &str, place: &Place, speech: &std::path::Path, law: &str) -> Self {
+        // Somebody may take a port between the look and the bind: then others are chosen.
+        (0..3)
+            .find_map(|_| Self::try_start(host, place, speech, law))
+            .unwrap_or_else(|| panic!("baresip finds no free port"))
+    }
+
+    /// None when one of its ports was taken meanwhile.
+    fn try_start(host: &str, place: &Place, speech: &std::path::Path, law: &str) -> Option<Self> {
         let (control, sip, rtp) = (free_port(), free_port(), free_rtp_pair());
         let folder = place.file("baresip");
         let records = folder.join("records");
@@ -85,10 +93,11 @@ impl Baresip {
             sip,
             records,
         };
-        wait_for("baresip's control port", seconds(10), || {
-            TcpStream::connect(("127.0.0.1", control)).ok()
+        let up = wait_for("baresip's control port", seconds(10), || {
+            let up = TcpStream::connect(("127.0.0.1", control)).is_ok();
+            (up || baresip.said().contains("Address already in use")).then_some(up)
         });
-        baresip
+        up.then_some(baresip)
     }
 
     /// Gives it a command (`dial`, `hangup`, `sndcode`) and returns its answer.

@@ -1,6 +1,6 @@
 //! A directory of a test's own, short enough for a unix socket's path; and ports.
 
-use std::net::UdpSocket;
+use std::net::{TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -66,16 +66,19 @@ impl Drop for Place {
     }
 }
 
-/// A UDP port on loopback that is free now, and likely to stay so.
+/// A port on loopback that is free now, for UDP and TCP, and likely to stay so.
 ///
 /// # Panics
 /// When loopback has no free port.
 pub fn free_port() -> u16 {
-    let socket = UdpSocket::bind("127.0.0.1:0").expect("loopback has a free port");
-    socket
-        .local_addr()
-        .expect("a bound socket has an address")
-        .port()
+    (0..100)
+        .map(|_| {
+            let socket = UdpSocket::bind("127.0.0.1:0").expect("loopback has a free port");
+            let address = socket.local_addr().expect("a bound socket has an address");
+            address.port()
+        })
+        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .expect("loopback has a port that is free for both")
 }
 
 /// An even port with its odd neighbour free, as RTP and RTCP want.

@@ -344,10 +344,10 @@ impl Endpoint {
         self.judge(key);
     }
 
-    /// A random part of a time, so that many boxes do not move in step.
+    /// A random part of a time, at least 1 ms, so that many boxes do not move in step.
     pub(super) fn part_of(&mut self, whole: Duration) -> Duration {
         let millis = u32::try_from(whole.as_millis()).unwrap_or(u32::MAX);
-        Duration::from_millis(u64::from(self.random.below(millis.max(1))))
+        Duration::from_millis(1 + u64::from(self.random.below(millis.max(1))))
     }
 
     fn probe(&mut self, key: TrunkKey) {

@@ -839,7 +839,8 @@ fn whatever_happens_nothing_forbidden_follows() {
     }
     let books = books();
     let mut kept = 0;
-    for seed in 0..seeds {
+    // In the last one the store answers twice while a secret is on its way.
+    for seed in (0..seeds).chain([10_834]) {
         let mut world = World::default();
         let live = std::panic::AssertUnwindSafe(|| live_in(&mut world, seed, &books));
         match std::panic::catch_unwind(live) {

@@ -22,6 +22,8 @@ const HAND_OVER_MS: u64 = 30_000;
 pub(super) struct Handing {
     id: ActionId,
     seq: Seq,
+    /// The store has answered.
+    ordered: bool,
 }
 
 /// What the media edge is to wait for.
@@ -65,7 +67,11 @@ impl Dialogue {
             return self.on_signal(desk, &SignalKind::NotTaken);
         }
         let (id, seq) = (record.action, desk.next_seq());
-        self.handing = Some(Handing { id, seq });
+        self.handing = Some(Handing {
+            id,
+            seq,
+            ordered: false,
+        });
         let until = desk.after_ms(HAND_OVER_MS);
         desk.timers.set(Timer::HandOver, until);
         desk.put(Output::Persist(Persist {
@@ -77,9 +83,15 @@ impl Dialogue {
 
     /// That it may go is on disk, or could not be kept. Says whether it was about that.
     pub(super) fn secret_stored(&mut self, desk: &mut Desk, seq: Seq, durable: bool) -> bool {
-        let Some(handing) = self.handing.filter(|it| it.seq == seq) else {
+        let handing = self.handing.as_mut().filter(|it| it.seq == seq);
+        let Some(handing) = handing else {
             return false;
         };
+        // The answer may come twice; the secret goes once.
+        if core::mem::replace(&mut handing.ordered, true) {
+            return true;
+        }
+        let id = handing.id;
         if !durable {
             self.handed_over(desk, false);
             return true;
@@ -91,7 +103,7 @@ impl Dialogue {
         if let Some(secret) = secret {
             desk.command(Command::HandOver {
                 sink: secret.sink,
-                id: handing.id,
+                id,
             });
         }
         true

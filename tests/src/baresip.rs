@@ -86,7 +86,7 @@ impl Baresip {
         std::fs::write(folder.join("contacts"), "").expect("baresip's contacts can be written");
         let mut command = Command::new("baresip");
         command.arg("-f").arg(&folder);
-        let process = Running::start(&mut command, &place.file("baresip.log"));
+        let process = Running::start(&mut command, &place.file(&format!("baresip-{control}.log")));
         let baresip = Self {
             process,
             control,

@@ -53,6 +53,10 @@ impl Endpoint {
         if let Some(call) = self.calls.get(&key) {
             let (mut dialog, flow) = (call.dialog.clone(), call.flow);
             self.start_bye(key, &mut dialog, flow, reason);
+            // No later request may have its number.
+            if let Some(call) = self.calls.get_mut(&key) {
+                call.dialog.local_cseq = dialog.local_cseq;
+            }
         }
     }
 

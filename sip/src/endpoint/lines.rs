@@ -2,6 +2,7 @@
 //! seconds. They go out again as new requests of the same dialog.
 
 use super::Endpoint;
+use crate::call::Phase;
 use crate::digest::{Covered, Refusal};
 use crate::headers::HeaderName;
 use crate::message::{Method, Response};
@@ -59,7 +60,8 @@ impl Endpoint {
     }
 
     /// A request inside a call that a later one has overtaken is refused with
-    /// 500 for its number (RFC 3261 §12.2.2): it goes out once more.
+    /// 500 for its number (RFC 3261 §12.2.2): it goes out once more, unless the
+    /// call is over meanwhile.
     pub(super) fn overtaken(&mut self, id: TransactionId) -> bool {
         let Some(transaction) = self.transactions.get(id) else {
             return false;
@@ -69,7 +71,9 @@ impl Endpoint {
             Method::Update => transaction.call.is_some_and(|key| self.is_change(key, id)),
             _ => false,
         };
-        if !again || transaction.sent_again {
+        let call = transaction.call.and_then(|key| self.calls.get(&key));
+        let over = call.is_some_and(|call| matches!(call.phase, Phase::Ended));
+        if !again || over || transaction.sent_again {
             return false;
         }
         let request = transaction.message.clone();

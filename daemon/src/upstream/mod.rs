@@ -141,6 +141,7 @@ impl Forwarder {
             attempts: JoinSet::new(),
             marks: JoinSet::new(),
             busy: BTreeSet::new(),
+            zero_ms: wall_ms().saturating_sub(whole_ms(clock::now())),
         };
         let task = tokio::spawn(run.until(Arc::clone(&stop), reader));
         Ok(Self { status, stop, task })
@@ -211,6 +212,8 @@ struct Run {
     marks: JoinSet<u64>,
     /// Rows sent whose mark is not on disk yet: not to be sent again.
     busy: BTreeSet<u64>,
+    /// The wall time of our clock's zero, as it was at the start.
+    zero_ms: u64,
 }
 
 impl Run {
@@ -259,14 +262,15 @@ impl Run {
     }
 
     fn send_some(&mut self, heads: Vec<Due>, room: usize) -> Duration {
-        let wall_ms = wall_ms();
+        // A clock that is set back holds no row up.
+        let now_ms = wall_ms().max(self.steady_ms());
         let probing = self.breaker.is_open();
         let mut sent = 0;
         for due in heads {
             if self.busy.contains(&due.seq) {
                 continue;
             }
-            let wait = self.wait_of(&due, wall_ms);
+            let wait = self.wait_of(&due, now_ms);
             if sent == room || !(wait.is_zero() || probing) {
                 return wait.min(LOOK_AGAIN);
             }
@@ -276,12 +280,17 @@ impl Run {
         LOOK_AGAIN
     }
 
+    /// Wall time that no one who sets the clock moves.
+    fn steady_ms(&self) -> u64 {
+        self.zero_ms.saturating_add(whole_ms(clock::now()))
+    }
+
     /// How long until the row is due. A wait beyond the schedule means that the
     /// wall clock was set back: it is due.
-    fn wait_of(&self, due: &Due, wall_ms: u64) -> Duration {
+    fn wait_of(&self, due: &Due, now_ms: u64) -> Duration {
         /// Room for a receiver's Retry-After, a day at most, and jitter.
         const SLACK: Duration = Duration::from_secs(24 * 3600);
-        let wait = Duration::from_millis(due.next_ms.saturating_sub(wall_ms));
+        let wait = Duration::from_millis(due.next_ms.saturating_sub(now_ms));
         if wait > self.config.schedule.longest() * 2 + SLACK {
             return Duration::ZERO;
         }
@@ -379,7 +388,7 @@ impl Run {
         let wait = wait.max(retry_after.unwrap_or_default());
         let wait = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
         let progress = Progress::Retry {
-            next_ms: wall_ms().saturating_add(wait),
+            next_ms: self.steady_ms().saturating_add(wait),
             strike,
             error,
         };
@@ -475,5 +484,9 @@ async fn read(
 }
 
 fn wall_ms() -> u64 {
-    u64::try_from(clock::wall().as_millis()).unwrap_or(u64::MAX)
+    whole_ms(clock::wall())
+}
+
+fn whole_ms(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

@@ -11,18 +11,18 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 /// Passes requests on to a receiver, and its answers back, until either is gone. Who
-/// `loses` an answer keeps it to itself, and hangs up.
+/// `loses` the answer to the webhook of that id keeps it to itself, and hangs up.
 pub fn pass_on(
     mut daemon: impl Read + Write,
     receiver: &str,
-    loses: impl Fn() -> bool,
+    loses: impl Fn(&str) -> bool,
 ) -> Option<()> {
     loop {
         let request = message(&mut daemon)?;
         let mut there = TcpStream::connect(receiver).ok()?;
         there.write_all(&request).ok()?;
         let answer = message(&mut there)?;
-        if loses() {
+        if loses(&header(&request, "webhook-id").unwrap_or_default()) {
             return None;
         }
         daemon.write_all(&answer).ok()?;
@@ -30,16 +30,21 @@ pub fn pass_on(
     }
 }
 
+/// What one header line of a message says, in lower case.
+fn header(message: &[u8], name: &str) -> Option<String> {
+    let text = String::from_utf8_lossy(message).to_lowercase();
+    let mut lines = text.lines().take_while(|line| !line.is_empty());
+    let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    value.map(|it| it.trim().to_owned())
+}
+
 /// One message with the body that its Content-Length says.
 fn message(stream: &mut impl Read) -> Option<Vec<u8>> {
     let (mut bytes, mut piece) = (Vec::new(), [0; 4_096]);
     loop {
-        let text = String::from_utf8_lossy(&bytes).to_lowercase();
-        if let Some(head) = text.find("\r\n\r\n") {
-            let length = text[..head]
-                .lines()
-                .find_map(|line| line.strip_prefix("content-length:"));
-            let length: usize = length.map_or(0, |it| it.trim().parse().unwrap_or(0));
+        if let Some(head) = bytes.windows(4).position(|it| it == b"\r\n\r\n") {
+            let length = header(&bytes[..head], "content-length");
+            let length: usize = length.map_or(0, |it| it.parse().unwrap_or(0));
             if bytes.len() >= head + 4 + length {
                 return Some(bytes);
             }
@@ -74,7 +79,7 @@ pub fn tls_front((certificate, key): &(String, String), receiver: String) -> u16
             let (config, receiver) = (Arc::clone(&config), receiver.clone());
             thread::spawn(move || {
                 let connection = ServerConnection::new(config).ok()?;
-                pass_on(StreamOwned::new(connection, stream), &receiver, || false)
+                pass_on(StreamOwned::new(connection, stream), &receiver, |_| false)
             });
         }
     });

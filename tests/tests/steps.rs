@@ -46,7 +46,7 @@ fn slow(sink: String) -> String {
     std::thread::spawn(move || {
         for daemon in listener.incoming().flatten() {
             let sink = sink.clone();
-            let late = || {
+            let late = |_: &str| {
                 std::thread::sleep(ms(2_500));
                 false
             };

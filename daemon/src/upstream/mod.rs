@@ -262,22 +262,23 @@ impl Run {
     }
 
     fn send_some(&mut self, heads: Vec<Due>, room: usize) -> Duration {
-        // A clock that is set back holds no row up.
         let now_ms = wall_ms().max(self.steady_ms());
         let probing = self.breaker.is_open();
-        let mut sent = 0;
+        let (mut sent, mut soonest) = (0, LOOK_AGAIN);
         for due in heads {
             if self.busy.contains(&due.seq) {
                 continue;
             }
-            let wait = self.wait_of(&due, now_ms);
-            if sent == room || !(wait.is_zero() || probing) {
-                return wait.min(LOOK_AGAIN);
+            let id = event_id(due.conversation, due.action);
+            let wait = self.wait_of(&due, &id, now_ms);
+            if sent < room && (wait.is_zero() || probing) {
+                sent += 1;
+                self.send(due, id);
+            } else {
+                soonest = soonest.min(wait);
             }
-            sent += 1;
-            self.send(due);
         }
-        LOOK_AGAIN
+        soonest
     }
 
     /// Wall time that no one who sets the clock moves.
@@ -285,21 +286,18 @@ impl Run {
         self.zero_ms.saturating_add(whole_ms(clock::now()))
     }
 
-    /// How long until the row is due. A wait beyond the schedule means that the
-    /// wall clock was set back: it is due.
-    fn wait_of(&self, due: &Due, now_ms: u64) -> Duration {
-        /// Room for a receiver's Retry-After, a day at most, and jitter.
-        const SLACK: Duration = Duration::from_secs(24 * 3600);
+    /// How long until the row is due. It asked for no more than its strikes do: a
+    /// longer wait means that the wall clock went back, here or before a restart.
+    fn wait_of(&self, due: &Due, id: &str, now_ms: u64) -> Duration {
         let wait = Duration::from_millis(due.next_ms.saturating_sub(now_ms));
-        if wait > self.config.schedule.longest() * 2 + SLACK {
-            return Duration::ZERO;
+        match self.config.schedule.next_attempt(id, due.strikes) {
+            Some(asked) if wait <= asked => wait,
+            _ => Duration::ZERO,
         }
-        wait
     }
 
-    fn send(&mut self, due: Due) {
+    fn send(&mut self, due: Due, id: String) {
         self.busy.insert(due.seq);
-        let id = event_id(due.conversation, due.action);
         let Some(event) = event::event(&due, &self.config.source) else {
             let error = "its content was damaged on disk".to_string();
             self.bury(&due, &id, error, true);
@@ -385,10 +383,8 @@ impl Run {
         let Some(wait) = self.config.schedule.next_attempt(id, strikes) else {
             return self.bury(due, id, error, false);
         };
-        let wait = wait.max(retry_after.unwrap_or_default());
-        let wait = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
         let progress = Progress::Retry {
-            next_ms: self.steady_ms().saturating_add(wait),
+            next_ms: self.steady_ms().saturating_add(whole_ms(wait)),
             strike,
             error,
         };

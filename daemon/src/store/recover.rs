@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use offhook_core::input::{Cause, Event, LegEvent};
-use offhook_core::output::Outcome;
+use offhook_core::output::{Outcome, STAYS_MAX, Stay};
 use offhook_core::{ConversationId, Record, Verdict};
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 
@@ -176,12 +176,12 @@ fn interrupted(
     let mut ended_ms = alive_ms;
     let mut lead = conversation.to_string();
     let mut outcome = Outcome::of(Cause::Interrupted, "interrupted");
-    let mut talk = Talk::default();
+    let mut trace = Trace::default();
     for item in reader::items(db, conversation)? {
         match item.what {
             What::Born(birth) => {
                 ended_ms = ended_ms.max(birth.started_ms);
-                talk.begin(&birth);
+                trace.begin(&birth);
                 let number = match birth.direction {
                     Direction::Inbound => birth.caller,
                     Direction::Outbound => birth.called,
@@ -190,15 +190,14 @@ fn interrupted(
                     lead = number;
                 }
             }
-            What::Log(entries) => talk.hear(&entries, &mut outcome),
+            What::Log(entries) => trace.read(&entries),
             What::Decision(record, _) => {
                 match record.verdict {
                     Verdict::Authorised => outcome.authorised += 1,
                     Verdict::Refused => outcome.refused += 1,
                     Verdict::Asked | Verdict::Observed => {}
                 }
-                outcome.role = record.role;
-                outcome.stage = record.stage;
+                trace.decided(record);
             }
             What::Action(_)
             | What::Released(_)
@@ -210,7 +209,7 @@ fn interrupted(
             | What::Unreadable => {}
         }
     }
-    outcome.talk = talk.length(ended_ms);
+    trace.tell(ended_ms, &mut outcome);
     Ok(Ended {
         conversation,
         lead,
@@ -220,51 +219,115 @@ fn interrupted(
     })
 }
 
-/// From the answer to the end.
+/// What the rows say of a conversation's course.
 #[derive(Default)]
-struct Talk {
+struct Trace {
     started_ms: u64,
-    born_us: u64,
-    answered_us: Option<u64>,
+    born: Duration,
+    steps: Vec<(Duration, Step)>,
 }
 
-impl Talk {
+/// One thing that an outcome tells of.
+enum Step {
+    Answered,
+    Turn,
+    BargeIn,
+    /// A decision was taken in this role and stage.
+    Decided(String, String),
+}
+
+impl Trace {
     fn begin(&mut self, birth: &Birth) {
         self.started_ms = birth.started_ms;
-        self.born_us = birth.born.as_micros().try_into().unwrap_or(u64::MAX);
+        self.born = birth.born;
     }
 
-    fn hear(&mut self, entries: &[Entry], outcome: &mut Outcome) {
+    fn decided(&mut self, record: Record) {
+        let step = Step::Decided(record.role, record.stage);
+        self.steps.push((record.at, step));
+    }
+
+    fn read(&mut self, entries: &[Entry]) {
         for entry in entries {
             match entry.kind {
-                EntryKind::Input => {}
                 EntryKind::Decision => {
                     if let Ok(record) = serde_json::from_str::<Record>(entry.body()) {
-                        (outcome.role, outcome.stage) = (record.role, record.stage);
+                        self.decided(record);
                     }
-                    continue;
                 }
-                EntryKind::Note => continue,
-            }
-            let Ok(event) = serde_json::from_str::<Event>(entry.body()) else {
-                continue;
-            };
-            match event {
-                Event::Leg(_, LegEvent::Answered) => {
-                    self.answered_us.get_or_insert(entry.at_us);
+                EntryKind::Input => {
+                    if let Some(step) = heard(entry.body()) {
+                        self.steps.push((Duration::from_micros(entry.at_us), step));
+                    }
                 }
-                Event::Leg(_, LegEvent::SpeechEnd) => outcome.turns += 1,
-                Event::Leg(_, LegEvent::BargeIn { .. }) => outcome.barge_ins += 1,
-                _ => {}
+                EntryKind::Note => {}
             }
         }
     }
 
-    fn length(&self, ended_ms: u64) -> Duration {
+    /// The course in its order; rows come in that of their commits.
+    fn tell(mut self, ended_ms: u64, outcome: &mut Outcome) {
         let lasted = Duration::from_millis(ended_ms.saturating_sub(self.started_ms));
-        self.answered_us.map_or(Duration::ZERO, |answered| {
-            lasted.saturating_sub(Duration::from_micros(answered.saturating_sub(self.born_us)))
-        })
+        let end = self.born + lasted;
+        self.steps.sort_by_key(|(at, _)| *at);
+        let mut answered = None;
+        let mut since = self.born;
+        for (at, step) in self.steps {
+            match step {
+                Step::Answered => {
+                    answered.get_or_insert(at);
+                }
+                Step::Turn => {
+                    outcome.turns += 1;
+                    if let Some(stay) = outcome.stages.last_mut() {
+                        stay.turns += 1;
+                    }
+                }
+                Step::BargeIn => outcome.barge_ins += 1,
+                Step::Decided(role, stage) => {
+                    if (&role, &stage) == (&outcome.role, &outcome.stage) {
+                        continue;
+                    }
+                    close(outcome, at.saturating_sub(since));
+                    since = at;
+                    (outcome.role, outcome.stage) = (role, stage);
+                    open_stay(outcome);
+                }
+            }
+        }
+        close(outcome, end.saturating_sub(since));
+        outcome.talk = answered.map_or(Duration::ZERO, |at| end.saturating_sub(at));
+    }
+}
+
+fn heard(body: &str) -> Option<Step> {
+    match serde_json::from_str(body).ok()? {
+        Event::Leg(_, LegEvent::Answered) => Some(Step::Answered),
+        Event::Leg(_, LegEvent::SpeechEnd) => Some(Step::Turn),
+        Event::Leg(_, LegEvent::BargeIn { .. }) => Some(Step::BargeIn),
+        _ => None,
+    }
+}
+
+/// A stay where the conversation now is. What was answered in it, and what it stands
+/// for, is the playbook's to say, which may have changed since.
+fn open_stay(outcome: &mut Outcome) {
+    if outcome.stages.len() == STAYS_MAX {
+        outcome.stages.remove(0);
+    }
+    outcome.stages.push(Stay {
+        role: outcome.role.clone(),
+        stage: outcome.stage.clone(),
+        ms: 0,
+        turns: 0,
+        result: None,
+        answers: Vec::new(),
+    });
+}
+
+fn close(outcome: &mut Outcome, lasted: Duration) {
+    if let Some(stay) = outcome.stages.last_mut() {
+        stay.ms = lasted.as_millis().try_into().unwrap_or(u64::MAX);
     }
 }
 

@@ -309,6 +309,47 @@ fn a_crash_ends_each_open_call_once_and_releases_what_was_held() {
 }
 
 #[test]
+fn a_crash_still_tells_of_the_stays_in_stages() {
+    let place = Place::new();
+    let (store, _, answers) = place.open();
+    half_a_call(&store, &answers);
+    // Decided after what the log says below, committed before it.
+    let greeted = Record {
+        at: Duration::from_millis(5_010),
+        stage: "greet".into(),
+        ..record(action(CALL, 7), Verdict::Authorised)
+    };
+    let greeted = Entry::new(2, greeted.at, greeted.at, EntryKind::Decision, &greeted).unwrap();
+    let spoke = Duration::from_millis(5_020);
+    let event = Event::Leg(LegId(0), LegEvent::SpeechEnd);
+    let spoke = Entry::new(3, spoke, spoke, EntryKind::Input, &event).unwrap();
+    let log = Write::Log {
+        conversation: CALL,
+        entries: vec![greeted, spoke],
+    };
+    write_all(&store, [log]);
+    store.close();
+    let (store, ..) = place.open();
+    store.close();
+    let items = place.reader().items(CALL).unwrap();
+    let outcome = items.into_iter().find_map(|item| match item.what {
+        What::Outcome(outcome) => Some(outcome),
+        _ => None,
+    });
+    let outcome = outcome.expect("a crash ends the call");
+    let stays: Vec<_> = outcome
+        .stages
+        .iter()
+        .map(|it| (&*it.stage, it.turns))
+        .collect();
+    assert_eq!(stays, [("greet", 1), ("book", 0)]);
+    let until_booked = record(action(CALL, 1), Verdict::Authorised).at;
+    let greeted = until_booked - Duration::from_millis(5_010);
+    assert_eq!(u128::from(outcome.stages[0].ms), greeted.as_millis());
+    assert_eq!((outcome.turns, &*outcome.stage), (1, "book"));
+}
+
+#[test]
 fn a_second_outcome_is_counted_and_ignored() {
     let place = Place::new();
     let (store, _, _answers) = place.open();

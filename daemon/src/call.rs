@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use offhook_core::input::Fact;
 use offhook_core::{
-    ActionId, Conversation, ConversationId, Event, Input, LeadId, LegEvent, LegId, Output, Policy,
-    Program, Record, Seq,
+    ActionId, Conversation, ConversationId, Event, Input, LeadId, LegEvent, LegId, Name, Output,
+    Policy, Program, Record, Seq,
 };
 use serde::Serialize;
 
@@ -173,7 +173,7 @@ impl Call {
     /// How it stands, for people who look in.
     pub fn live(&self) -> LiveCall {
         let (role, stage) = self.conversation.place();
-        let named = |name: String| Some(name).filter(|name| !name.is_empty());
+        let named = |name: Name| (!name.is_empty()).then(|| name.into());
         LiveCall {
             id: self.id,
             talking: self.talking,

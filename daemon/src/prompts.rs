@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use offhook_core::Name;
 use offhook_core::playbook::Playbook;
 
 use crate::media::{Clip, Script};
@@ -58,10 +59,10 @@ impl Prompts {
     }
 
     /// Clips one after the other. The playbook was checked: all its keys are here.
-    pub fn script(&self, keys: &[String]) -> Arc<Script> {
+    pub fn script(&self, keys: &[Name]) -> Arc<Script> {
         let clips = keys
             .iter()
-            .filter_map(|key| self.0.get(key).cloned())
+            .filter_map(|key| self.0.get(key.as_str()).cloned())
             .collect();
         Arc::new(Script { clips })
     }

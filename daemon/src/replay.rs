@@ -12,8 +12,8 @@ use offhook_core::action::Catalogue;
 use offhook_core::gate::Judgement;
 use offhook_core::input::Texts;
 use offhook_core::{
-    Book, Command, Conversation, ConversationId, Event, Input, Output, Playbook, Policy, Program,
-    Record, Verdict,
+    Book, Command, Conversation, ConversationId, Event, Input, Name, Output, Playbook, Policy,
+    Program, Record, Verdict,
 };
 
 use crate::settings::{CheckedPolicy, Page, recompile};
@@ -304,7 +304,11 @@ impl Replayed {
                 } else {
                     was
                 };
-                denying.rules.first().cloned().unwrap_or_default()
+                denying
+                    .rules
+                    .first()
+                    .map(Name::to_string)
+                    .unwrap_or_default()
             }
             None => "playbook".to_owned(),
         }

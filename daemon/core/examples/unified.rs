@@ -137,7 +137,10 @@ fn part(caller: &mut Caller, book: &Arc<Book>) -> String {
                     inbox.push((now, leg(LegEvent::Ended(Cause::NearHangup))));
                 }
                 Output::Do(_, Command::Play(play)) => {
-                    let text = play.prompts.iter().map(|key| &playbook.prompts[key]);
+                    let text = play
+                        .prompts
+                        .iter()
+                        .map(|key| &playbook.prompts[key.as_str()]);
                     let words: usize = text.map(|text| text.split(' ').count()).sum();
                     let ends = after(words as u64 * WORD_MS);
                     let sent_ms = words as u32 * WORD_MS as u32;

@@ -14,7 +14,7 @@ use crate::desk::{CALLER, Desk, Scene};
 use crate::dialogue::{Dialogue, Parties};
 use crate::facts::FactId;
 use crate::gate::Judgement;
-use crate::id::{ConversationId, LegId};
+use crate::id::{ConversationId, LegId, Name};
 use crate::input::{AnswerClass, Cause, Event, Fact, Input, LegEvent, Offered, Originate};
 use crate::intent::Dimension;
 use crate::mouth::Heard;
@@ -92,7 +92,7 @@ impl Conversation {
     }
 
     /// Role and stage, for people who look in.
-    pub fn place(&self) -> (String, String) {
+    pub fn place(&self) -> (Name, Name) {
         let scene = self.scene();
         (scene.role, scene.stage)
     }
@@ -228,7 +228,7 @@ impl Conversation {
 
     fn answer(&mut self) {
         let scene = self.scene();
-        if self.desk.allows(&scene, builtin::ANSWER, String::new()) {
+        if self.desk.allows(&scene, builtin::ANSWER, Name::default()) {
             self.call.answer(&mut self.desk);
         } else {
             self.call.refuse(&mut self.desk, Cause::Declined);
@@ -253,7 +253,7 @@ impl Conversation {
         let scene = self.scene();
         if !self
             .desk
-            .allows(&scene, builtin::DIAL, originate.to.clone())
+            .allows(&scene, builtin::DIAL, originate.to.as_str().into())
         {
             return self.call.over(&mut self.desk, Cause::Forbidden);
         }
@@ -488,8 +488,8 @@ impl Conversation {
         Outcome {
             cause: self.call.cause(),
             result: self.result(),
-            role: scene.role,
-            stage: scene.stage,
+            role: scene.role.into(),
+            stage: scene.stage.into(),
             answered_by: self.call.class.map(|class| class.name().to_owned()),
             talk: self.call.talk(),
             turns: dialogue.map_or(0, |it| it.turns),
@@ -521,8 +521,8 @@ impl Conversation {
         match &self.talk {
             Talk::Dialogue(dialogue) => dialogue.scene(),
             Talk::Test(line) => Scene {
-                role: "test".to_owned(),
-                stage: line.name().to_owned(),
+                role: Name::new_static("test"),
+                stage: line.name().into(),
             },
         }
     }

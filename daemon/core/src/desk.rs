@@ -5,18 +5,20 @@ use core::time::Duration;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use smallvec::smallvec;
+
 use crate::action::builtin;
 use crate::autonomy::Standing;
 use crate::book::{Book, Program};
 use crate::facts::Facts;
 use crate::gate::{self, Evidence, Judgement, Proposal};
-use crate::id::{ActionId, ConversationId, LegId, Seq, Turn};
+use crate::id::{ActionId, ConversationId, LegId, Name, Seq, Turn};
 use crate::intent::{Dimension, Intent};
 use crate::lease::Leases;
 use crate::memory::{Attestation, Identity, LeadId, Memory};
 use crate::output::{Command, Output};
 use crate::policy::Policy;
-use crate::record::{Record, Verdict, Weighed};
+use crate::record::{Record, Rules, Values, Verdict, Weighed};
 use crate::timers::Timers;
 
 /// The caller's leg.
@@ -28,17 +30,17 @@ const HALF_LIFE_MS: u64 = 24_000;
 /// In which role and stage something is proposed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Scene {
-    pub(crate) role: String,
-    pub(crate) stage: String,
+    pub(crate) role: Name,
+    pub(crate) stage: Name,
 }
 
 /// What is proposed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Ask {
-    pub(crate) kind: String,
-    pub(crate) object: String,
+    pub(crate) kind: Name,
+    pub(crate) object: Name,
     pub(crate) dedupe: Option<String>,
-    pub(crate) flaws: Vec<String>,
+    pub(crate) flaws: Rules,
     /// A person has approved what was proposed when so many signals were known.
     pub(crate) approved: Option<u32>,
 }
@@ -69,7 +71,7 @@ pub(crate) struct Desk {
     pub(crate) shadow: Option<Arc<Policy>>,
     pub(crate) shadowed: Vec<(Record, Judgement)>,
     /// The role whose authority holds, and since when.
-    token: (String, Duration),
+    token: (Name, Duration),
     pub(crate) in_force: BTreeSet<String>,
     /// Whom we talk with, as far as we were told.
     pub(crate) lead: Option<LeadId>,
@@ -107,7 +109,7 @@ impl Desk {
             standing: Standing::default(),
             shadow: None,
             shadowed: Vec::new(),
-            token: (String::new(), Duration::ZERO),
+            token: (Name::default(), Duration::ZERO),
             in_force: BTreeSet::new(),
             lead: None,
             identity: Identity::None,
@@ -157,9 +159,9 @@ impl Desk {
 
     /// Judges a proposal on an action that stays here; its record goes out.
     /// True when it is authorised.
-    pub(crate) fn allows(&mut self, scene: &Scene, kind: &str, object: String) -> bool {
+    pub(crate) fn allows(&mut self, scene: &Scene, kind: &str, object: Name) -> bool {
         let ask = Ask {
-            kind: kind.to_owned(),
+            kind: kind.into(),
             object,
             ..Ask::default()
         };
@@ -239,9 +241,9 @@ impl Desk {
     }
 
     /// A role's authority begins with the role.
-    pub(crate) fn hold(&mut self, role: &str) {
-        if self.token.0 != role {
-            self.token = (role.to_owned(), self.now);
+    pub(crate) fn hold(&mut self, role: &Name) {
+        if self.token.0 != *role {
+            self.token = (role.clone(), self.now);
         }
     }
 
@@ -249,7 +251,7 @@ impl Desk {
     pub(crate) fn settle_asked(&mut self, mut record: Record, rule: &str) {
         record.at = self.now;
         record.verdict = Verdict::Refused;
-        record.rules = vec![rule.to_owned()];
+        record.rules = smallvec![Name::new(rule)];
         self.count(&record);
         self.put(Output::Decided(record));
     }
@@ -296,7 +298,7 @@ impl Desk {
                 conversation: self.id,
                 number: self.proposals,
             },
-            kind: "role".to_owned(),
+            kind: Name::new_static("role"),
             object: change.role,
             role: scene.role.clone(),
             stage: scene.stage.clone(),
@@ -320,9 +322,9 @@ impl Desk {
         let trail = self.intent.trail(now);
         trail
             .map(|(kept, left)| Weighed {
-                kind: kept.kind.to_owned(),
+                kind: kept.kind.into(),
                 stage: playbook.stage(kept.stage).name.clone(),
-                fact: kept.dimension.fact().to_owned(),
+                fact: Name::new_static(kept.dimension.fact()),
                 amount: kept.amount,
                 left,
                 age_ms: now.saturating_sub(kept.at).as_millis() as u64,
@@ -335,8 +337,8 @@ impl Desk {
 #[derive(Debug)]
 pub(crate) struct RoleChange {
     /// Into which.
-    pub(crate) role: String,
+    pub(crate) role: Name,
     pub(crate) verdict: Verdict,
-    pub(crate) rules: Vec<String>,
-    pub(crate) values: Vec<(String, Option<i64>)>,
+    pub(crate) rules: Rules,
+    pub(crate) values: Values,
 }

@@ -20,17 +20,19 @@ use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use smallvec::{SmallVec, smallvec};
+
 use crate::action::builtin;
 use crate::desk::{Desk, Scene};
 use crate::hearing::Hearing;
-use crate::id::ActionId;
+use crate::id::{ActionId, Name};
 use crate::input::SilenceCause;
 use crate::keypad::Keypad;
 use crate::ledger::{Ledger, Turnout};
 use crate::memory::{Freshness, Identity};
 use crate::mouth::{Heard, Mouth, Purpose, Spoken, Utterance};
 use crate::objection::{Doubt, Objections};
-use crate::output::Command;
+use crate::output::{Command, Prompts};
 use crate::playbook::{CALL_NAMES, Go, Guard, Handler, Playbook, Stage, StageId, Template};
 use crate::signal::{SignalKind, Trigger, is_key};
 use crate::silence::Cadence;
@@ -395,14 +397,14 @@ impl Dialogue {
     fn utter(&mut self, prompts: &[Template], say_as: &str, interruptible: bool, purpose: Purpose) {
         let may_say = |prompt: &&Template| self.may_say(prompt);
         let allowed = prompts.iter().filter(may_say);
-        let keys: Vec<String> = allowed.map(|key| key.fill(&self.values)).collect();
+        let keys: Prompts = allowed.map(|key| key.fill(&self.values)).collect();
         if keys.is_empty() {
             return;
         }
         let utterance = Utterance {
             prompts: keys,
             interruptible,
-            say_as: say_as.to_owned(),
+            say_as: say_as.into(),
             purpose,
             notice: None,
             tries: 0,
@@ -422,7 +424,7 @@ impl Dialogue {
                 (&notice.again, heard, self.mouth.has_dropped(place))
             {
                 self.mouth.say(Utterance {
-                    prompts: vec![again.clone()],
+                    prompts: smallvec![again.as_str().into()],
                     interruptible: false,
                     purpose: Purpose::Plain,
                     notice: Some(place),
@@ -435,8 +437,8 @@ impl Dialogue {
     /// A notice is played by itself, so that it is known whether it was heard.
     fn say_in_parts(&mut self, utterance: Utterance) {
         let playbook = Arc::clone(&self.playbook);
-        let notice = |key: &String| playbook.notices.iter().position(|it| it.prompt == *key);
-        let mut parts: Vec<(Vec<String>, Option<usize>)> = Vec::new();
+        let notice = |key: &Name| playbook.notices.iter().position(|it| it.prompt == *key);
+        let mut parts: SmallVec<[(Prompts, Option<usize>); 2]> = SmallVec::new();
         for key in &utterance.prompts {
             let of = notice(key);
             match parts
@@ -444,7 +446,7 @@ impl Dialogue {
                 .filter(|(_, last)| of.is_none() && last.is_none())
             {
                 Some((keys, _)) => keys.push(key.clone()),
-                None => parts.push((vec![key.clone()], of)),
+                None => parts.push((smallvec![key.clone()], of)),
             }
         }
         let last = parts.len().saturating_sub(1);
@@ -480,7 +482,7 @@ impl Dialogue {
     fn close(&mut self, desk: &mut Desk) {
         self.close_asked = true;
         let scene = self.scene();
-        self.wants_hang_up |= desk.allows(&scene, builtin::HANG_UP, String::new());
+        self.wants_hang_up |= desk.allows(&scene, builtin::HANG_UP, Name::default());
     }
 
     /// Something was said, or could not be.
@@ -653,12 +655,15 @@ impl Dialogue {
 
     /// Presses keys in a menu of the other side, where the role may.
     fn press(&mut self, desk: &mut Desk, keys: &Template) {
-        let mut keys = keys.fill(&self.values);
-        keys.retain(is_key);
-        keys.truncate(KEYS_MAX);
+        let keys = keys.fill(&self.values);
+        let keys: Name = keys
+            .chars()
+            .filter(|key| is_key(*key))
+            .take(KEYS_MAX)
+            .collect();
         let scene = self.scene();
         if !keys.is_empty() && desk.allows(&scene, builtin::PRESS, keys.clone()) {
-            desk.command(Command::Press { keys });
+            desk.command(Command::Press { keys: keys.into() });
         }
     }
 

@@ -7,11 +7,13 @@
 use core::time::Duration;
 use std::collections::BTreeSet;
 
+use smol_str::format_smolstr;
+
 use crate::autonomy::{Level, Scope, Standing};
 use crate::facts::Facts;
-use crate::id::Turn;
+use crate::id::{Name, Turn};
 use crate::policy::{FACT_MISSING, Policy, ROLE_AUTHORITY, TOKEN_EXPIRED};
-use crate::record::Verdict;
+use crate::record::{Rules, Values, Verdict};
 
 /// Refuses what was proposed before the leg's turn went up.
 pub const STALE_TURN: &str = "stale.turn";
@@ -50,9 +52,9 @@ pub const ACTIONS_MAX: usize = 32;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Proposal {
     /// Action type.
-    pub kind: String,
+    pub kind: Name,
     /// Role in which it is proposed.
-    pub role: String,
+    pub role: Name,
     /// Turn on which it was proposed.
     pub turn: Turn,
     /// The caller's signals that were known when it was proposed.
@@ -60,7 +62,7 @@ pub struct Proposal {
     /// Its effect, where a second one like it must not happen.
     pub dedupe: Option<String>,
     /// What is wrong with its fields: `field.missing:…`, `field.invalid:…`.
-    pub flaws: Vec<String>,
+    pub flaws: Rules,
     /// A person has approved it.
     pub approved: bool,
 }
@@ -92,9 +94,9 @@ pub struct Judgement {
     /// Yes, no, or how far.
     pub verdict: Verdict,
     /// The rules that denied, or those that applied.
-    pub rules: Vec<String>,
-    /// What they read; `None` = missing.
-    pub values: Vec<(String, Option<i64>)>,
+    pub rules: Rules,
+    /// What they read.
+    pub values: Values,
 }
 
 /// Judges one proposal.
@@ -104,15 +106,10 @@ pub fn judge(policy: &Policy, evidence: &Evidence<'_>, proposal: &Proposal) -> J
     let mut passed = ruling.passed;
     for rule in ruling.denied {
         match lifted(policy, evidence, proposal, &rule) {
-            Some(by) => passed.push(format!("{OVERRIDE}{by}")),
+            Some(by) => passed.push(format_smolstr!("{OVERRIDE}{by}")),
             None => denied.push(rule),
         }
     }
-    let values = ruling
-        .values
-        .into_iter()
-        .map(|(name, value)| (name.to_owned(), value))
-        .collect();
     let level = evidence
         .standing
         .level(ruling.autonomy, &proposal.role, &proposal.kind);
@@ -124,12 +121,12 @@ pub fn judge(policy: &Policy, evidence: &Evidence<'_>, proposal: &Proposal) -> J
         (true, Level::Observe) => Verdict::Observed,
     };
     if level != Level::Act {
-        passed.push(format!("{AUTONOMY}{level}"));
+        passed.push(format_smolstr!("{AUTONOMY}{level}"));
     }
     Judgement {
         rules: if denied.is_empty() { passed } else { denied },
         verdict,
-        values,
+        values: ruling.values,
     }
 }
 
@@ -193,13 +190,13 @@ pub fn why(policy: &Policy, rule: &str) -> String {
 }
 
 /// What no policy can allow.
-fn built_in(evidence: &Evidence<'_>, proposal: &Proposal) -> Vec<String> {
+fn built_in(evidence: &Evidence<'_>, proposal: &Proposal) -> Rules {
     let repeated = proposal
         .dedupe
         .as_ref()
         .is_some_and(|effect| evidence.in_force.contains(effect));
     let full = proposal.dedupe.is_some() && evidence.in_force.len() >= ACTIONS_MAX;
-    let mut denied: Vec<String> = [
+    let mut denied: Rules = [
         (proposal.turn < evidence.turn, STALE_TURN),
         (proposal.signals < evidence.signals, STALE_SIGNAL),
         (evidence.suspended, AUTHORITY_SUSPENDED),
@@ -208,7 +205,7 @@ fn built_in(evidence: &Evidence<'_>, proposal: &Proposal) -> Vec<String> {
     ]
     .into_iter()
     .filter(|(denies, _)| *denies)
-    .map(|(_, rule)| rule.to_owned())
+    .map(|(_, rule)| Name::new_static(rule))
     .collect();
     denied.extend(proposal.flaws.iter().cloned());
     denied

@@ -5,6 +5,10 @@ use core::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+/// A word of a playbook, a policy or the catalogue: a stage, a rule, a prompt. To copy
+/// one allocates nothing, and neither does to make one of up to 23 bytes.
+pub type Name = smol_str::SmolStr;
+
 /// Crockford's base 32 in lower case: no i, l, o, u to be misread on the phone.
 const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 /// 13 digits of 5 bits hold 64 bits.

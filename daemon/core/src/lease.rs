@@ -4,10 +4,13 @@
 use core::time::Duration;
 use std::collections::BTreeMap;
 
+use smol_str::format_smolstr;
+
 use crate::action::Action;
 use crate::desk::Desk;
 use crate::facts::{FactId, Facts};
 use crate::gate::NOT_ON_OFFER;
+use crate::id::Name;
 use crate::input::Lease;
 
 /// Leases of one conversation; what would be one more is not taken.
@@ -45,14 +48,14 @@ impl Desk {
         &self,
         action: &Action,
         fields: &[(String, String)],
-    ) -> impl Iterator<Item = String> {
+    ) -> impl Iterator<Item = Name> {
         let leased = fields
             .iter()
             .filter(|(name, _)| action.leased.contains(name));
         let offers = leased.map(|(name, value)| format!("{name}.{value}"));
         offers
             .filter(|offer| !self.leases.holds(offer, self.now))
-            .map(|offer| format!("{NOT_ON_OFFER}{offer}"))
+            .map(|offer| format_smolstr!("{NOT_ON_OFFER}{offer}"))
     }
 
     /// Takes what is offered; of the facts only those that may be leased.

@@ -47,7 +47,7 @@ pub use book::{Book, Program, TestLine};
 pub use conversation::Conversation;
 pub use facts::DAEMON_FACTS;
 pub use fault::{At, Fault};
-pub use id::{ActionId, ConversationId, LegId, Seq, Turn};
+pub use id::{ActionId, ConversationId, LegId, Name, Seq, Turn};
 pub use input::{Event, Input, LegEvent};
 pub use memory::{LeadId, Memory};
 pub use mouth::Heard;

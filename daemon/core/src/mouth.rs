@@ -4,9 +4,9 @@
 use std::collections::VecDeque;
 
 use crate::desk::{Desk, Scene};
-use crate::id::{ActionId, Turn};
+use crate::id::{ActionId, Name, Turn};
 use crate::objection::Doubt;
-use crate::output::{Command, Play};
+use crate::output::{Command, Play, Prompts, joined};
 
 /// Utterances that wait; a further one is dropped.
 const QUEUE_MAX: usize = 16;
@@ -34,9 +34,9 @@ pub(crate) enum Purpose {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Utterance {
-    pub(crate) prompts: Vec<String>,
+    pub(crate) prompts: Prompts,
     pub(crate) interruptible: bool,
-    pub(crate) say_as: String,
+    pub(crate) say_as: Name,
     pub(crate) purpose: Purpose,
     /// Which notice of the playbook it is, where it is one.
     pub(crate) notice: Option<usize>,
@@ -72,7 +72,7 @@ pub struct Heard {
     /// Number of the play.
     pub play: u32,
     /// Its prompts.
-    pub prompts: Vec<String>,
+    pub prompts: Prompts,
     /// How much of it was sent, in ms.
     pub sent_ms: u32,
     /// To its end.
@@ -157,7 +157,7 @@ impl Mouth {
             return None;
         }
         let utterance = self.queue.pop_front()?;
-        let object = utterance.prompts.join("+");
+        let object = joined(&utterance.prompts);
         if !desk.allows(scene, &utterance.say_as, object) {
             return Some(utterance.over(false));
         }
@@ -225,7 +225,7 @@ impl Mouth {
     /// The caller did not mean it: go on from the last word boundary.
     pub(crate) fn resume(&mut self, desk: &mut Desk, scene: &Scene) {
         let Some(cut) = self.cut.take() else { return };
-        let object = cut.utterance.prompts.join("+");
+        let object = joined(&cut.utterance.prompts);
         if !desk.allows(scene, &cut.utterance.say_as, object) {
             return;
         }

@@ -3,8 +3,9 @@
 use core::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
-use crate::id::{ActionId, LegId, Seq, Turn};
+use crate::id::{ActionId, LegId, Name, Seq, Turn};
 use crate::input::{Cause, Referral};
 use crate::memory::{Identity, Transition};
 use crate::record::Record;
@@ -139,6 +140,17 @@ pub struct SecretKeys {
     pub terminator: Option<char>,
 }
 
+/// Keys of prompts; most are said alone or in a pair.
+pub type Prompts = SmallVec<[Name; 2]>;
+
+/// What is said, for the record.
+pub(crate) fn joined(prompts: &[Name]) -> Name {
+    match prompts {
+        [one] => one.clone(),
+        all => all.join("+").into(),
+    }
+}
+
 /// One prompt to be played.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Play {
@@ -147,7 +159,7 @@ pub struct Play {
     /// Counts the plays of the conversation.
     pub play: u32,
     /// Keys of clips, said one after the other.
-    pub prompts: Vec<String>,
+    pub prompts: Prompts,
     /// Speech over it stops it at the media edge.
     pub interruptible: bool,
 }

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use crate::condition::Operator;
 use crate::facts::{FactId, Facts};
+use crate::id::Name;
 use crate::intent::Thresholds;
 use crate::interpret::Lexicon;
 use crate::memory::{Freshness, Topic};
@@ -111,7 +112,7 @@ pub enum Go {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Role {
     /// Its name, as policies grant to it.
-    pub name: String,
+    pub name: Name,
     /// All of these must hold to enter it.
     pub guards: Vec<Guard>,
     /// Intent halves in this time while it speaks, in ms.
@@ -217,7 +218,7 @@ pub struct Limits {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stage {
     /// Its name.
-    pub name: String,
+    pub name: Name,
     /// In which role it speaks and acts.
     pub role: RoleId,
     /// What is said on entering.
@@ -454,7 +455,7 @@ pub struct Template(pub Vec<Part>);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Part {
     /// Text.
-    Text(String),
+    Text(Name),
     /// The value of that name; nothing while it has none.
     Name(String),
 }
@@ -487,13 +488,13 @@ impl Template {
                 .find('}')
                 .ok_or_else(|| format!("`{text}`: `{{` is not closed"))?;
             if open > 0 {
-                parts.push(Part::Text(rest[..open].to_owned()));
+                parts.push(Part::Text(rest[..open].into()));
             }
             parts.push(Part::Name(rest[open + 1..open + close].trim().to_owned()));
             rest = &rest[open + close + 1..];
         }
         if !rest.is_empty() {
-            parts.push(Part::Text(rest.to_owned()));
+            parts.push(Part::Text(rest.into()));
         }
         Ok(Self(parts))
     }
@@ -507,7 +508,10 @@ impl Template {
     }
 
     /// The text with these values.
-    pub fn fill(&self, values: &BTreeMap<String, String>) -> String {
+    pub fn fill(&self, values: &BTreeMap<String, String>) -> Name {
+        if let [Part::Text(text)] = &*self.0 {
+            return text.clone();
+        }
         self.0
             .iter()
             .map(|part| match part {

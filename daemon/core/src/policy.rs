@@ -13,9 +13,13 @@ mod raw;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use smol_str::format_smolstr;
+
 use crate::autonomy::{ANY, Level};
 use crate::condition::Operator;
 use crate::facts::{FactId, Facts};
+use crate::id::Name;
+use crate::record::{Rules, Values};
 
 pub(crate) use compile::unknown_fact;
 pub use raw::{RawCase, RawGrant, RawPolicy, RawRule};
@@ -51,7 +55,7 @@ pub struct Grant {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
     /// Its name in records.
-    pub id: String,
+    pub id: Name,
     /// Action types it applies to.
     pub actions: BTreeSet<String>,
     /// Roles it applies in; all when empty.
@@ -78,11 +82,11 @@ impl Rule {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ruling {
     /// Rules that denied; none = authorised.
-    pub denied: Vec<String>,
+    pub denied: Rules,
     /// Rules that applied and did not deny.
-    pub passed: Vec<String>,
-    /// What was read; `None` = missing.
-    pub values: BTreeMap<&'static str, Option<i64>>,
+    pub passed: Rules,
+    /// What was read, by name.
+    pub values: Values,
     /// How far the action may go by itself in this role.
     pub autonomy: Level,
 }
@@ -103,8 +107,8 @@ impl Policy {
     }
 
     /// Hash of what it decides by (FNV-1a over the canonical rules), in hex.
-    pub fn hash(&self) -> String {
-        format!("{:016x}", self.hash)
+    pub fn hash(&self) -> Name {
+        format_smolstr!("{:016x}", self.hash)
     }
 
     /// The rules, in the order of the file.
@@ -145,11 +149,11 @@ impl Policy {
         let mut ruling = Ruling::default();
         match self.grant(action, role) {
             Some(grant) => {
-                ruling.passed.push(ROLE_AUTHORITY.to_owned());
+                ruling.passed.push(Name::new_static(ROLE_AUTHORITY));
                 ruling.autonomy = grant.autonomy;
                 expire(grant, facts, &mut ruling);
             }
-            None => ruling.denied.push(ROLE_AUTHORITY.to_owned()),
+            None => ruling.denied.push(Name::new_static(ROLE_AUTHORITY)),
         }
         for rule in self.rules.iter().filter(|rule| rule.is_about(action, role)) {
             apply(rule, facts, &mut ruling);
@@ -163,15 +167,18 @@ fn expire(grant: Grant, facts: &Facts, ruling: &mut Ruling) {
     let Some(limit) = grant.expires_s else { return };
     let fact = FactId::find("role_s").expect("`role_s` is in OWN_FACTS");
     match read(fact, facts, ruling) {
-        Some(lasted) if lasted >= limit => ruling.denied.push(TOKEN_EXPIRED.to_owned()),
-        Some(_) => ruling.passed.push(TOKEN_EXPIRED.to_owned()),
+        Some(lasted) if lasted >= limit => ruling.denied.push(Name::new_static(TOKEN_EXPIRED)),
+        Some(_) => ruling.passed.push(Name::new_static(TOKEN_EXPIRED)),
         None => missing(fact, ruling),
     }
 }
 
 fn read(fact: FactId, facts: &Facts, ruling: &mut Ruling) -> Option<i64> {
     let value = facts.value(fact);
-    ruling.values.insert(fact.name(), value);
+    let values = &mut ruling.values;
+    if let Err(place) = values.binary_search_by_key(&fact.name(), |(name, _)| name) {
+        values.insert(place, (Name::new_static(fact.name()), value));
+    }
     value
 }
 
@@ -202,7 +209,7 @@ fn apply(rule: &Rule, facts: &Facts, ruling: &mut Ruling) {
 }
 
 fn missing(fact: FactId, ruling: &mut Ruling) {
-    let rule = format!("{FACT_MISSING}{}", fact.name());
+    let rule = format_smolstr!("{FACT_MISSING}{}", fact.name());
     if !ruling.denied.contains(&rule) {
         ruling.denied.push(rule);
     }

@@ -3,8 +3,14 @@
 use core::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
-use crate::id::{ActionId, Turn};
+use crate::id::{ActionId, Name, Turn};
+
+/// Rules by name; most decisions rest on few.
+pub type Rules = SmallVec<[Name; 4]>;
+/// Facts with their values; `None` = missing, which denies.
+pub type Values = SmallVec<[(Name, Option<i64>); 4]>;
 
 /// One decision of the gate.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,13 +20,13 @@ pub struct Record {
     /// The proposal's id; for an external action the id upstream sees.
     pub action: ActionId,
     /// Action type, e.g. `say`, `schedule`.
-    pub kind: String,
+    pub kind: Name,
     /// What in particular: a prompt key, a slot, a number.
-    pub object: String,
+    pub object: Name,
     /// Role in which it was proposed.
-    pub role: String,
+    pub role: Name,
     /// Stage in which it was proposed.
-    pub stage: String,
+    pub stage: Name,
     /// Turn on which it was proposed.
     pub turn: Turn,
     /// It leaves the box (true), or is only said or played.
@@ -29,11 +35,11 @@ pub struct Record {
     pub verdict: Verdict,
     /// Every rule that took part: those that denied when refused, those that
     /// applied when authorised.
-    pub rules: Vec<String>,
-    /// The named values that these rules read; `None` = missing, which denies.
-    pub values: Vec<(String, Option<i64>)>,
+    pub rules: Rules,
+    /// The named values that these rules read.
+    pub values: Values,
     /// Hash of the policy, in hex.
-    pub policy: String,
+    pub policy: Name,
     /// What intent rested on, oldest first; of what leaves the box only.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub evidence: Vec<Weighed>,
@@ -43,11 +49,11 @@ pub struct Record {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Weighed {
     /// What it was: `confirm`, `objection_price`, `slow_answer`, `reversal`.
-    pub kind: String,
+    pub kind: Name,
     /// In which stage.
-    pub stage: String,
+    pub stage: Name,
     /// The fact that it counts for: `intent`, `intent_price`.
-    pub fact: String,
+    pub fact: Name,
     /// What it added, in thousandths.
     pub amount: i64,
     /// What was left of it, in thousandths.

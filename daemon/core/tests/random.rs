@@ -16,8 +16,8 @@ use offhook_core::input::{
 };
 use offhook_core::memory::{Attestation, Identity, LeadId, Source, Topic, Transition};
 use offhook_core::{
-    ActionId, Command, Conversation, ConversationId, Event, Input, LegEvent, LegId, Output, Record,
-    Seq, Turn, Verdict,
+    ActionId, Command, Conversation, ConversationId, Event, Input, LegEvent, LegId, Name, Output,
+    Record, Seq, Turn, Verdict,
 };
 
 /// xorshift64* (Vigna 2016): small, seeded, the same everywhere.
@@ -232,7 +232,8 @@ impl World {
                         kind == "role" || granted(role, kind),
                         "no grant: {record:?}"
                     );
-                    self.allowed.push((record.kind, record.object));
+                    self.allowed
+                        .push((record.kind.into(), record.object.into()));
                 }
             }
             Output::Persist(persist) => {
@@ -300,16 +301,16 @@ impl World {
     /// A role is entered by a change that is on record, and only with its guards.
     fn judge_role(&mut self, record: &Record) {
         if let Some(role) = &self.role {
-            assert_eq!(*role, record.role, "a role without a change: {record:?}");
+            assert_eq!(record.role, *role, "a role without a change: {record:?}");
         }
         if record.kind != "role" {
-            self.role = Some(record.role.clone());
+            self.role = Some(record.role.to_string());
         } else if record.verdict == Verdict::Authorised {
-            let holds = |(name, value): &(String, Option<i64>)| {
+            let holds = |(name, value): &(Name, Option<i64>)| {
                 value.is_some_and(|value| value >= 1) || name.is_empty()
             };
             assert!(record.values.iter().all(holds), "without guard: {record:?}");
-            self.role = Some(record.object.clone());
+            self.role = Some(record.object.to_string());
         }
     }
 

@@ -82,5 +82,5 @@ fn written(template: &Template) -> String {
     for name in template.names() {
         values.insert(name.to_owned(), "{".to_owned());
     }
-    template.fill(&values)
+    template.fill(&values).into()
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use offhook_core::output::Outcome;
-use offhook_core::{ConversationId, Record, Verdict};
+use offhook_core::{ConversationId, Name, Record, Verdict};
 
 use super::words::{
     CallDetail, CallRow, CallState, Decision, Explanation, Lane, OutboxStatus, Rule, TapeInfo,
@@ -245,7 +245,11 @@ fn decision(
     let since = record
         .at
         .saturating_sub(Duration::from_micros(call.born_us));
-    let rule = |id: String| Rule { why: why(&id), id };
+    let rule = |id: Name| Rule {
+        why: why(&id),
+        id: id.into(),
+    };
+    let value = |(name, value): (Name, Option<i64>)| (name.into(), value);
     // A decision is kept with its action, or, when the disk did not take that, alone.
     let lost = (record.external && record.verdict == Verdict::Authorised).then_some(NOT_KEPT);
     let state = states.get(&id).copied().or(lost);
@@ -253,15 +257,15 @@ fn decision(
         ms: millis(since),
         state: state.map(str::to_owned),
         action: id,
-        kind: record.kind,
-        object: record.object,
-        role: record.role,
-        stage: record.stage,
+        kind: record.kind.into(),
+        object: record.object.into(),
+        role: record.role.into(),
+        stage: record.stage.into(),
         external: record.external,
         verdict: record.verdict.name().to_owned(),
         rules: record.rules.into_iter().map(rule).collect(),
-        values: record.values.into_iter().collect(),
-        policy: record.policy,
+        values: record.values.into_iter().map(value).collect(),
+        policy: record.policy.into(),
         evidence: record.evidence,
     }
 }

@@ -338,7 +338,10 @@ async fn activate(
     let checked = house.check(page).map_err(wrong)?;
     let before = house.policy();
     let changes = before.diff(&checked.policy);
-    let (name, hash) = (checked.policy.name().to_owned(), checked.policy.hash());
+    let (name, hash) = (
+        checked.policy.name().to_owned(),
+        checked.policy.hash().into(),
+    );
     let governing = Governing::later(checked);
     let rules = Rules::read(&house.settings).map_err(wrong)?;
     let order = |reply| Request::Govern(governing, Box::new(rules), text.by, reply);

@@ -6,7 +6,8 @@ use offhook_core::facts::{FactId, Facts};
 use offhook_core::input::{Cause, Originate};
 use offhook_core::output::Outcome;
 use offhook_core::pacer::Room;
-use offhook_core::{Book, ConversationId, LeadId, Number, Program, Seq};
+use offhook_core::record::Rules;
+use offhook_core::{Book, ConversationId, LeadId, Name, Number, Program, Seq};
 
 use super::Decision;
 use crate::campaigns::{CAMPAIGNS_MAX, CampaignPage, CampaignView, Plan};
@@ -65,7 +66,7 @@ impl Decision {
         if !refused.is_empty() {
             campaign.pacer.refused(lead, now_ms);
             for rule in refused {
-                *campaign.refusals.entry(rule).or_default() += 1;
+                *campaign.refusals.entry(rule.into()).or_default() += 1;
             }
             return true;
         }
@@ -112,11 +113,11 @@ impl Decision {
 
     /// What the policy would say to a dial now; the gate says it again when it
     /// is proposed.
-    fn refusing_rules(&self, plan: &Plan, known: &[offhook_core::input::Fact]) -> Vec<String> {
+    fn refusing_rules(&self, plan: &Plan, known: &[offhook_core::input::Fact]) -> Rules {
         let order = order(plan, String::new());
         let book = match self.house.outbound(&order) {
             Ok((book, _)) => book,
-            Err(reason) => return vec![reason],
+            Err(reason) => return std::iter::once(reason.into()).collect(),
         };
         let mut facts = Facts::default();
         for fact in known {
@@ -394,12 +395,12 @@ fn order(plan: &Plan, to: String) -> Order {
 }
 
 /// In which role the first proposal of a conversation is made.
-fn first_role(book: &Book) -> String {
+fn first_role(book: &Book) -> Name {
     match &book.program {
         Program::Playbook(playbook) => {
             let role = playbook.stage(playbook.start).role;
             playbook.role(role).name.clone()
         }
-        Program::Test(_) => String::new(),
+        Program::Test(_) => Name::default(),
     }
 }

@@ -107,7 +107,7 @@ impl Decision {
             return;
         }
         if record.verdict == Verdict::Refused {
-            tracing::info!(message = "refused", CALL_ID = %id, action = record.kind,
+            tracing::info!(message = "refused", CALL_ID = %id, action = record.kind.as_str(),
                 rules = record.rules.join(" "));
         }
         let born = call.take_birth();
@@ -138,7 +138,7 @@ impl Decision {
         let record = &persist.record;
         self.vigil
             .authorised(record.action, &record.role, &record.kind);
-        tracing::info!(message = "authorised", CALL_ID = %id, action = persist.record.kind);
+        tracing::info!(message = "authorised", CALL_ID = %id, action = persist.record.kind.as_str());
         let born = call.take_birth();
         let commit = Commit {
             conversation: id,

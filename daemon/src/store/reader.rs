@@ -71,7 +71,7 @@ pub enum What {
     /// Lines of its log.
     Log(Vec<Entry>),
     /// A decision on an external action, and the facts it was taken on.
-    Decision(Record, Vec<Fact>),
+    Decision(Box<Record>, Vec<Fact>),
     /// An authorised action.
     Action(OutboxRow),
     /// A held action may go.
@@ -444,7 +444,7 @@ impl Reader {
             .items(conversation)?
             .into_iter()
             .flat_map(|item| match item.what {
-                What::Decision(record, _) => vec![record],
+                What::Decision(record, _) => vec![*record],
                 What::Log(entries) => local_decisions(&entries),
                 _ => Vec::new(),
             })
@@ -775,7 +775,7 @@ pub(super) fn what(
         Kind::Log => What::Log(serde_json::from_slice(payload)?),
         Kind::Decision => {
             let decided: Decided<Record, Vec<Fact>> = serde_json::from_slice(payload)?;
-            What::Decision(decided.record, decided.facts)
+            What::Decision(Box::new(decided.record), decided.facts)
         }
         Kind::Action => What::Action(serde_json::from_slice(payload)?),
         Kind::Released => What::Released(serde_json::from_slice(payload)?),

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use offhook_core::input::{Cause, Event, LegEvent};
 use offhook_core::output::{Outcome, STAYS_MAX, Stay};
-use offhook_core::{ConversationId, Record, Verdict};
+use offhook_core::{ConversationId, Name, Record, Verdict};
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 
 use super::chain;
@@ -197,7 +197,7 @@ fn interrupted(
                     Verdict::Refused => outcome.refused += 1,
                     Verdict::Asked | Verdict::Observed => {}
                 }
-                trace.decided(record);
+                trace.decided(*record);
             }
             What::Action(_)
             | What::Released(_)
@@ -233,7 +233,7 @@ enum Step {
     Turn,
     BargeIn,
     /// A decision was taken in this role and stage.
-    Decided(String, String),
+    Decided(Name, Name),
 }
 
 impl Trace {
@@ -285,12 +285,12 @@ impl Trace {
                 }
                 Step::BargeIn => outcome.barge_ins += 1,
                 Step::Decided(role, stage) => {
-                    if (&role, &stage) == (&outcome.role, &outcome.stage) {
+                    if role == outcome.role && stage == outcome.stage {
                         continue;
                     }
                     close(outcome, at.saturating_sub(since));
                     since = at;
-                    (outcome.role, outcome.stage) = (role, stage);
+                    (outcome.role, outcome.stage) = (role.into(), stage.into());
                     open_stay(outcome);
                 }
             }

@@ -99,8 +99,8 @@ fn record(id: ActionId, verdict: Verdict) -> Record {
         turn: Turn(2),
         external: true,
         verdict,
-        rules: vec!["consent".into()],
-        values: vec![("intent".into(), Some(900))],
+        rules: ["consent".into()].into_iter().collect(),
+        values: [("intent".into(), Some(900))].into_iter().collect(),
         policy: "abc".into(),
         evidence: Vec::new(),
     }

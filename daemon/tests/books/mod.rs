@@ -47,8 +47,10 @@ pub fn commit(id: ActionId, lead: &str, held: bool, entries: Vec<Entry>) -> Writ
             turn: Turn(1),
             external: true,
             verdict: Verdict::Authorised,
-            rules: vec!["consent".into(), "hours".into()],
-            values: vec![("intent".into(), Some(900)), ("hour".into(), Some(10))],
+            rules: ["consent".into(), "hours".into()].into_iter().collect(),
+            values: [("intent".into(), Some(900)), ("hour".into(), Some(10))]
+                .into_iter()
+                .collect(),
             policy: "0123456789abcdef".into(),
             evidence: Vec::new(),
         },

@@ -3,17 +3,19 @@
 
 use std::sync::Arc;
 
+use smol_str::format_smolstr;
+
 use super::Dialogue;
 use crate::action::{Action, Confirm};
 use crate::desk::{Ask, Desk};
 use crate::gate::{FIELD_INVALID, FIELD_MISSING, TOO_MANY_ACTIONS};
-use crate::id::{ActionId, Seq};
+use crate::id::{ActionId, Name, Seq};
 use crate::input::UpstreamAnswer;
 use crate::ledger::{Entry, State, Turnout};
 use crate::mouth::Purpose;
 use crate::output::{COMPENSATES, OutboxRow, Output, Persist, UNDO, Undo};
 use crate::playbook::{Go, Propose};
-use crate::record::{Record, Verdict};
+use crate::record::{Record, Rules, Verdict};
 use crate::signal::SignalKind;
 use crate::timers::Timer;
 
@@ -38,10 +40,10 @@ impl Dialogue {
         let mut flaws = flaws(action, &fields);
         flaws.extend(desk.not_on_offer(action, &fields));
         if self.ledger.is_full() {
-            flaws.push(TOO_MANY_ACTIONS.to_owned());
+            flaws.push(Name::new_static(TOO_MANY_ACTIONS));
         }
         let ask = Ask {
-            kind: plan.action.clone(),
+            kind: plan.action.as_str().into(),
             object,
             dedupe: Some(dedupe),
             flaws,
@@ -219,7 +221,7 @@ impl Dialogue {
         let flaws = flaws(action, &fields);
         fields.push((COMPENSATES.to_owned(), id.to_string()));
         let ask = Ask {
-            kind: undo.action.clone(),
+            kind: undo.action.as_str().into(),
             object,
             dedupe: Some(dedupe.clone()),
             flaws,
@@ -378,27 +380,27 @@ fn await_answer(desk: &mut Desk, entry: &Entry) {
 }
 
 /// What makes two of a kind the same: the dedupe fields, or all.
-pub(super) fn object(action: &Action, fields: &[(String, String)]) -> String {
+pub(super) fn object(action: &Action, fields: &[(String, String)]) -> Name {
     let all = action.dedupe.is_empty();
     let values: Vec<&str> = fields
         .iter()
         .filter(|(name, _)| all || action.dedupe.contains(name))
         .map(|(_, value)| value.as_str())
         .collect();
-    values.join(",")
+    values.join(",").into()
 }
 
-pub(super) fn flaws(action: &Action, fields: &[(String, String)]) -> Vec<String> {
-    let mut flaws = Vec::new();
+pub(super) fn flaws(action: &Action, fields: &[(String, String)]) -> Rules {
+    let mut flaws = Rules::new();
     for field in &action.fields {
         let given = fields.iter().find(|(name, _)| *name == field.name);
         let value = given.map_or("", |(_, value)| value);
         if value.is_empty() {
             if field.required {
-                flaws.push(format!("{FIELD_MISSING}{}", field.name));
+                flaws.push(format_smolstr!("{FIELD_MISSING}{}", field.name));
             }
         } else if !field.kind.admits(value) {
-            flaws.push(format!("{FIELD_INVALID}{}", field.name));
+            flaws.push(format_smolstr!("{FIELD_INVALID}{}", field.name));
         }
     }
     flaws

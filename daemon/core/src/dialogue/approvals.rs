@@ -64,9 +64,9 @@ impl Dialogue {
             .set(Timer::Approval(record.action.number), until);
         desk.put(Output::Ask(Approval {
             action: record.action,
-            kind: ask.kind.clone(),
-            object: ask.object.clone(),
-            role: record.role.clone(),
+            kind: ask.kind.to_string(),
+            object: ask.object.to_string(),
+            role: record.role.to_string(),
             lead: desk.party.clone(),
             fields: fields.clone(),
             until,

@@ -3,10 +3,14 @@
 
 use std::collections::BTreeMap;
 
+use smallvec::smallvec;
+use smol_str::format_smolstr;
+
 use super::Dialogue;
 use crate::desk::{Desk, RoleChange};
+use crate::id::Name;
 use crate::playbook::{Go, Guard, Handler, RoleId, StageId};
-use crate::record::Verdict;
+use crate::record::{Rules, Values, Verdict};
 use crate::signal::SignalKind;
 
 /// Rule of a role that has no guards.
@@ -61,7 +65,7 @@ impl Dialogue {
             return;
         };
         let role = self.playbook.stage(go).role;
-        let rules = self.missing(desk, role).map(Guard::to_string).collect();
+        let rules = self.missing(desk, role).map(named).collect();
         let values = self.read_by(desk, role);
         self.note_role(desk, role, Verdict::Refused, rules, values);
     }
@@ -73,16 +77,16 @@ impl Dialogue {
             return true;
         }
         if self.missing(desk, role).next().is_some() {
-            let rules = self.missing(desk, role).map(Guard::to_string).collect();
+            let rules = self.missing(desk, role).map(named).collect();
             let values = self.read_by(desk, role);
             self.note_role(desk, role, Verdict::Refused, rules, values);
             return false;
         }
         if self.epoch > 0 {
             let guards = self.playbook.role(role).guards.iter();
-            let mut rules: Vec<String> = guards.map(Guard::to_string).collect();
+            let mut rules: Rules = guards.map(named).collect();
             if rules.is_empty() {
-                rules.push(UNGUARDED.to_owned());
+                rules.push(Name::new_static(UNGUARDED));
             }
             let values = self.read_by(desk, role);
             self.note_role(desk, role, Verdict::Authorised, rules, values);
@@ -119,8 +123,8 @@ impl Dialogue {
             desk,
             role,
             Verdict::Authorised,
-            vec![BACK.to_owned()],
-            Vec::new(),
+            smallvec![Name::new_static(BACK)],
+            Values::new(),
         );
         let half_life_ms = self.playbook.role(role).half_life_ms;
         desk.intent.set_half_life(desk.now, half_life_ms);
@@ -133,8 +137,8 @@ impl Dialogue {
         desk: &mut Desk,
         role: RoleId,
         verdict: Verdict,
-        rules: Vec<String>,
-        values: Vec<(String, Option<i64>)>,
+        rules: Rules,
+        values: Values,
     ) {
         let role = self.playbook.role(role).name.clone();
         let change = RoleChange {
@@ -147,12 +151,18 @@ impl Dialogue {
     }
 
     /// The facts that the guards of the role read.
-    fn read_by(&self, desk: &Desk, role: RoleId) -> Vec<(String, Option<i64>)> {
+    fn read_by(&self, desk: &Desk, role: RoleId) -> Values {
         let guards = self.playbook.role(role).guards.iter();
         let read = |guard: &Guard| match guard {
-            Guard::Fact(fact, _, _) => Some((fact.name().to_owned(), desk.facts.value(*fact))),
+            Guard::Fact(fact, _, _) => {
+                Some((Name::new_static(fact.name()), desk.facts.value(*fact)))
+            }
             Guard::Value(..) | Guard::Recalled(..) => None,
         };
         guards.filter_map(read).collect()
     }
+}
+
+fn named(guard: &Guard) -> Name {
+    format_smolstr!("{guard}")
 }

@@ -4,10 +4,12 @@
 
 use core::time::Duration;
 
+use smol_str::format_smolstr;
+
 use super::Dialogue;
 use crate::action::builtin;
 use crate::desk::{Ask, Desk};
-use crate::id::{ActionId, Seq};
+use crate::id::{ActionId, Name, Seq};
 use crate::output::{Command, Output, Persist, SecretKeys};
 use crate::playbook::Collect;
 use crate::record::Verdict;
@@ -56,8 +58,8 @@ impl Dialogue {
             return self.on_signal(desk, &SignalKind::Incomplete);
         }
         let ask = Ask {
-            kind: builtin::HAND_OVER.to_owned(),
-            object: format!("{} to {}", wanted.name, secret.sink),
+            kind: Name::new_static(builtin::HAND_OVER),
+            object: format_smolstr!("{} to {}", wanted.name, secret.sink),
             ..Ask::default()
         };
         let record = desk.judge(&self.scene(), ask);

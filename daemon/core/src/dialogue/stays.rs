@@ -55,8 +55,8 @@ impl Dialogue {
             let stage = self.playbook.stage(visit.stage);
             let ms = end.saturating_sub(visit.since).as_millis();
             Stay {
-                role: self.playbook.role(stage.role).name.clone(),
-                stage: stage.name.clone(),
+                role: self.playbook.role(stage.role).name.to_string(),
+                stage: stage.name.to_string(),
                 ms: ms.try_into().unwrap_or(u64::MAX),
                 turns: visit.turns,
                 result: stage.result.clone(),

@@ -4,12 +4,14 @@
 
 use std::sync::Arc;
 
+use smallvec::smallvec;
+
 use super::Dialogue;
 use super::actions::{flaws, object, undoing};
 use crate::action::Action;
 use crate::desk::{Ask, Desk};
 use crate::gate::STEP_REFUSED;
-use crate::id::ActionId;
+use crate::id::{ActionId, Name};
 use crate::ledger::AFTER;
 use crate::output::{COMPENSATES, OutboxRow, Output, Step, Undo};
 use crate::playbook::Propose;
@@ -68,7 +70,7 @@ impl Dialogue {
             .map_or("", |place| &whole_key[place..]);
         let dedupe = format!("{}|{kind}|{object}{again}", desk.party);
         let ask = Ask {
-            kind: kind.to_owned(),
+            kind: kind.into(),
             object,
             dedupe: None,
             flaws: flaws(action, &fields),
@@ -102,7 +104,7 @@ impl Dialogue {
             let book = Arc::clone(&desk.book);
             let action = book.catalogue.action(&undo.kind)?;
             let ask = Ask {
-                kind: undo.kind.clone(),
+                kind: undo.kind.as_str().into(),
                 object: object(action, &undo.fields),
                 dedupe: Some(undo.dedupe.clone()),
                 flaws: flaws(action, &undo.fields),
@@ -136,7 +138,7 @@ impl Dialogue {
     pub(super) fn refused_by_step(&mut self, desk: &mut Desk, plan: &Propose, mut record: Record) {
         desk.authorised = desk.authorised.saturating_sub(1);
         record.verdict = Verdict::Refused;
-        record.rules = vec![STEP_REFUSED.to_owned()];
+        record.rules = smallvec![Name::new_static(STEP_REFUSED)];
         desk.put(Output::Decided(record));
         self.refused(desk, plan);
     }

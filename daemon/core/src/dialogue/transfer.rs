@@ -5,14 +5,16 @@
 
 use std::sync::Arc;
 
+use smol_str::format_smolstr;
+
 use super::Dialogue;
 use crate::action::builtin;
 use crate::desk::{Ask, Desk};
 use crate::gate::FIELD_MISSING;
-use crate::id::{LegId, Turn};
+use crate::id::{LegId, Name, Turn};
 use crate::input::{AnswerClass, Cause, Digit, LegEvent, Referral};
 use crate::mouth::Purpose;
-use crate::output::{Command, Output, Play};
+use crate::output::{Command, Output, Play, Prompts, joined};
 use crate::playbook::{Transfer, TransferWay};
 use crate::record::Verdict;
 use crate::signal::{SignalKind, is_key};
@@ -102,9 +104,9 @@ impl Dialogue {
     /// Calls the person that the stage names.
     pub(super) fn call_person(&mut self, desk: &mut Desk, transfer: &Transfer) {
         let to = transfer.to.fill(&self.values);
-        let flaws = to.is_empty().then(|| format!("{FIELD_MISSING}to"));
+        let flaws = to.is_empty().then(|| format_smolstr!("{FIELD_MISSING}to"));
         let ask = Ask {
-            kind: builtin::TRANSFER.to_owned(),
+            kind: Name::new_static(builtin::TRANSFER),
             object: to.clone(),
             flaws: flaws.into_iter().collect(),
             ..Ask::default()
@@ -127,7 +129,7 @@ impl Dialogue {
         let by_us = transfer.way != TransferWay::Refer;
         let leg = by_us.then_some(LegId(self.persons_called));
         if let Some(leg) = leg {
-            let (to, trunk) = (to.clone(), trunk.clone());
+            let (to, trunk) = (to.to_string(), trunk.clone());
             desk.command_on(leg, Command::Dial { to, trunk });
             let until = desk.after_ms(transfer.ring_ms);
             desk.timers.set(Timer::Consult, until);
@@ -139,7 +141,7 @@ impl Dialogue {
             } else {
                 State::Accepted
             },
-            to,
+            to: to.into(),
             trunk,
             stays_here: false,
             caller_left: false,
@@ -260,13 +262,13 @@ impl Dialogue {
         let Some(transfer) = &playbook.stage(self.stage).transfer else {
             return;
         };
-        let prompts: Vec<String> = transfer
+        let prompts: Prompts = transfer
             .brief
             .iter()
             .map(|key| key.fill(&self.values))
             .collect();
         let scene = self.scene();
-        let said = !prompts.is_empty() && desk.allows(&scene, builtin::SAY, prompts.join("+"));
+        let said = !prompts.is_empty() && desk.allows(&scene, builtin::SAY, joined(&prompts));
         let play = desk.next_play();
         let Some(consult) = &mut self.consult else {
             return;

@@ -382,7 +382,7 @@ impl<'a> Compiler<'a> {
             let roles = self.roles.iter();
             return roles
                 .map(|name| Role {
-                    name: (*name).to_owned(),
+                    name: (*name).into(),
                     guards: Vec::new(),
                     half_life_ms: default,
                 })
@@ -395,7 +395,7 @@ impl<'a> Compiler<'a> {
         let path = |key: &str| format!("role.{}.{key}", raw.name.value);
         let guards = raw.guards.iter();
         Role {
-            name: raw.name.value.clone(),
+            name: raw.name.value.as_str().into(),
             guards: guards
                 .filter_map(|guard| self.guard(guard, &path("if")))
                 .collect(),
@@ -429,7 +429,7 @@ impl<'a> Compiler<'a> {
             }
         }
         Stage {
-            name: raw.name.value.clone(),
+            name: raw.name.value.as_str().into(),
             role: self.role_id(&raw.role, &path("role")),
             ask: self.prompts(&raw.ask, &path("ask")),
             pace: self.pace(raw.pace.as_ref(), &path("pace")),
@@ -648,7 +648,7 @@ impl<'a> Compiler<'a> {
         let mut keys = vec![String::new()];
         for part in &template.0 {
             let pieces: Vec<String> = match part {
-                Part::Text(text) => vec![text.clone()],
+                Part::Text(text) => vec![text.to_string()],
                 Part::Name(name) => match self.values.get(name.as_str()) {
                     Some(Some(known)) => known.iter().map(|&value| value.to_owned()).collect(),
                     Some(None) | None => {

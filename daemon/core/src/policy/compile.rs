@@ -11,6 +11,7 @@ use crate::autonomy::Level;
 use crate::condition::{self, Literal};
 use crate::facts::{self, FactId, Facts};
 use crate::fault::{At, Fault, Faults, suggest};
+use crate::id::Name;
 
 impl Policy {
     /// Checks the file against the catalogue and runs its golden cases.
@@ -57,7 +58,7 @@ impl Policy {
             let reason = format!("unknown `{}`{near}", case.expect.value);
             return faults.add(&case.expect, path("expect"), reason);
         }
-        let found: BTreeSet<&str> = ruling.denied.iter().map(String::as_str).collect();
+        let found: BTreeSet<&str> = ruling.denied.iter().map(Name::as_str).collect();
         let wanted: BTreeSet<&str> = case.by.iter().map(|id| id.value.as_str()).collect();
         let same_rules = wanted.is_empty() || wanted == found;
         if verdict != case.expect.value || !same_rules {
@@ -187,7 +188,7 @@ fn compile_rule(raw: &RawRule, catalogue: &Catalogue, faults: &mut Faults) -> Ru
         faults.add(&raw.why, path("why"), reason);
     }
     Rule {
-        id: raw.id.value.clone(),
+        id: raw.id.value.as_str().into(),
         actions: check_actions(&raw.actions, &path("actions"), catalogue, faults),
         roles: raw.roles.iter().map(|role| role.value.clone()).collect(),
         when: compile_tests(&raw.when, &path("when"), faults),

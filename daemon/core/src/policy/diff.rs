@@ -1,8 +1,10 @@
 //! What differs between two policies, in lines for people.
 
+use core::fmt::Display;
 use std::collections::BTreeMap;
 
 use super::{Grant, Policy, Rule};
+use crate::id::Name;
 
 impl Policy {
     /// What `new` changes, one line each: `+` added, `-` removed, `~` changed.
@@ -14,7 +16,7 @@ impl Policy {
                 .map(|(role, action, grant)| (format!("{role} may {action}"), grant))
                 .collect()
         };
-        let rules = |policy: &Self| -> BTreeMap<String, Rule> {
+        let rules = |policy: &Self| -> BTreeMap<Name, Rule> {
             let named = policy.rules().iter();
             named.map(|rule| (rule.id.clone(), rule.clone())).collect()
         };
@@ -24,10 +26,10 @@ impl Policy {
     }
 }
 
-fn changes<T: PartialEq>(
+fn changes<K: Ord + Display, T: PartialEq>(
     what: &str,
-    old: &BTreeMap<String, T>,
-    new: &BTreeMap<String, T>,
+    old: &BTreeMap<K, T>,
+    new: &BTreeMap<K, T>,
     text: impl Fn(&T) -> String,
 ) -> Vec<String> {
     let mut lines = Vec::new();

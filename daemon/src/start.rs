@@ -437,7 +437,7 @@ fn spare(settings: &Settings) -> usize {
     let wanted = settings
         .routes
         .iter()
-        .any(|it| it.fallback == Some(Fallback::Message));
+        .any(|it| matches!(it.fallback, Some(Fallback::Message | Fallback::Person(_))));
     let most = settings.media.threads * SLOTS - settings.media.max_calls;
     if wanted { APOLOGIES.min(most) } else { 0 }
 }

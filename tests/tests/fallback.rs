@@ -8,11 +8,13 @@ use std::process::Command;
 use offhook_tests::daemon::Daemon;
 use offhook_tests::patience::{seconds, wait_for};
 use offhook_tests::peer::{Call, Heard, Peer};
-use offhook_tests::place::{Place, free_rtp_pair};
+use offhook_tests::place::{Place, free_port, free_rtp_pair};
 use offhook_tests::process::run;
 use offhook_tests::scene::{SECRET, Scene};
 use offhook_tests::sink::Sink;
 use offhook_tests::skip::skip;
+use offhook_tests::sound::Sound;
+use offhook_tests::speech::{person, silence};
 use serde_json::Value;
 
 const DESK: &str = "sip:desk@pbx.example.net";
@@ -104,6 +106,51 @@ fn a_full_box_sends_callers_elsewhere_or_apologises_or_refuses() {
     let (_, answer) = Peer::new().invite("plain", daemon.sip(), free_rtp_pair());
     assert_eq!(answer.status(), 503, "{}", answer.first);
     leaves_a_message(&daemon, &sink, "message", "+4930555001", "no room");
+    first.hang_up();
+}
+
+#[test]
+fn a_caller_who_cannot_be_served_is_connected_with_the_person_of_the_route() {
+    let place = Place::new();
+    let sink = Sink::start(&place, SECRET, &[]);
+    let (desk, hello) = (free_port(), place.file("hello.wav"));
+    Sound::mono([silence(500), person("hello"), silence(60_000)].concat()).write(&hello);
+    let scene = Scene {
+        max_calls: 1,
+        proxy: Some(format!("127.0.0.1:{desk}")),
+        ..Scene::with_sink(&sink)
+    };
+    let text = scene.text()
+        + "[[route]]\ncalled = \"desk\"\nplaybook = \"booking\"\nfallback = \"+4930123456\"\n";
+    let daemon = Daemon::start_in(place, &text);
+    let first = Peer::new().call("booking", daemon.sip());
+    // Nobody is there yet: the apology, after all.
+    let call = Peer::new().named("+4930555011").call("desk", daemon.sip());
+    let (id, why) = reason(&daemon, "+4930555011");
+    assert_eq!(why, "no room");
+    wait_for("the apology", seconds(40), || {
+        (daemon.json(&["call", &id])["call"]["stage"] == "apology").then_some(())
+    });
+    call.hang_up();
+    let listen = format!("127.0.0.1:{desk}");
+    let hello = hello.display().to_string();
+    let there = ["answer", "--listen", &listen, "--play", &hello];
+    let there = daemon.offhook_running(&there, "desk.log");
+    let call = Peer::new().named("+4930555012").call("desk", daemon.sip());
+    let (id, _) = reason(&daemon, "+4930555012");
+    wait_for("the person", seconds(30), || {
+        let lines = daemon.json(&["call", &id])["timeline"].clone();
+        let joined = |it: &Value| it["event"] == "joined";
+        lines.as_array()?.iter().any(joined).then_some(())
+    });
+    call.hang_up();
+    let outcome = wait_for("the outcome", seconds(20), || {
+        let taken = sink.taken_of(&id);
+        let outcome = taken.iter().find(|it| it["type"] == "offhook.outcome");
+        outcome.cloned()
+    });
+    assert_eq!(outcome["data"]["result"], "transferred", "{outcome}");
+    drop(there);
     first.hang_up();
 }
 

@@ -117,6 +117,7 @@ impl Caller {
             trunk: "main".to_owned(),
             caller: "+15550100".to_owned(),
             called: "100".to_owned(),
+            person: String::new(),
         }));
         caller.take(Event::Leg(LegId(0), LegEvent::Answered));
         caller

@@ -204,6 +204,7 @@ fn offered() -> Event {
         trunk: "main".to_owned(),
         caller: "+4930123456".to_owned(),
         called: "100".to_owned(),
+        person: String::new(),
     })
 }
 

@@ -213,6 +213,7 @@ impl Conversation {
                     caller: offered.caller,
                     called: offered.called,
                     trunk: offered.trunk,
+                    person: offered.person,
                 };
                 dialogue.meet(&mut self.desk, parties);
                 let ring = self.limits().map_or(0, |limits| limits.answer_after_ms);
@@ -248,6 +249,7 @@ impl Conversation {
             called: originate.to.clone(),
             trunk: originate.trunk.clone(),
             party: originate.to.clone(),
+            person: String::new(),
         };
         dialogue.meet(&mut self.desk, parties);
         let scene = self.scene();

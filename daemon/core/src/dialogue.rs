@@ -60,6 +60,7 @@ pub(crate) struct Parties {
     pub(crate) trunk: String,
     /// The other side: the caller inbound, the called outbound.
     pub(crate) party: String,
+    pub(crate) person: String,
 }
 
 #[derive(Debug)]
@@ -193,6 +194,7 @@ impl Dialogue {
             ("called", parties.called),
             ("trunk", parties.trunk),
             ("party", parties.party),
+            ("person", parties.person),
         ];
         let kept = |value: String| value.chars().take(PARTY_MAX).collect();
         self.values

@@ -138,6 +138,10 @@ pub struct Offered {
     pub caller: String,
     /// Called number or user.
     pub called: String,
+    /// Whom to call for a caller who cannot be served here, where the route says so;
+    /// empty, when nobody. A template's `{person}`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub person: String,
 }
 
 /// An outbound call that somebody asks for.

@@ -27,8 +27,9 @@ pub use raw::{
 };
 
 /// Names every template may use, beside what the playbook sets and collects.
-/// `party` is the other side's number, whoever called.
-pub const CALL_NAMES: [&str; 4] = ["called", "caller", "party", "trunk"];
+/// `party` is the other side's number, whoever called; `person` whom the route names for
+/// callers who cannot be served, empty when nobody.
+pub const CALL_NAMES: [&str; 5] = ["called", "caller", "party", "person", "trunk"];
 
 /// A compiled playbook. Every name in it has been looked up.
 #[derive(Clone, Debug, PartialEq, Eq)]

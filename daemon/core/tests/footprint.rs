@@ -92,6 +92,7 @@ fn allocations_per_thousand() -> usize {
         trunk: "main".to_owned(),
         caller: "+4930123456".to_owned(),
         called: "100".to_owned(),
+        person: String::new(),
     };
     let store = Fact {
         name: "store_ok".to_owned(),

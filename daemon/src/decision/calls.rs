@@ -13,7 +13,7 @@ use offhook_core::{
 use offhook_sip::{CallKey, Flow, Incoming};
 
 use super::arrivals::is_dialogue;
-use super::fallback::Reception;
+use super::fallback::{Apology, Reception};
 use super::{Decision, FIRST, people};
 use crate::call::Call;
 use crate::clock;
@@ -63,6 +63,9 @@ impl Decision {
             trunk,
             caller: shown,
             called,
+            person: apology
+                .as_ref()
+                .map_or(String::new(), |it| it.person.clone()),
         };
         let lead = if offered.caller.is_empty() {
             id.to_string()
@@ -75,7 +78,7 @@ impl Decision {
         let agent = invite.user_agent.as_deref().unwrap_or("no User-Agent");
         let line = Line::signalling("peer", format!("{}, {agent}", flow.remote));
         self.note(id, now, line);
-        if let Some(why) = apology {
+        if let Some(Apology { why, .. }) = apology {
             tracing::warn!(message = "call_apologised", CALL_ID = %id, reason = why.name());
             self.note(id, now, Line::action("fallback", why.name()));
         }
@@ -124,6 +127,7 @@ impl Decision {
             trunk: originate.trunk.clone(),
             caller: String::new(),
             called: originate.to.clone(),
+            person: String::new(),
         };
         self.born(id, now, Direction::Outbound, book, &offered, lead);
         tracing::info!(message = "call_originated", CALL_ID = %id, trunk = originate.trunk,

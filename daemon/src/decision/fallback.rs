@@ -1,5 +1,5 @@
-//! Callers with whom no conversation can be had: sent elsewhere, or told so by an
-//! apology that takes a number; a refusal where neither can be. Which of these, the
+//! Callers with whom no conversation can be had: sent elsewhere, connected with a
+//! person, or told so by an apology that takes a number; a refusal where neither can be. Which of these, the
 //! route says (`fallback`).
 //!
 //! It decides nothing else about a call: what is said and noted, the playbook of the
@@ -42,10 +42,17 @@ impl Inability {
     }
 }
 
+/// Instead of the conversation that was wanted.
+pub(super) struct Apology {
+    pub(super) why: Inability,
+    /// Whom to call for them first; empty, when nobody.
+    pub(super) person: String,
+}
+
 /// What becomes of a call that comes in.
 pub(super) enum Reception {
     /// A conversation by this book; an apology, where there is a reason for one.
-    Seat(Arc<Book>, Option<Inability>),
+    Seat(Arc<Book>, Option<Apology>),
     /// Sent there.
     Elsewhere(String, Inability),
     /// Refused.
@@ -74,19 +81,23 @@ impl Decision {
         };
         match told.filter(|_| conversation) {
             Some(Fallback::Elsewhere(uri)) => Reception::Elsewhere(uri.clone(), why),
-            Some(Fallback::Message) => self.apologise(why),
+            Some(Fallback::Person(number)) => self.apologise(why, number),
+            Some(Fallback::Message) => self.apologise(why, ""),
             // Where we have no room, another box may: a refusal lets the caller's side try.
             None if matches!(why, Inability::Draining | Inability::Full) => {
                 Reception::Refuse(Cause::Overload, why.name())
             }
-            None => self.apologise(why),
+            None => self.apologise(why, ""),
         }
     }
 
-    fn apologise(&self, why: Inability) -> Reception {
+    fn apologise(&self, why: Inability, person: &str) -> Reception {
         let apology = Destination::Playbook(APOLOGY.to_owned());
         match self.house.fit(&apology) {
-            Ok(book) if self.board.has_spare() => Reception::Seat(book, Some(why)),
+            Ok(book) if self.board.has_spare() => {
+                let person = person.to_owned();
+                Reception::Seat(book, Some(Apology { why, person }))
+            }
             Ok(_) | Err(_) => Reception::Refuse(Cause::Overload, why.name()),
         }
     }

@@ -126,6 +126,9 @@ pub struct Route {
 pub enum Fallback {
     /// Sent there by a 302 (RFC 3261 §21.3.3): a URI as it stands in Contact.
     Elsewhere(String),
+    /// Connected with that number (E.164) by the trunk the call came by; who is not
+    /// reached there hears the apology.
+    Person(String),
     /// Hears an apology and may leave a number: the playbook [`APOLOGY`].
     Message,
 }
@@ -142,6 +145,12 @@ impl std::str::FromStr for Fallback {
         if text == MESSAGE {
             return Ok(Self::Message);
         }
+        if let Some(digits) = text.strip_prefix('+')
+            && (1..=15).contains(&digits.len())
+            && digits.bytes().all(|b| b.is_ascii_digit())
+        {
+            return Ok(Self::Person(text.to_owned()));
+        }
         let sip = text
             .strip_prefix("sip:")
             .or_else(|| text.strip_prefix("sips:"));
@@ -156,7 +165,7 @@ impl std::str::FromStr for Fallback {
             return Ok(Self::Elsewhere(text.to_owned()));
         }
         Err(format!(
-            "`{text}` is nowhere to send a caller: write it like \"sip:desk@pbx.example.net\" or \"tel:+4930123456\", or \"message\" for an apology"
+            "`{text}` is nowhere to send a caller: write a number that is called for them (\"+4930123456\"), a URI that they are sent to (\"sip:desk@pbx.example.net\", \"tel:+4930123456\"), or \"message\" for an apology"
         ))
     }
 }

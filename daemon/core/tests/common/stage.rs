@@ -196,6 +196,7 @@ impl Stage {
                 trunk: "main".to_owned(),
                 caller: rest.to_owned(),
                 called: "100".to_owned(),
+                person: String::new(),
             }),
             "remembered" => self.remembered(rest),
             "happened" => Event::Happened(happening(rest)),

@@ -149,7 +149,8 @@ impl<'a> Compiler<'a> {
                 )),
             };
         }
-        match (parsed.literal, self.values.get(name)) {
+        let of_call = CALL_NAMES.contains(&name).then_some(&None);
+        match (parsed.literal, self.values.get(name).or(of_call)) {
             (Literal::Text(right), Some(known)) => {
                 if !equality {
                     return Err(format!("`{name}` is a text; compare it with == or !="));

@@ -192,7 +192,8 @@ pub(crate) struct Call {
     pub(crate) late_offer: bool,
     /// The ACK of the first 2xx came (callee), or was sent (caller).
     pub(crate) confirmed: bool,
-    pub(crate) unconfirmed: Option<Unconfirmed>,
+    /// Boxed: a call that only rings has none.
+    pub(crate) unconfirmed: Option<Box<Unconfirmed>>,
     pub(crate) reinvite: Option<Reinvite>,
     /// We called.
     pub(crate) outgoing: bool,

@@ -1,8 +1,8 @@
 //! Two endpoints and a bad network in simulated time.
 //!
 //! Datagrams are lost, doubled and overtaken, streams cut anywhere; both sides
-//! place calls, ring (reliably), answer, change, transfer, refuse, cancel and
-//! hang up at random moments, and refresh their sessions. Time jumps to the next
+//! place calls, ring (reliably), answer, change, transfer, take each other's place,
+//! refuse, cancel and hang up at random moments, and refresh their sessions. Time jumps to the next
 //! wakeup. A failure names the seed that replays it.
 
 mod support;
@@ -103,6 +103,17 @@ enum Happening {
         side: usize,
         number: usize,
     },
+    /// A second agent of that side wants this call (RFC 3891).
+    TakePlace {
+        side: usize,
+        key: CallKey,
+    },
+    /// It gets it: the new call is answered, the old one hung up.
+    GivePlace {
+        side: usize,
+        old: CallKey,
+        new: CallKey,
+    },
 }
 
 struct World {
@@ -121,6 +132,8 @@ struct World {
     changed: usize,
     transferred: usize,
     rerouted: usize,
+    /// Calls whose place was given to another, each with its side.
+    replaced: Vec<(usize, CallKey)>,
 }
 
 const ADDRESSES: [&str; 2] = ["192.0.2.1:5060", "198.51.100.7:5060"];
@@ -177,6 +190,7 @@ impl World {
             changed: 0,
             transferred: 0,
             rerouted: 0,
+            replaced: Vec::new(),
         }
     }
 
@@ -234,13 +248,50 @@ impl World {
                 }
                 self.feed(side, Input::Command(command));
             }
-            Happening::Dial { side, number } => self.dial(side, number),
+            Happening::Dial { side, number } => {
+                self.dial(side, format!("call-{side}-{number}"), Vec::new());
+            }
+            Happening::TakePlace { side, key } => self.take_place(side, key),
+            Happening::GivePlace { side, old, new } => self.give_place(side, old, new),
         }
     }
 
-    fn dial(&mut self, side: usize, number: usize) {
+    /// Names the call by its tags as the other side knows them (RFC 3891 §3).
+    fn take_place(&mut self, side: usize, key: CallKey) {
+        let Some(dialog) = self.sides[side].endpoint.stored_dialog(key) else {
+            return;
+        };
+        let value = format!(
+            "{};to-tag={};from-tag={}",
+            dialog.call_id, dialog.remote_tag, dialog.local_tag
+        );
+        let name = "Replaces".into();
+        let call_id = format!("{}-{}", dialog.call_id, self.order);
+        self.dial(side, call_id, vec![ExtraHeader { name, value }]);
+    }
+
+    fn give_place(&mut self, side: usize, old: CallKey, new: CallKey) {
+        if self.belief(side, new).over {
+            return;
+        }
+        let (sdp, headers) = (ANSWER.to_vec(), Vec::new());
+        let accept = Command::Accept {
+            key: new,
+            sdp,
+            headers,
+        };
+        let leave = Command::Hangup {
+            key: old,
+            reason: None,
+        };
+        for command in [accept, leave] {
+            self.feed(side, Input::Command(command));
+        }
+        self.replaced.push((side, old));
+    }
+
+    fn dial(&mut self, side: usize, call_id: String, headers: Vec<ExtraHeader>) {
         let key = self.sides[side].endpoint.next_key();
-        let call_id = format!("call-{side}-{number}");
         let belief = Belief {
             call_id: call_id.clone(),
             ..Belief::default()
@@ -258,7 +309,7 @@ impl World {
             to_display: None,
             call_id: Some(call_id),
             offer: OFFER.to_vec(),
-            headers: Vec::new(),
+            headers,
         };
         self.feed(side, Input::Command(Command::Invite(Box::new(invite))));
         if self.dice.percent(40) {
@@ -383,6 +434,12 @@ impl World {
             };
             self.act(9000, side, Command::Transfer(Box::new(order)));
         }
+        if self.dice.percent(8) {
+            let at = self.dice.soon(self.now, 9000);
+            if at < LAST_ACTION {
+                self.plan(at, Happening::TakePlace { side, key });
+            }
+        }
         if self.dice.percent(10) {
             let (kind, body) = ("application/dtmf".to_owned(), b"5".to_vec());
             self.act(9000, side, Command::Info { key, kind, body });
@@ -413,7 +470,15 @@ impl World {
                 };
                 let known = self.sides[side].beliefs.insert(*key, belief);
                 assert!(known.is_none(), "keys are never reused");
-                self.decide(side, *key);
+                let new = *key;
+                match invite.replaces {
+                    Some(old) => {
+                        self.check_alive(side, old);
+                        let at = self.dice.soon(self.now, 300);
+                        self.plan(at, Happening::GivePlace { side, old, new });
+                    }
+                    None => self.decide(side, new),
+                }
             }
             Event::Progress { key, .. } => self.check_alive(side, *key),
             Event::Rerouted { key, .. } => {
@@ -607,7 +672,7 @@ impl World {
 }
 
 /// Runs one world to its end; returns how many calls were answered and confirmed.
-fn live(seed: u64, damage: u64) -> [usize; 5] {
+fn live(seed: u64, damage: u64) -> [usize; 6] {
     let mut world = World::new(seed, damage);
     for side in 0..2 {
         for number in 0..4 {
@@ -622,6 +687,10 @@ fn live(seed: u64, damage: u64) -> [usize; 5] {
             world.established(1),
             "after the storm both sides believe in the same calls"
         );
+        for (side, old) in world.replaced.clone() {
+            let given = &world.sides[side].beliefs[&old];
+            assert!(given.over, "its place was given away: {given:?}");
+        }
     }
     world.hang_up_everything();
     world.run_until(SETTLED * 2);
@@ -653,6 +722,7 @@ fn live(seed: u64, damage: u64) -> [usize; 5] {
         world.changed,
         world.transferred,
         world.rerouted,
+        world.replaced.len(),
     ]
 }
 
@@ -669,7 +739,7 @@ impl Drop for SeedOnPanic {
 
 #[test]
 fn two_endpoints_agree_after_loss_doubling_and_reordering() {
-    let mut found = [0; 5];
+    let mut found = [0; 6];
     // The last two: a pause of nothing after glare; a NOTIFY again, in the number of BYE.
     for seed in (0..seeds()).chain([20_942, 35_705]) {
         let _guard = SeedOnPanic(seed);
@@ -677,13 +747,21 @@ fn two_endpoints_agree_after_loss_doubling_and_reordering() {
             *sum += more;
         }
     }
-    let [answered, confirmed, changed, transferred, rerouted] = found;
+    let [
+        answered,
+        confirmed,
+        changed,
+        transferred,
+        rerouted,
+        replaced,
+    ] = found;
     let worlds = usize::try_from(seeds()).expect("small");
     assert!(changed > worlds, "too few changes: {changed}");
     assert!(
         transferred > worlds / 10,
         "too few transfers: {transferred}"
     );
+    assert!(replaced > worlds / 10, "too few takeovers: {replaced}");
     assert!(rerouted > worlds / 4, "too few ways left: {rerouted}");
     assert!(answered > 2 * worlds, "too few calls: {answered}");
     assert!(confirmed > 2 * worlds, "too few calls: {confirmed}");

@@ -127,7 +127,12 @@ impl Desk {
     }
 
     pub(crate) fn next_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        let output = self.outputs.pop_front();
+        if output.is_none() {
+            // Its room is more than all the rest of a call that only rings.
+            self.outputs = VecDeque::new();
+        }
+        output
     }
 
     pub(crate) fn put(&mut self, output: Output) {

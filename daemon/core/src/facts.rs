@@ -353,25 +353,20 @@ pub(crate) fn names() -> impl Iterator<Item = &'static str> {
     DAEMON_FACTS.iter().chain(OWN_FACTS).map(|known| known.name)
 }
 
-/// What is known now. Does not allocate.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Facts([Option<i64>; COUNT]);
-
-impl Default for Facts {
-    fn default() -> Self {
-        Self([None; COUNT])
-    }
-}
+/// What is known now. Allocates with the first fact: a call that only rings has none.
+#[derive(Clone, Debug, Default)]
+pub struct Facts(Option<Box<[Option<i64>; COUNT]>>);
 
 impl Facts {
     /// The value, if it is known.
     pub fn value(&self, fact: FactId) -> Option<i64> {
-        self.0[usize::from(fact.0)]
+        self.0.as_ref()?[usize::from(fact.0)]
     }
 
     /// Learns or withdraws a value.
     pub fn set(&mut self, fact: FactId, value: Option<i64>) {
-        self.0[usize::from(fact.0)] = value;
+        let known = self.0.get_or_insert_with(|| Box::new([None; COUNT]));
+        known[usize::from(fact.0)] = value;
     }
 
     /// Learns one of `OWN_FACTS`.

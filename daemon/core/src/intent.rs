@@ -6,6 +6,7 @@
 //! explained. `dialogue` adds the evidence, `desk` reads the scores.
 
 use core::time::Duration;
+use std::collections::VecDeque;
 
 use crate::playbook::StageId;
 
@@ -94,7 +95,9 @@ pub(crate) struct Intent {
     scores: [i64; Dimension::ALL.len()],
     faded: Duration,
     half_life_ms: u64,
-    trail: heapless::Deque<Contribution, TRAIL_MAX>,
+    /// The oldest first; none before there is evidence, so that a call that only rings
+    /// is small.
+    trail: VecDeque<Contribution>,
     ready: bool,
 }
 
@@ -104,7 +107,7 @@ impl Intent {
             scores: [0; Dimension::ALL.len()],
             faded: Duration::ZERO,
             half_life_ms: half_life_ms.max(1),
-            trail: heapless::Deque::new(),
+            trail: VecDeque::new(),
             ready: false,
         }
     }
@@ -199,10 +202,10 @@ impl Intent {
     }
 
     fn keep(&mut self, at: Duration, evidence: Evidence, worth: i64, height: i64) {
-        if self.trail.is_full() {
+        if self.trail.len() == TRAIL_MAX {
             self.trail.pop_front();
         }
-        let kept = Contribution {
+        self.trail.push_back(Contribution {
             at,
             stage: evidence.stage,
             kind: evidence.kind,
@@ -211,10 +214,7 @@ impl Intent {
             worth,
             height,
             provisional: evidence.provisional,
-        };
-        self.trail
-            .push_back(kept)
-            .expect("room was made for one more");
+        });
     }
 
     fn left(&self, now: Duration, value: i64) -> i64 {

@@ -1,7 +1,6 @@
 //! What a conversation is woken for. Every wakeup has a name.
 
 use core::time::Duration;
-use std::collections::BTreeMap;
 
 /// Why we wake; the order settles what is due at the same instant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,21 +39,22 @@ pub(crate) enum Timer {
     Consult,
 }
 
-/// At most one of each; as many as there are names and actions.
+/// At most one of each, in no order; as many as there are names and actions.
 #[derive(Debug, Default)]
-pub(crate) struct Timers(BTreeMap<Timer, Duration>);
+pub(crate) struct Timers(Vec<(Timer, Duration)>);
 
 impl Timers {
     pub(crate) fn set(&mut self, timer: Timer, at: Duration) {
-        self.0.insert(timer, at);
+        self.cancel(timer);
+        self.0.push((timer, at));
     }
 
     pub(crate) fn cancel(&mut self, timer: Timer) {
-        self.0.remove(&timer);
+        self.0.retain(|(set, _)| *set != timer);
     }
 
     pub(crate) fn is_set(&self, timer: Timer) -> bool {
-        self.0.contains_key(&timer)
+        self.0.iter().any(|(set, _)| *set == timer)
     }
 
     pub(crate) fn clear(&mut self) {
@@ -63,7 +63,7 @@ impl Timers {
 
     /// When the next is due.
     pub(crate) fn next(&self) -> Option<Duration> {
-        self.0.values().min().copied()
+        self.0.iter().map(|(_, at)| *at).min()
     }
 
     /// Takes the earliest that is due by then.
@@ -72,7 +72,7 @@ impl Timers {
         if at > by {
             return None;
         }
-        self.0.remove(&timer);
+        self.cancel(timer);
         Some(timer)
     }
 }

@@ -140,7 +140,8 @@ struct Shared {
 /// The handle of the writer; clones feed the same one.
 #[derive(Clone, Debug)]
 pub struct Store {
-    sender: SyncSender<Write>,
+    /// Boxed: the queue's room is touched as it goes round, and stays touched.
+    sender: SyncSender<Box<Write>>,
     urgent: Bell,
     shared: Arc<Shared>,
     thread: Arc<Mutex<Option<JoinHandle<()>>>>,
@@ -195,15 +196,15 @@ impl Store {
     /// Full or closed: the write is handed back.
     pub fn write(&self, write: Write) -> Result<(), NotTaken> {
         let urgent = write.is_urgent();
-        match self.sender.try_send(write) {
+        match self.sender.try_send(Box::new(write)) {
             Ok(()) if urgent => self.urgent.ring(),
             Ok(()) => {}
             Err(TrySendError::Full(write)) => {
                 self.shared.refused.fetch_add(1, Ordering::Relaxed);
-                return Err(NotTaken::Full(Box::new(write)));
+                return Err(NotTaken::Full(write));
             }
             Err(TrySendError::Disconnected(write)) => {
-                return Err(NotTaken::Closed(Box::new(write)));
+                return Err(NotTaken::Closed(write));
             }
         }
         Ok(())

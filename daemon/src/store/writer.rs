@@ -75,7 +75,7 @@ impl Writer {
     }
 
     /// Until `Write::Close` or the last handle is gone.
-    pub(super) fn run(mut self, queue: &Receiver<Write>, urgent: &Bell) {
+    pub(super) fn run(mut self, queue: &Receiver<Box<Write>>, urgent: &Bell) {
         let mut open = true;
         while open {
             self.shared.pulse.beat();
@@ -91,7 +91,7 @@ impl Writer {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => open = false,
             }
-            batch.extend(queue.try_iter().take(BATCH));
+            batch.extend(queue.try_iter().take(BATCH).map(|write| *write));
             open &= !batch.iter().any(|write| matches!(write, Write::Close));
             self.take(batch);
         }
@@ -101,11 +101,12 @@ impl Writer {
         self.rows.finish();
     }
 
-    fn first(&self, queue: &Receiver<Write>) -> Result<Write, RecvTimeoutError> {
-        match self.probe_at {
+    fn first(&self, queue: &Receiver<Box<Write>>) -> Result<Write, RecvTimeoutError> {
+        let write = match self.probe_at {
             None => queue.recv_timeout(HEARTBEAT),
             Some(at) => queue.recv_timeout(at.saturating_sub(clock::now())),
-        }
+        };
+        write.map(|write| *write)
     }
 
     fn take(&mut self, batch: Vec<Write>) {

@@ -222,13 +222,13 @@ impl Endpoint {
     ) -> Option<()> {
         let flow = self.transactions.get(invite)?.flow;
         let gap = self.config.timers.t1;
-        self.calls.get_mut(&key)?.unconfirmed = Some(Unconfirmed {
+        self.calls.get_mut(&key)?.unconfirmed = Some(Box::new(Unconfirmed {
             cseq,
             flow,
             message: bytes.as_slice().into(),
             gap,
             late_offer,
-        });
+        }));
         self.answer(invite, StatusCode::OK, bytes);
         self.arm_call(key, Timer::AnswerRepeat, gap);
         let patience = self.config.timers.patience();

@@ -140,6 +140,9 @@ fn summary_text(summary: &Summary) -> String {
         summary.jitter_us,
         summary.foreign
     );
+    if summary.recovered_ms > 0 {
+        let _ = write!(text, ", recovered {} ms", summary.recovered_ms);
+    }
     if let Some(waits) = waits_text(summary.waits) {
         let _ = write!(text, ", {waits}");
     }

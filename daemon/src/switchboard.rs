@@ -35,7 +35,8 @@ pub type Place = (ConversationId, LegId);
 struct Leg {
     key: Option<CallKey>,
     slot: Option<SlotId>,
-    sdp: Option<SdpSession>,
+    /// From its first media on.
+    sdp: Option<Box<SdpSession>>,
     /// The peer's offer, until it is answered.
     offer: Option<Vec<u8>>,
     /// Our offer is out, or the call came without one.
@@ -587,7 +588,7 @@ impl Switchboard {
         let leg = self.legs.entry(place).or_default();
         leg.slot = Some(slot);
         let local = local_media(place.0, address, rtp.port(), &leg.sound);
-        leg.sdp = Some(SdpSession::new(local?));
+        leg.sdp = Some(Box::new(SdpSession::new(local?)));
         self.by_slot.insert(slot, place);
         Ok(())
     }
@@ -731,12 +732,7 @@ fn local_media(
     port: u16,
     sound: &Sound,
 ) -> Result<LocalMedia, Cause> {
-    let random = || random_octets().map_err(|_| Cause::InternalError);
-    let srtp = match sound.srtp {
-        Srtp::Off => None,
-        Srtp::Prefer => Some(LocalSrtp::new(false, &random()?)),
-        Srtp::Require => Some(LocalSrtp::new(true, &random()?)),
-    };
+    let srtp = local_srtp(sound.srtp).map_err(|_| Cause::InternalError)?;
     Ok(LocalMedia {
         session_id: conversation.0,
         version: 1,
@@ -745,8 +741,18 @@ fn local_media(
         codecs: sound.codecs.clone(),
         telephone_event: sound.keys != Keys::Tone,
         comfort_noise: true,
+        rtcp_mux: true,
         ptime_ms: PTIME_MS,
         srtp,
+    })
+}
+
+/// Our keys, where sound may be encrypted.
+pub fn local_srtp(srtp: Srtp) -> std::io::Result<Option<LocalSrtp>> {
+    Ok(match srtp {
+        Srtp::Off => None,
+        Srtp::Prefer => Some(LocalSrtp::new(false, &random_octets()?)),
+        Srtp::Require => Some(LocalSrtp::new(true, &random_octets()?)),
     })
 }
 

@@ -222,6 +222,7 @@ pub fn stream(agreed: &Negotiated) -> Stream {
     Stream {
         remote_rtp: agreed.remote_rtp,
         remote_rtcp: agreed.remote_rtcp,
+        rtcp_mux: agreed.rtcp_mux,
         codec: agreed.codec,
         send_payload_type: agreed.send_payload_type,
         receive: receive

@@ -134,6 +134,7 @@ fn stream(peer: SocketAddr, direction: Direction) -> Stream {
     Stream {
         remote_rtp: peer,
         remote_rtcp: peer,
+        rtcp_mux: true,
         codec: Codec::Pcmu,
         send_payload_type: 0,
         receive: ReceiveTypes::from_slice(&[(0, Codec::Pcmu)]).unwrap(),

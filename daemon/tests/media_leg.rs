@@ -5,10 +5,14 @@ mod world;
 
 use std::time::Duration;
 
-use offhook::media::{Digit, Digits, Direction, Order, ReportKind};
+use offhook::media::codec::{Encoder, Opus};
+use offhook::media::{
+    Codec, Digit, Digits, Direction, Order, ReceiveTypes, ReportKind, Stream, Summary,
+};
 use offhook_dsp::fade::RAMP;
 use offhook_dsp::g711::Law;
 use offhook_dsp::{Ear, EventKind, Events, Line, Source};
+use offhook_sip::rtp::View;
 use world::{PEER, World, peak, script, speech, stream};
 
 /// Nothing that is no prompt is as loud as this.
@@ -43,6 +47,157 @@ fn sound_goes_out_at_its_own_pace_whether_something_is_said_or_not() {
             .count(),
         15
     );
+}
+
+#[test]
+fn who_takes_comfort_noise_is_told_the_level_of_the_line_five_times_a_second() {
+    let mut world = World::new();
+    let comfort_noise = Some(13);
+    world.order(Order::Connect(Stream {
+        comfort_noise,
+        ..stream()
+    }));
+    world.mute = true;
+    world.run(1_000);
+    world.play(0, 1, script(300, 8_000));
+    world.run(1_000);
+    let views = world
+        .out
+        .sent
+        .iter()
+        .map(|(_, _, bytes)| View::parse(bytes).unwrap());
+    let views: Vec<View<'_>> = views.collect();
+    let first = views[0].timestamp();
+    let told = |from: u32, count: u32| (0..count).map(move |n| (13, from + 1_600 * n, false));
+    // A second of rest, 300 ms of prompt and the packet in which it is found to be
+    // over, and what is left of the other second.
+    let said = (0..16).map(|n| (0, 8_000 + 160 * n, n == 0));
+    let expected: Vec<_> = told(0, 5).chain(said).chain(told(10_560, 4)).collect();
+    let seen = views.iter().map(|view| {
+        let ticks = view.timestamp().wrapping_sub(first);
+        (view.payload_type(), ticks, view.marker() && ticks > 0)
+    });
+    assert_eq!(seen.collect::<Vec<_>>(), expected);
+    for pair in views.windows(2) {
+        assert_eq!(pair[1].sequence(), pair[0].sequence().wrapping_add(1));
+    }
+    let level = offhook_dsp::noise::LINE_NOISE_LEVEL;
+    let mut noise = views.iter().filter(|view| view.payload_type() == 13);
+    assert!(noise.all(|view| view.payload() == [level]));
+}
+
+/// A voice as Opus carries it, in packets of 20 ms.
+fn coded_speech(ms: usize) -> Vec<Vec<u8>> {
+    let (_, encoder) = Opus::new().unwrap().split();
+    let mut coder = Encoder::default();
+    coder.opus = Some(encoder);
+    let frames = speech(ms).as_chunks::<160>().0.to_vec();
+    let mut code = |frame: &[i16; 160]| {
+        let mut octets = [0; 480];
+        let count = coder.encode(Codec::Opus, frame, &mut octets).unwrap();
+        octets[..count].to_vec()
+    };
+    frames.iter().map(&mut code).collect()
+}
+
+/// What a leg hears of these packets when those numbers are lost.
+fn heard_without(packets: &[Vec<u8>], lost: impl Fn(usize) -> bool) -> (Vec<i16>, Summary) {
+    let mut world = World::new();
+    world.order(Order::Connect(Stream {
+        codec: Codec::Opus,
+        send_payload_type: 107,
+        receive: ReceiveTypes::from_slice(&[(107, Codec::Opus)]).unwrap(),
+        ..stream()
+    }));
+    assert!(world.leg.lend(Opus::new().unwrap()).is_none());
+    world.mute = true;
+    for (number, payload) in packets.iter().enumerate() {
+        let bytes = world.packet(107, false, 960 * number as u32, payload);
+        if !lost(number) {
+            world.datagram(PEER, &bytes);
+        }
+        world.run(20);
+    }
+    world.run(100);
+    world.order(Order::Close);
+    let summary = world.kinds().find_map(|kind| match kind {
+        ReportKind::Closed(summary) => Some(*summary),
+        _ => None,
+    });
+    let heard = world.out.heard.iter().flat_map(|(_, frame)| *frame);
+    (heard.collect(), summary.expect("it is closed"))
+}
+
+/// Power of what two have apart, over that of the first, in places of ten packets.
+fn difference_db(whole: &[i16], other: &[i16]) -> f64 {
+    let power = |samples: &mut dyn Iterator<Item = f64>| samples.map(|it| it * it).sum::<f64>();
+    let pairs = || whole.iter().zip(other);
+    let apart = power(&mut pairs().map(|(one, other)| f64::from(*one) - f64::from(*other)));
+    let all = power(&mut whole.iter().map(|it| f64::from(*it)));
+    10.0 * (apart / all).log10()
+}
+
+#[test]
+fn a_lost_packet_of_opus_is_heard_from_the_next_one() {
+    let packets = coded_speech(4_000);
+    let (whole, all) = heard_without(&packets, |_| false);
+    assert_eq!((all.lost, all.recovered_ms), (0, 0));
+    // Each tenth, alone: what follows repeats it where it was speech.
+    let (mended, some) = heard_without(&packets, |number| number % 10 == 5);
+    let made_up = some.concealed_ms - all.concealed_ms;
+    assert_eq!((some.lost, some.recovered_ms + made_up), (20, 400));
+    assert!(some.recovered_ms >= 300, "{some:?}");
+    // Two in a row: the second of them comes back.
+    let (patched, more) = heard_without(&packets, |number| matches!(number % 10, 5 | 6));
+    let made_up = more.concealed_ms - all.concealed_ms;
+    assert_eq!((more.lost, more.recovered_ms + made_up), (40, 800));
+    assert!((300..=400).contains(&more.recovered_ms), "{more:?}");
+    let [near, far] = [&mended, &patched].map(|heard| difference_db(&whole, heard));
+    println!("one lost of ten: {near:.1} dB apart, two of ten: {far:.1} dB");
+    assert!(near < -6.0 && near < far, "{near} {far}");
+}
+
+#[test]
+fn what_is_known_of_an_opus_packet_does_not_hurt_whatever_it_is() {
+    for byte in 0..=u8::MAX {
+        for payload in [
+            vec![byte],
+            vec![byte, 0xFF],
+            vec![byte, 0x40, 1, 2, 3, 4, 5, 6],
+        ] {
+            let mut packets = coded_speech(200);
+            packets[5] = payload;
+            heard_without(&packets, |number| number == 4);
+        }
+    }
+}
+
+#[test]
+fn rtcp_beside_rtp_is_told_apart_and_comes_from_the_peer_alone() {
+    let report = [0x81, 200, 0, 6, 0, 0, 0, 9];
+    for rtcp_mux in [true, false] {
+        let mut world = World::new();
+        world.order(Order::Connect(Stream {
+            rtcp_mux,
+            ..stream()
+        }));
+        world.run(100);
+        world.datagram(PEER, &report);
+        world.datagram("198.51.100.66:4000", &report);
+        let came = world.out.control.clone();
+        world.order(Order::Close);
+        let summary = world.kinds().find_map(|kind| match kind {
+            ReportKind::Closed(summary) => Some(*summary),
+            _ => None,
+        });
+        let summary = summary.expect("it is closed");
+        if rtcp_mux {
+            assert_eq!(came, [(PEER.parse().unwrap(), report.to_vec())]);
+            assert_eq!((summary.malformed, summary.foreign), (0, 1));
+        } else {
+            assert_eq!(came, []);
+        }
+    }
 }
 
 #[test]

@@ -139,13 +139,14 @@ fn stream(remote_rtp: SocketAddr, remote_rtcp: SocketAddr) -> Stream {
     Stream {
         remote_rtp,
         remote_rtcp,
+        rtcp_mux: false,
         codec: Codec::Pcmu,
         send_payload_type: 0,
         receive: Codec::ALL
             .map(|codec| (payload_type(codec), codec))
             .into_iter()
             .collect(),
-        comfort_noise: Some(13),
+        comfort_noise: None,
         telephone_event: Some((101, 8_000)),
         events: [Some(101), None],
         ptime_ms: 20,
@@ -321,6 +322,66 @@ fn rtcp_tells_of_us_at_the_end_and_is_believed_by_ssrc_only() {
         .downcast_ref::<SourceDescription>()
         .unwrap();
     assert_eq!(&names.chunks[0].items[0].text[..], b"offhook@127.0.0.1");
+    let goodbye = packets[2].as_any().downcast_ref::<Goodbye>().unwrap();
+    assert_eq!(goodbye.sources, [ssrc]);
+}
+
+#[test]
+fn rtcp_that_shares_the_port_of_rtp_goes_and_comes_there_and_needs_no_other() {
+    let mut house = House::new(47_700, 1, "mux");
+    let leg = house.media.open(None).unwrap();
+    let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
+    peer.set_read_timeout(Some(Duration::from_secs(20)))
+        .unwrap();
+    let here = peer.local_addr().unwrap();
+    let shared = Stream {
+        rtcp_mux: true,
+        ..stream(here, here)
+    };
+    house.media.order(leg.slot, Order::Connect(shared)).unwrap();
+    // What comes, until it is what is wanted.
+    let next = |wanted: &dyn Fn(&[u8]) -> bool| loop {
+        let mut bytes = [0; 1_500];
+        let (length, from) = peer.recv_from(&mut bytes).unwrap();
+        assert_eq!(from, leg.rtp);
+        if wanted(&bytes[..length]) {
+            return bytes[..length].to_vec();
+        }
+    };
+    let ours = next(&|bytes| bytes[1] & 0x7F == 0);
+    let ssrc = u32::from_be_bytes(ours[8..12].try_into().unwrap());
+    for sequence in 0..15u8 {
+        let mut packet = [0xFF; 172];
+        packet[..12].copy_from_slice(&[0x80, 0, 0, sequence, 0, 0, 0, 0, 0, 0, 0, 9]);
+        packet[4..8].copy_from_slice(&(u32::from(sequence) * 160).to_be_bytes());
+        peer.send_to(&packet, leg.rtp).unwrap();
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let told = next(&|bytes| bytes[1] == 200);
+    assert_eq!(told[4..8], ssrc.to_be_bytes());
+    assert!(
+        UdpSocket::bind(leg.rtcp).is_ok(),
+        "the port above is not taken"
+    );
+    let block = ReceptionReport {
+        ssrc,
+        total_lost: 7,
+        ..ReceptionReport::default()
+    };
+    let report = ReceiverReport {
+        ssrc: 9,
+        reports: vec![block],
+        ..ReceiverReport::default()
+    };
+    let bytes = ::rtcp::packet::marshal(&[Box::new(report)]).unwrap();
+    peer.send_to(&bytes, leg.rtp).unwrap();
+    // It is looked for several times a second.
+    std::thread::sleep(Duration::from_millis(600));
+    let summary = house.close(leg.slot);
+    assert_eq!((summary.received, summary.malformed), (15, 0));
+    assert_eq!(summary.remote_lost, 7);
+    let goodbye = next(&|bytes| bytes[1] == 200);
+    let packets = ::rtcp::packet::unmarshal(&mut &goodbye[..]).unwrap();
     let goodbye = packets[2].as_any().downcast_ref::<Goodbye>().unwrap();
     assert_eq!(goodbye.sources, [ssrc]);
 }

@@ -214,6 +214,7 @@ fn local() -> LocalMedia {
         codecs: Codec::ALL.to_vec(),
         telephone_event: true,
         comfort_noise: true,
+        rtcp_mux: true,
         ptime_ms: 20,
         srtp: Some(LocalSrtp::new(false, &[9; SRTP_RANDOM])),
     }

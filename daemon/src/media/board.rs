@@ -3,8 +3,10 @@
 //!
 //! A sequence lock of atomics: the reader tries again when the writer was at
 //! it. The other way round, what RTCP learns about a leg is a few single words.
+//! RTCP that comes by the port of RTP lies in the slot's letter box until it is taken.
 
-use std::sync::atomic::{AtomicI32, AtomicU32, Ordering, fence};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering, fence};
 use std::time::Duration;
 
 /// What a media thread says about a leg.
@@ -48,6 +50,110 @@ pub struct Notice {
     pub round_trip_us: AtomicU32,
     /// Packets of ours that the peer says are lost.
     pub remote_lost: AtomicI32,
+    /// RTCP of the peer, on its way from the media thread.
+    pub letters: LetterBox,
+}
+
+/// The longest RTCP that shares a port with RTP: reports of one stream take half.
+pub const LETTER: usize = 512;
+const LETTER_WORDS: usize = LETTER / 4;
+
+/// RTCP that came by the port of RTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Letter {
+    /// For which leg: the slot's generation.
+    pub generation: u32,
+    /// When it came.
+    pub at: Duration,
+    /// From where.
+    pub from: SocketAddr,
+    /// As it came; only the first `length` octets count.
+    pub bytes: [u8; LETTER],
+    /// How many.
+    pub length: usize,
+}
+
+/// Room for one letter: reports are seconds apart, and are taken several times a
+/// second. What comes while it is full is dropped, as the network might have.
+pub struct LetterBox {
+    /// Octets of the letter; 0 while there is none.
+    length: AtomicU32,
+    generation: AtomicU32,
+    micros: AtomicU64,
+    address: [AtomicU32; 4],
+    port: AtomicU32,
+    words: [AtomicU32; LETTER_WORDS],
+}
+
+impl Default for LetterBox {
+    fn default() -> Self {
+        Self {
+            length: AtomicU32::default(),
+            generation: AtomicU32::default(),
+            micros: AtomicU64::default(),
+            address: Default::default(),
+            port: AtomicU32::default(),
+            words: [const { AtomicU32::new(0) }; LETTER_WORDS],
+        }
+    }
+}
+
+impl LetterBox {
+    /// Puts a letter in; `false` if there is one, or it is too long. The media thread
+    /// only; does not wait.
+    pub fn put(&self, generation: u32, at: Duration, from: SocketAddr, bytes: &[u8]) -> bool {
+        // Acquire: whoever took the last one has read it.
+        if self.length.load(Ordering::Acquire) != 0 || !(1..=LETTER).contains(&bytes.len()) {
+            return false;
+        }
+        self.generation.store(generation, Ordering::Relaxed);
+        let micros = u64::try_from(at.as_micros()).unwrap_or(u64::MAX);
+        self.micros.store(micros, Ordering::Relaxed);
+        let ip = match from.ip() {
+            IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+            IpAddr::V6(ip) => ip,
+        };
+        for (word, part) in self.address.iter().zip(ip.octets().as_chunks().0) {
+            word.store(u32::from_ne_bytes(*part), Ordering::Relaxed);
+        }
+        self.port.store(from.port().into(), Ordering::Relaxed);
+        for (word, chunk) in self.words.iter().zip(bytes.chunks(4)) {
+            let mut part = [0; 4];
+            part[..chunk.len()].copy_from_slice(chunk);
+            word.store(u32::from_ne_bytes(part), Ordering::Relaxed);
+        }
+        // Release: who sees the length sees the letter.
+        self.length.store(bytes.len() as u32, Ordering::Release);
+        true
+    }
+
+    /// Takes the letter out. The RTCP thread only.
+    pub fn take(&self) -> Option<Letter> {
+        // Acquire: the letter is that of this length.
+        let length = self.length.load(Ordering::Acquire) as usize;
+        if length == 0 {
+            return None;
+        }
+        let mut bytes = [0; LETTER];
+        for (chunk, word) in bytes.as_chunks_mut().0.iter_mut().zip(&self.words) {
+            *chunk = word.load(Ordering::Relaxed).to_ne_bytes();
+        }
+        let mut address = [0; 16];
+        for (chunk, word) in address.as_chunks_mut().0.iter_mut().zip(&self.address) {
+            *chunk = word.load(Ordering::Relaxed).to_ne_bytes();
+        }
+        let ip = Ipv6Addr::from(address).to_canonical();
+        let letter = Letter {
+            generation: self.generation.load(Ordering::Relaxed),
+            at: Duration::from_micros(self.micros.load(Ordering::Relaxed)),
+            from: SocketAddr::new(ip, self.port.load(Ordering::Relaxed) as u16),
+            bytes,
+            length,
+        };
+        // Release: it has been read before the next one is put in.
+        self.length.store(0, Ordering::Release);
+        Some(letter)
+    }
 }
 
 impl Notice {
@@ -147,6 +253,23 @@ mod tests {
             highest: value,
             lost: -(value.cast_signed()),
             jitter: value,
+        }
+    }
+
+    #[test]
+    fn a_letter_is_taken_once_and_whole_and_the_box_holds_one() {
+        let room = LetterBox::default();
+        assert_eq!(room.take(), None);
+        for from in ["192.0.2.1:4000", "[2001:db8::7]:5"] {
+            let (at, from) = (Duration::from_micros(1 << 40), from.parse().unwrap());
+            let bytes: Vec<u8> = (0..101).collect();
+            assert!(!room.put(1, at, from, &[]) && !room.put(1, at, from, &[0; LETTER + 1]));
+            assert!(room.put(7, at, from, &bytes));
+            assert!(!room.put(8, at, from, &[1]), "it is full");
+            let letter = room.take().unwrap();
+            assert_eq!((letter.generation, letter.at, letter.from), (7, at, from));
+            assert_eq!(letter.bytes[..letter.length], bytes);
+            assert_eq!(room.take(), None);
         }
     }
 

@@ -109,6 +109,37 @@ impl Decoder {
             (_, None) => self.opus.as_mut()?.decode(payload, sound, false).ok(),
         }
     }
+
+    /// Decodes what a packet repeats of the one before it, which was lost, and says how
+    /// many samples; `None` if it repeats nothing. The packet itself comes next.
+    pub fn recover(
+        &mut self,
+        codec: Codec,
+        payload: &[u8],
+        sound: &mut [i16; SAMPLES_LONGEST],
+    ) -> Option<usize> {
+        let opus = self.opus.as_mut().filter(|_| codec == Codec::Opus)?;
+        let samples = samples(codec, payload).filter(|_| repeats(payload))?;
+        // The room is what says how much was lost.
+        opus.decode(payload, &mut sound[..samples as usize], true)
+            .ok()
+    }
+}
+
+/// Whether a packet of Opus repeats the one before it: its first frame says so after
+/// saying of each SILK frame whether it is speech (RFC 6716 §4.2.3, §4.2.4).
+fn repeats(payload: &[u8]) -> bool {
+    let [toc, first, ..] = *payload else {
+        return false;
+    };
+    // 10, 20, 40 and 60 ms of SILK; 10 and 20 ms of SILK with CELT; CELT (§3.1).
+    let frames = match toc >> 3 {
+        config @ 0..=11 => [1, 1, 2, 3][usize::from(config % 4)],
+        12..=15 => 1,
+        _ => return false,
+    };
+    let one_frame = toc & 0b11 == 0;
+    one_frame && first << frames & 0x80 != 0
 }
 
 /// What goes.

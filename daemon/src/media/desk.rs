@@ -157,6 +157,20 @@ impl Desk {
         self.counters.unsent += u32::from(!sealed || !out.send(target, packet));
     }
 
+    /// RTCP, where it was agreed that it shares our port: what would be marker and
+    /// payload type is its packet type (RFC 5761 §4).
+    pub(super) fn is_control(&self, bytes: &[u8]) -> bool {
+        let shares = self.stream.as_ref().is_some_and(|stream| stream.rtcp_mux);
+        shares && matches!(bytes, [_, 192..=223, ..])
+    }
+
+    /// It comes from where the peer's sound comes from; what does not is counted.
+    pub(super) fn is_from_peer(&mut self, from: SocketAddr) -> bool {
+        let known = self.latch.as_ref().map(Latch::target) == Some(from);
+        self.counters.foreign += u32::from(!known);
+        known
+    }
+
     /// Whether a packet is the peer's and we listen.
     pub(super) fn admit(
         &mut self,

@@ -135,6 +135,12 @@ impl Leg {
         if self.summary.is_some() {
             return None;
         }
+        if self.desk.is_control(bytes) {
+            if self.desk.is_from_peer(from) {
+                out.control(self.slot(), now, from, bytes);
+            }
+            return None;
+        }
         let bytes = self.desk.open(bytes)?;
         let Ok(packet) = View::parse(bytes) else {
             self.desk.counters.malformed += 1;
@@ -395,18 +401,24 @@ impl Leg {
         }
         let mut packet = Packet::new();
         let mut talks = 0u8;
+        let mut rests = desk.is_free();
         if let Turn::Sound = desk.sender.begin(samples, &mut packet) {
             for (index, frame) in sound[..samples].as_chunks_mut().0.iter_mut().enumerate() {
                 let mut theirs = [0; FRAME];
                 // Taken also while we speak: what was said meanwhile is not said later.
                 let joined = out.joined(&mut theirs).then_some(&theirs);
+                rests &= joined.is_none();
                 let voice = |speech, frame: &mut [i16; FRAME]| out.voice(speech, frame);
                 let talk = desk.mouth.frame(now, frame, joined, voice);
                 talks |= u8::from(talk) << index;
                 desk.sender.overlay(frame);
             }
-            desk.sender
-                .sound(&sound[..samples], talks != 0, &mut packet);
+            let sound = &sound[..samples];
+            if rests {
+                desk.sender.rest(sound, &mut packet);
+            } else {
+                desk.sender.sound(sound, talks != 0, &mut packet);
+            }
         }
         if talks != 0 {
             desk.mouth.count_packet();
@@ -528,7 +540,8 @@ impl Leg {
             forged: desk.counters.forged,
             unheard: desk.counters.unheard,
             flooded: desk.counters.flooded.saturating_add(stats.ahead),
-            concealed_ms: milliseconds(stats.concealed),
+            concealed_ms: milliseconds(stats.concealed.saturating_sub(self.line.recovered())),
+            recovered_ms: milliseconds(self.line.recovered()),
             stopped_ms: milliseconds(stats.stopped),
             waits: stats.waits,
             jitter_us: reception.map_or(0, |reception| reception.jitter() * 125),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use offhook_dsp::conceal::Concealer;
 use offhook_dsp::noise::{ComfortNoise, level_of_payload};
 use offhook_dsp::{Ear, Events, FRAME, Sensitivity, Source};
-use offhook_sip::rtp::{Arrival, Fill, Piece, Receiver};
+use offhook_sip::rtp::{Arrival, Coded, Fill, Piece, Receiver};
 
 use super::codec::{Decoder, SAMPLES_LONGEST};
 use super::mouth::Onset;
@@ -130,6 +130,8 @@ struct Sound {
     number: u64,
     types: ReceiveTypes,
     decoder: Decoder,
+    /// Samples of lost packets that the next one repeated.
+    recovered: u64,
     answered: bool,
     /// The ear sleeps until the first packet.
     dozes: bool,
@@ -160,6 +162,7 @@ impl Line {
                 number: 0,
                 types: ReceiveTypes::new(),
                 decoder: Decoder::default(),
+                recovered: 0,
                 answered: false,
                 dozes: false,
                 events: Events::new(),
@@ -210,6 +213,11 @@ impl Line {
     /// Samples heard by the ear.
     pub fn heard(&self) -> u64 {
         self.sound.number * FRAME as u64
+    }
+
+    /// Samples of lost packets that the next one repeated: they were not made up.
+    pub fn recovered(&self) -> u64 {
+        self.sound.recovered
     }
 
     /// Times that `far` was re-centred.
@@ -303,7 +311,12 @@ impl Sound {
                     }
                 }
             }
-            Piece::Fill { samples, cause } => self.take_fill(samples as usize, cause, hear),
+            Piece::Fill {
+                samples,
+                cause: Fill::Lost,
+                next: Some(next),
+            } => self.take_lost(samples as usize, next, hear),
+            Piece::Fill { samples, cause, .. } => self.take_fill(samples as usize, cause, hear),
             Piece::Noise { payload } => {
                 self.noise
                     .set_level(level_of_payload(payload).unwrap_or(QUIETEST));
@@ -324,6 +337,19 @@ impl Sound {
                 self.frame(hear);
             }
         }
+    }
+
+    /// The end of a loss may be repeated in the packet that follows it.
+    fn take_lost(&mut self, lost: usize, next: Coded<'_>, hear: &mut impl FnMut(Heard<'_>)) {
+        let mut sound = [0; SAMPLES_LONGEST];
+        let codec = codec(&self.types, next.payload_type);
+        let decoder = &mut self.decoder;
+        let recovered = codec.and_then(|codec| decoder.recover(codec, next.payload, &mut sound));
+        let repeated = recovered.unwrap_or(0);
+        let kept = repeated.min(lost);
+        self.take_fill(lost - kept, Fill::Lost, hear);
+        self.recovered += kept as u64;
+        self.take_audio(sound.get(repeated - kept..repeated), hear);
     }
 
     fn take_fill(&mut self, mut samples: usize, cause: Fill, hear: &mut impl FnMut(Heard<'_>)) {

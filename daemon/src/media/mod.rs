@@ -229,10 +229,12 @@ impl Media {
             kind => Full::System(kind),
         })?;
         let (rtp, rtcp) = (pair.rtp, pair.rtcp);
-        hand.take(index, birth, pair.socket)?;
+        let socket = Arc::new(pair.socket);
+        let sockets = (rtcp, Arc::downgrade(&socket));
+        hand.take(index, birth, socket)?;
         let shared = Arc::clone(&hand.shared);
         self.rtcp
-            .open(slot, rtcp, birth.template.ssrc(), &self.cname, shared);
+            .open(slot, sockets, birth.template.ssrc(), &self.cname, shared);
         Ok(Opened { slot, rtp, rtcp })
     }
 
@@ -251,7 +253,8 @@ impl Media {
         }
         match &order {
             Order::Connect(stream) => {
-                self.rtcp.aim(slot, stream.remote_rtcp, stream.srtp);
+                let shares = stream.rtcp_mux;
+                self.rtcp.aim(slot, stream.remote_rtcp, stream.srtp, shares);
                 if stream.has_opus() {
                     hand.lend_opus(slot)?;
                 }
@@ -478,7 +481,7 @@ impl Hand {
         known.is_some_and(|known| known.taken && known.generation == slot.generation)
     }
 
-    fn take(&mut self, index: u16, birth: Birth, socket: UdpSocket) -> Result<(), Full> {
+    fn take(&mut self, index: u16, birth: Birth, socket: Arc<UdpSocket>) -> Result<(), Full> {
         let slot = usize::from(index);
         self.shared.board[slot].clear_remote();
         self.give(Errand::Open(birth, socket))?;
@@ -533,7 +536,7 @@ impl Drop for Media {
 }
 
 /// The RTP socket of a call that is over: its port rests from now on.
-fn close(ports: &mut Ports, socket: UdpSocket) {
+fn close(ports: &mut Ports, socket: Arc<UdpSocket>) {
     let port = socket.local_addr().map(|address| address.port());
     drop(socket);
     if let Ok(port) = port {

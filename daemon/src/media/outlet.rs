@@ -3,13 +3,14 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use offhook_dsp::FRAME;
 
 use super::board::Figures;
 use super::playout::PlayoutFigures;
 use super::ring::Mark;
-use super::words::{Report, Script};
+use super::words::{Report, Script, SlotId};
 
 /// What RTCP knows of the other side.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,6 +52,8 @@ pub trait Outlet {
     fn joined_key(&mut self) -> Option<u8>;
     /// How the joined leg's frames fared, if there ever was one.
     fn playout(&self) -> Option<PlayoutFigures>;
+    /// RTCP of the peer came by the port of RTP.
+    fn control(&mut self, slot: SlotId, now: Duration, from: SocketAddr, bytes: &[u8]);
     /// Puts figures on the board.
     fn publish(&mut self, figures: &Figures);
     /// What the board says of the other side.

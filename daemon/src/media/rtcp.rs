@@ -1,8 +1,10 @@
 //! RTCP: one ordinary thread that owns all RTCP sockets.
 //!
 //! A socket is opened when the first report of its leg is due, one to three
-//! seconds in: a call that is over before has none. The thread reads what the media threads put on the board, tells the peers (sender
-//! and receiver reports with a CNAME, every 5 s at random; RFC 3550 §6.2), and
+//! seconds in: a call that is over before has none. Where RTCP shares the port of RTP
+//! (RFC 5761) the leg's own socket sends, and what comes lies in the slot's letter
+//! box. The thread reads what the media threads put on the board, tells the peers
+//! (sender and receiver reports with a CNAME, every 5 s at random; RFC 3550 §6.2), and
 //! puts round trip and remote loss back on the board. Packets are built and
 //! parsed by the `rtcp` crate, after a check of our own that their lengths are
 //! true. Media threads never wait for it.
@@ -10,9 +12,9 @@
 use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -50,7 +52,7 @@ const NTP_EPOCH: u64 = 2_208_988_800;
 /// What the thread is told.
 enum Word {
     Open(Box<Session>),
-    Aim(SlotId, SocketAddr, Option<Keys>),
+    Aim(SlotId, SocketAddr, Option<Keys>, bool),
     Close(SlotId),
 }
 
@@ -82,11 +84,12 @@ impl Rtcp {
         })
     }
 
-    /// A leg begins; `local` is where it takes RTCP, `cname` names us in its reports.
+    /// A leg begins; `local` is where it takes RTCP, and the socket that of its RTP;
+    /// `cname` names us in its reports.
     pub(super) fn open(
         &self,
         slot: SlotId,
-        local: SocketAddr,
+        (local, rtp): (SocketAddr, Weak<UdpSocket>),
         ssrc: u32,
         cname: &Bytes,
         shared: Arc<Shared>,
@@ -95,21 +98,24 @@ impl Rtcp {
             slot,
             local,
             socket: None,
+            rtp,
+            shared_port: None,
             ssrc,
             cname: cname.clone(),
             shared,
             target: None,
             srtcp: None,
             next: clock::now() + interval() / 2,
+            has_reported: false,
             counted: Counted::default(),
             heard: None,
         };
         self.say(Word::Open(Box::new(session)));
     }
 
-    /// The peer wants its RTCP there.
-    pub(super) fn aim(&self, slot: SlotId, target: SocketAddr, keys: Option<Keys>) {
-        self.say(Word::Aim(slot, target, keys));
+    /// The peer wants its RTCP there; it shares the port of RTP, or not.
+    pub(super) fn aim(&self, slot: SlotId, target: SocketAddr, keys: Option<Keys>, shares: bool) {
+        self.say(Word::Aim(slot, target, keys, shares));
     }
 
     /// A leg ends.
@@ -160,6 +166,7 @@ impl Desk {
                 }
                 index += 1;
             }
+            self.sessions.values_mut().for_each(Session::take_letter);
             self.report_due(clock::now());
         }
     }
@@ -183,9 +190,9 @@ impl Desk {
                     self.due.insert((session.next, session.slot));
                     self.sessions.insert(session.slot, *session);
                 }
-                Ok(Word::Aim(slot, target, keys)) => {
+                Ok(Word::Aim(slot, target, keys, shares)) => {
                     if let Some(session) = self.sessions.get_mut(&slot) {
-                        session.aim(target);
+                        session.aim(target, shares);
                         session.encrypt(keys);
                     }
                 }
@@ -227,8 +234,12 @@ struct Counted {
 struct Session {
     slot: SlotId,
     local: SocketAddr,
-    /// Open since the first report.
+    /// Open since the first report, unless the port of RTP is shared.
     socket: Option<UdpSocket>,
+    /// The leg's, while it lasts.
+    rtp: Weak<UdpSocket>,
+    /// The same, where it is ours too. Its port is taken until the goodbye.
+    shared_port: Option<Arc<UdpSocket>>,
     ssrc: u32,
     cname: Bytes,
     shared: Arc<Shared>,
@@ -236,6 +247,7 @@ struct Session {
     /// SRTCP, as it was agreed on.
     srtcp: Option<(Keys, Sealer, Opener)>,
     next: Duration,
+    has_reported: bool,
     counted: Counted,
     /// Middle of the NTP time in the peer's last sender report, and its arrival.
     heard: Option<(u32, Duration)>,
@@ -255,9 +267,19 @@ impl Session {
         Figures::default()
     }
 
-    fn aim(&mut self, target: SocketAddr) {
+    fn aim(&mut self, target: SocketAddr, shares: bool) {
         let somewhere = !target.ip().is_unspecified() && target.port() != 0;
         self.target = somewhere.then_some(target);
+        self.shared_port = self.rtp.upgrade().filter(|_| shares);
+        if self.shared_port.is_some() {
+            // Dropping the socket ends the watch as well.
+            self.socket = None;
+        }
+    }
+
+    /// What is sent from.
+    fn outlet(&self) -> Option<&UdpSocket> {
+        self.shared_port.as_deref().or(self.socket.as_ref())
     }
 
     /// Keys that were agreed on before stay in use, with what they have counted.
@@ -271,7 +293,7 @@ impl Session {
     /// Opens the socket, if it is not open yet. One that cannot be had (another
     /// program sits on the port) is tried again at the next report.
     fn watch(&mut self, epoll: &Epoll) {
-        if self.socket.is_some() {
+        if self.outlet().is_some() {
             return;
         }
         let opened = UdpSocket::bind(self.local).and_then(|socket| {
@@ -287,6 +309,7 @@ impl Session {
 
     fn report(&mut self, now: Duration) {
         self.next = now + interval();
+        self.has_reported = true;
         let figures = self.figures();
         let packets = [self.sender_or_receiver(&figures, now), self.description()];
         self.counted = Counted {
@@ -299,7 +322,7 @@ impl Session {
 
     /// To a peer that has had a report of ours (RFC 3550 §6.3.7).
     fn say_goodbye(&mut self) {
-        if self.socket.is_none() {
+        if !self.has_reported {
             return;
         }
         let figures = self.figures();
@@ -374,9 +397,7 @@ impl Session {
     }
 
     fn send(&mut self, packets: &[Box<dyn Packet + Send + Sync>]) {
-        let (Some(target), Some(socket)) = (self.target, &self.socket) else {
-            return;
-        };
+        let Some(target) = self.target else { return };
         match rtcp::packet::marshal(packets) {
             // Whoever does not listen for RTCP refuses it; that is no fault.
             Ok(bytes) => {
@@ -387,7 +408,9 @@ impl Session {
                     let sealed = sealer.seal_control(&mut bytes, length);
                     bytes.truncate(sealed.unwrap_or(0));
                 }
-                let _ = socket.send_to(&bytes, target);
+                if let Some(socket) = self.outlet() {
+                    let _ = socket.send_to(&bytes, target);
+                }
             }
             Err(error) => tracing::debug!(message = "rtcp_unbuilt", %error),
         }
@@ -401,22 +424,34 @@ impl Session {
                 .as_ref()
                 .map(|socket| socket.recv_from(&mut bytes));
             match received {
-                Some(Ok((length, from))) => {
-                    let opened = match &mut self.srtcp {
-                        Some((.., opener)) => opener.open_control(&mut bytes[..length]).ok(),
-                        None => Some(length),
-                    };
-                    if let Some(length) = opened {
-                        self.take(now, from, &bytes[..length]);
-                    }
-                }
+                Some(Ok((length, from))) => self.open(now, from, &mut bytes[..length]),
                 Some(Err(_)) | None => return,
             }
         }
     }
 
+    /// RTCP that the media thread has found beside RTP.
+    fn take_letter(&mut self) {
+        let letter = self.notice().letters.take();
+        if let Some(mut letter) = letter.filter(|it| it.generation == self.slot.generation) {
+            let bytes = &mut letter.bytes[..letter.length];
+            self.open(letter.at, letter.from, bytes);
+        }
+    }
+
+    /// Decrypts where that was agreed on.
+    fn open(&mut self, at: Duration, from: SocketAddr, bytes: &mut [u8]) {
+        let opened = match &mut self.srtcp {
+            Some((.., opener)) => opener.open_control(bytes).ok(),
+            None => Some(bytes.len()),
+        };
+        if let Some(length) = opened {
+            self.take(at, from, &bytes[..length]);
+        }
+    }
+
     /// Believes only whoever knows the SSRC of the stream that is heard.
-    fn take(&mut self, now: Duration, from: SocketAddr, bytes: &[u8]) {
+    fn take(&mut self, at: Duration, from: SocketAddr, bytes: &[u8]) {
         let Some(remote) = self.figures().remote_ssrc else {
             return;
         };
@@ -425,15 +460,15 @@ impl Session {
         };
         self.target = Some(from);
         if let Some(ntp) = told.ntp {
-            self.heard = Some(((ntp >> 16) as u32, now));
+            self.heard = Some(((ntp >> 16) as u32, at));
         }
         if let Some(block) = told.reports.iter().find(|block| block.ssrc == self.ssrc) {
-            self.learn(block);
+            self.learn(at, block);
         }
     }
 
     /// RFC 3550 §6.4.1: round trip = now - LSR - DLSR, in 1/65536 s.
-    fn learn(&self, block: &ReceptionReport) {
+    fn learn(&self, at: Duration, block: &ReceptionReport) {
         let notice = self.notice();
         // 24 bits with a sign.
         let lost = (block.total_lost << 8).cast_signed() >> 8;
@@ -442,7 +477,8 @@ impl Session {
         if block.last_sender_report == 0 {
             return;
         }
-        let middle = (ntp(clock::wall()) >> 16) as u32;
+        let since = clock::now().saturating_sub(at);
+        let middle = (ntp(clock::wall().saturating_sub(since)) >> 16) as u32;
         let trip = middle
             .wrapping_sub(block.last_sender_report)
             .wrapping_sub(block.delay);

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use heapless::Deque;
 use offhook_dsp::FRAME;
+use offhook_dsp::noise::LINE_NOISE_LEVEL;
 use offhook_dsp::tone::Dtmf;
 use offhook_sip::rtp::event::{PAYLOAD, Step};
 use offhook_sip::rtp::header::HEADER;
 use offhook_sip::rtp::srtp::GROWTH;
-use offhook_sip::rtp::{KeySender, TelephoneEvent, Template, View};
+use offhook_sip::rtp::{CLOCK_RATE, KeySender, TelephoneEvent, Template, View};
 
 use super::codec::{Encoder, ratio};
 use super::words::{Codec, Digits, Stream};
@@ -23,6 +24,10 @@ pub const SAMPLES_MAX: usize = 6 * FRAME;
 const KEY_MS: u16 = 100;
 /// Each tone of a key, dBov: -9 dBm0 (ITU-T Q.23 §7 leaves the level to the network).
 const KEY_DBOV: f32 = -15.0;
+
+/// While we rest, the level of the line is told so often: five packets a second, which
+/// nobody on the way takes for a dead stream (RFC 3389 §4 leaves it to the sender).
+const TELL_SAMPLES: usize = 1_600;
 
 /// One packet, as it goes out.
 pub type Packet = heapless::Vec<u8, { HEADER + SAMPLES_MAX + GROWTH }>;
@@ -39,6 +44,10 @@ pub struct Sender {
     ratio: u32,
     payload_type: u8,
     telephone_event: Option<(u8, u32)>,
+    /// Payload type of comfort noise, where the peer takes it beside this codec.
+    comfort_noise: Option<u8>,
+    /// Samples since the line's level was told; `None` while sound is sent.
+    rested: Option<usize>,
     keys: KeySender,
     tones: Deque<u8, 32>,
     tone: Option<Dtmf>,
@@ -86,6 +95,8 @@ impl Sender {
             ratio: 1,
             payload_type: template.payload_type(),
             telephone_event: None,
+            comfort_noise: None,
+            rested: None,
             keys: KeySender::default(),
             tones: Deque::new(),
             tone: None,
@@ -103,8 +114,11 @@ impl Sender {
         self.passage = None;
         self.payload_type = stream.send_payload_type;
         self.telephone_event = stream.telephone_event;
+        // It shares the clock of the sound beside it (RFC 3389 §4).
+        let takes_noise = stream.codec.clock_rate() == CLOCK_RATE;
+        self.comfort_noise = stream.comfort_noise.filter(|_| takes_noise);
+        self.rested = None;
         self.talking = false;
-        self.passage = None;
     }
 
     /// No key is being sent, and none waits.
@@ -266,7 +280,8 @@ impl Sender {
             packet.clear();
             return self.skip(samples.len());
         };
-        let marker = self.sent == 0 || talks && !self.talking;
+        let rested = self.rested.take().is_some();
+        let marker = self.sent == 0 || rested || talks && !self.talking;
         let timestamp = self.resume_at();
         self.write(
             packet,
@@ -277,6 +292,23 @@ impl Sender {
         );
         self.timestamp = self.timestamp_after(timestamp, samples.len() as u64);
         self.talking = talks;
+    }
+
+    /// Nothing is said in this tick. Where the peer takes comfort noise, it is told the
+    /// level of the line now and then, and nothing in between; else it gets the noise.
+    pub fn rest(&mut self, noise: &[i16], packet: &mut Packet) {
+        let Some(payload_type) = self.comfort_noise else {
+            return self.sound(noise, false, packet);
+        };
+        let timestamp = self.resume_at();
+        packet.clear();
+        let rested = self.rested.filter(|rested| *rested < TELL_SAMPLES);
+        if rested.is_none() {
+            self.write(packet, payload_type, false, timestamp, &[LINE_NOISE_LEVEL]);
+        }
+        self.rested = Some(rested.unwrap_or(0) + noise.len());
+        self.timestamp = self.timestamp_after(timestamp, noise.len() as u64);
+        self.talking = false;
     }
 
     /// A packet of returned sound, which carries the time of the line.

@@ -50,7 +50,7 @@ const TIMER: u64 = u64::MAX;
 /// What goes to a thread.
 pub enum Errand {
     /// A call takes a slot.
-    Open(Birth, UdpSocket),
+    Open(Birth, Arc<UdpSocket>),
     /// Something for the call on a slot.
     Do(SlotId, Order),
     /// What the call needs for Opus.
@@ -66,7 +66,7 @@ pub enum Returned {
     /// Of a call that is over.
     Opus(Opus),
     /// Of a slot that is free again.
-    Socket(UdpSocket),
+    Socket(Arc<UdpSocket>),
 }
 
 /// What a thread and its owner share.
@@ -102,7 +102,8 @@ pub struct Ends {
 /// A call on a slot.
 struct Seat {
     leg: Leg,
-    socket: UdpSocket,
+    /// RTCP that shares its port is sent from it as well.
+    socket: Arc<UdpSocket>,
     /// Packets it may still bring in this tick.
     budget: usize,
     /// Not listened to until the next tick.
@@ -200,7 +201,10 @@ impl Loop {
         });
         seat.budget -= count;
         if seat.budget == 0 {
-            seat.deaf = self.epoll.set_deaf(&seat.socket, slot as u64, true).is_ok();
+            seat.deaf = self
+                .epoll
+                .set_deaf(&*seat.socket, slot as u64, true)
+                .is_ok();
         }
     }
 
@@ -237,7 +241,7 @@ impl Loop {
         if seat.deaf {
             seat.deaf = self
                 .epoll
-                .set_deaf(&seat.socket, slot as u64, false)
+                .set_deaf(&*seat.socket, slot as u64, false)
                 .is_err();
         }
         if seat.leg.is_closed() {
@@ -257,7 +261,7 @@ impl Loop {
         self.bridges.part(slot);
         // It cannot fail for a socket that was added; if it did, an event of it
         // would find the seat empty.
-        let _ = self.epoll.remove(&seat.socket);
+        let _ = self.epoll.remove(&*seat.socket);
         give_back(&mut self.ends.returned, Returned::Socket(seat.socket));
     }
 
@@ -274,9 +278,9 @@ impl Loop {
         }
     }
 
-    fn open(&mut self, birth: Birth, socket: UdpSocket) {
+    fn open(&mut self, birth: Birth, socket: Arc<UdpSocket>) {
         let slot = usize::from(birth.slot.index);
-        if self.epoll.add(&socket, slot as u64).is_err() {
+        if self.epoll.add(&*socket, slot as u64).is_err() {
             // Out of kernel memory: the leg lives and hears nothing, which is reported as such.
             debug_assert!(false, "a fresh UDP socket can be watched");
         }
@@ -479,6 +483,11 @@ impl Outlet for Out<'_> {
 
     fn playout(&self) -> Option<PlayoutFigures> {
         self.bridges.figures(self.slot)
+    }
+
+    fn control(&mut self, slot: SlotId, now: Duration, from: SocketAddr, bytes: &[u8]) {
+        let letters = &self.shared.board[self.slot].letters;
+        letters.put(slot.generation, now, from, bytes);
     }
 
     fn publish(&mut self, figures: &Figures) {

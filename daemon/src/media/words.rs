@@ -35,13 +35,15 @@ pub struct Stream {
     pub remote_rtp: SocketAddr,
     /// Where the peer wants its RTCP; as above.
     pub remote_rtcp: SocketAddr,
+    /// RTCP of both sides goes by the port of RTP (RFC 5761).
+    pub rtcp_mux: bool,
     /// How we code.
     pub codec: Codec,
     /// Payload type of what we send.
     pub send_payload_type: u8,
     /// What we understand.
     pub receive: ReceiveTypes,
-    /// Payload type of comfort noise that the peer may send (13; RFC 3389).
+    /// Payload type of comfort noise, which both may send (13; RFC 3389).
     pub comfort_noise: Option<u8>,
     /// Payload type and clock of the telephone-events that we send.
     pub telephone_event: Option<(u8, u32)>,
@@ -290,6 +292,8 @@ pub struct Summary {
     pub flooded: u32,
     /// Made up for lost packets.
     pub concealed_ms: u32,
+    /// Of lost packets, repeated by the next one (in-band FEC).
+    pub recovered_ms: u32,
     /// Nothing came.
     pub stopped_ms: u32,
     /// How long gaps waited: up to 10, 20, 30, 40 ms, and in vain.

@@ -79,6 +79,8 @@ pub struct Outside {
     /// Reports that still fit.
     pub room: Option<usize>,
     pub freed: Vec<Arc<Script>>,
+    /// RTCP that came beside RTP.
+    pub control: Vec<(SocketAddr, Vec<u8>)>,
     pub tape: Vec<(Mark, [i16; 80], [i16; 80])>,
     pub tape_end: Option<(u32, u32)>,
     pub figures: Figures,
@@ -111,6 +113,10 @@ impl Outlet for Outside {
         }
         self.reports.push(report.clone());
         true
+    }
+
+    fn control(&mut self, _: SlotId, _: Duration, from: SocketAddr, bytes: &[u8]) {
+        self.control.push((from, bytes.to_vec()));
     }
 
     fn free(&mut self, script: Arc<Script>) {
@@ -385,10 +391,11 @@ pub fn stream() -> Stream {
     Stream {
         remote_rtp: PEER.parse().unwrap(),
         remote_rtcp: "192.0.2.1:4001".parse().unwrap(),
+        rtcp_mux: false,
         codec: Codec::Pcmu,
         send_payload_type: 0,
         receive: ReceiveTypes::from_slice(&[(0, Codec::Pcmu)]).unwrap(),
-        comfort_noise: Some(13),
+        comfort_noise: None,
         telephone_event: Some((101, 8_000)),
         events: [Some(101), None],
         ptime_ms: 20,

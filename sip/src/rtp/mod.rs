@@ -13,7 +13,7 @@ pub mod stats;
 
 pub use event::{KeyEvent, KeySender, Keys, TelephoneEvent};
 pub use header::{Malformed, Template, View};
-pub use receiver::{Arrival, Content, Fill, Piece, ReceiveStats, Receiver};
+pub use receiver::{Arrival, Coded, Content, Fill, Piece, ReceiveStats, Receiver};
 pub use source::{Latch, Verdict};
 pub use stats::Reception;
 

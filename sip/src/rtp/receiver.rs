@@ -93,12 +93,24 @@ pub enum Piece<'a> {
         samples: u32,
         /// Why.
         cause: Fill,
+        /// The packet of sound right after them, where it is there already: it may
+        /// repeat what was lost (RFC 7587 §3.3).
+        next: Option<Coded<'a>>,
     },
     /// From here on the peer is silent at the level in this payload (RFC 3389 §3).
     Noise {
         /// Level first.
         payload: &'a [u8],
     },
+}
+
+/// Sound as it came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Coded<'a> {
+    /// How it is coded.
+    pub payload_type: u8,
+    /// The whole payload.
+    pub payload: &'a [u8],
 }
 
 /// Why there is no packet.
@@ -281,7 +293,7 @@ impl Receiver {
         let fill = (overdue / packet * packet).min(FILL_A_TICK / packet * packet);
         match self.gap_before_held() {
             None => self.fill_due(fill as u32, &mut hear),
-            Some(gap) if fill < gap => self.fill(fill as u32, Fill::Lost, &mut hear),
+            Some(gap) if fill < gap => self.fill(fill as u32, Fill::Lost, None, &mut hear),
             Some(_) => self.give_up(now, &mut hear),
         }
     }
@@ -521,7 +533,11 @@ impl Receiver {
         if gap >= JUMP || gap > self.due(now) - self.next as i64 + GAP_AHEAD || gap <= -JUMP {
             self.jump_to(now, packet.timestamp);
         } else if gap > 0 {
-            self.fill(gap as u32, cause, hear);
+            let next = Coded {
+                payload_type: packet.payload_type,
+                payload: packet.payload,
+            };
+            self.fill(gap as u32, cause, Some(next), hear);
         } else if gap < 0 && self.comes_late(&packet, gap, length) {
             return;
         } else if gap <= -i64::from(length) {
@@ -670,10 +686,16 @@ impl Receiver {
         } else {
             Fill::Stopped
         };
-        self.fill(samples, cause, hear);
+        self.fill(samples, cause, None, hear);
     }
 
-    fn fill(&mut self, samples: u32, cause: Fill, hear: &mut impl FnMut(Piece<'_>)) {
+    fn fill(
+        &mut self,
+        samples: u32,
+        cause: Fill,
+        next: Option<Coded<'_>>,
+        hear: &mut impl FnMut(Piece<'_>),
+    ) {
         // A sender that just pauses without a word has stopped, not lost packets.
         let cause = match cause {
             Fill::Quiet if !self.quiet => Fill::Stopped,
@@ -689,7 +711,11 @@ impl Receiver {
         if let Some(stream) = &mut self.stream {
             stream.next_timestamp = stream.next_timestamp.wrapping_add(samples);
         }
-        hear(Piece::Fill { samples, cause });
+        hear(Piece::Fill {
+            samples,
+            cause,
+            next,
+        });
     }
 
     fn stream(&self) -> &Stream {
@@ -736,7 +762,7 @@ mod tests {
                     format!("{}+{skip}", payload[0]),
                     payload.len() as u32 - skip,
                 ),
-                Piece::Fill { samples, cause } => {
+                Piece::Fill { samples, cause, .. } => {
                     let letter = match cause {
                         Fill::Lost => "L",
                         Fill::Quiet => "Q",

@@ -15,6 +15,9 @@ const SECURE: &str = "RTP/S";
 /// Shortest and longest packets that we send on request, in milliseconds.
 const PTIME_MS: core::ops::RangeInclusive<u16> = 10..=60;
 
+/// Payload types that look like those of RTCP beside RTP (RFC 5761 §4).
+const LIKE_RTCP: core::ops::RangeInclusive<u8> = 64..=95;
+
 /// The longest packets that anybody is taken to take (RFC 3551 §4.2).
 const LONGEST_MS: u8 = 200;
 
@@ -23,6 +26,8 @@ const LONGEST_MS: u8 = 200;
 pub(super) struct AudioLine {
     pub(super) rtp: SocketAddr,
     pub(super) rtcp: SocketAddr,
+    /// RTCP may come where RTP comes.
+    pub(super) rtcp_mux: bool,
     /// Common codecs in the line's order; never empty.
     pub(super) payloads: Vec<ReceivePayload>,
     /// The first of them.
@@ -74,6 +79,7 @@ fn read_audio(session: &Session, media: &Media, local: &LocalMedia) -> Result<Au
     Ok(AudioLine {
         rtp,
         rtcp: read_rtcp(media, rtp),
+        rtcp_mux: may_share_port(media),
         payloads,
         first,
         events: [8000, 48_000].map(|clock| {
@@ -184,6 +190,11 @@ fn read_rtcp(media: &Media, rtp: SocketAddr) -> SocketAddr {
         Some(port) => SocketAddr::new(address.unwrap_or(rtp.ip()), port),
         None => default,
     }
+}
+
+/// `a=rtcp-mux`, unless a payload type would be taken for RTCP (RFC 5761 §4).
+fn may_share_port(media: &Media) -> bool {
+    media.has_attribute("rtcp-mux") && !formats(media).any(|format| LIKE_RTCP.contains(&format))
 }
 
 /// The asked packet length, if we can make it: whole 10 ms frames.

@@ -175,6 +175,8 @@ pub struct LocalMedia {
     pub telephone_event: bool,
     /// Whether comfort noise packets (RFC 3389) are understood and sent.
     pub comfort_noise: bool,
+    /// Whether RTCP may share the port of RTP (RFC 5761).
+    pub rtcp_mux: bool,
     /// Packet length we like, in milliseconds.
     pub ptime_ms: u8,
     /// Whether and with what sound is encrypted; `None`: not at all.
@@ -207,8 +209,10 @@ pub struct Negotiated {
     /// Where RTP goes; the unspecified address while the peer holds the old way
     /// (`c=` of zeros), and then `direction` does not send.
     pub remote_rtp: SocketAddr,
-    /// Where RTCP goes.
+    /// Where RTCP goes: with `rtcp_mux` where RTP goes.
     pub remote_rtcp: SocketAddr,
+    /// RTCP of both sides shares the port of RTP (RFC 5761).
+    pub rtcp_mux: bool,
     /// What we send.
     pub codec: Codec,
     /// Payload type of what we send.
@@ -413,6 +417,7 @@ type Events = [Option<(u8, u32)>; 2];
 
 fn negotiate(audio: &AudioLine, local: &LocalMedia) -> Negotiated {
     let first = audio.first;
+    let rtcp_mux = audio.rtcp_mux && local.rtcp_mux;
     let events = audio.events.iter().flatten();
     // That of the sound's own clock, as it should be; else whatever there is.
     let event = events
@@ -422,7 +427,8 @@ fn negotiate(audio: &AudioLine, local: &LocalMedia) -> Negotiated {
         .filter(|_| local.telephone_event);
     Negotiated {
         remote_rtp: audio.rtp,
-        remote_rtcp: audio.rtcp,
+        remote_rtcp: if rtcp_mux { audio.rtp } else { audio.rtcp },
+        rtcp_mux,
         codec: first.codec,
         send_payload_type: first.payload_type,
         receive: audio.payloads.clone(),

@@ -11,6 +11,7 @@ fn local() -> LocalMedia {
         codecs: vec![Codec::Pcmu, Codec::Pcma],
         telephone_event: true,
         comfort_noise: true,
+        rtcp_mux: true,
         ptime_ms: 20,
         srtp: None,
     }
@@ -43,10 +44,9 @@ fn our_offer_is_answered_by_ourselves() {
     let ours = accept_answer(&answer, &local()).expect("answer");
     assert_eq!((ours.codec, ours.send_payload_type), (Codec::Pcma, 8));
     assert_eq!(ours.remote_rtp, "192.0.2.9:30000".parse().expect("address"));
-    assert_eq!(
-        theirs.remote_rtcp,
-        "192.0.2.1:20001".parse().expect("address")
-    );
+    assert!(ours.rtcp_mux && theirs.rtcp_mux);
+    assert_eq!(ours.remote_rtcp, ours.remote_rtp);
+    assert_eq!(theirs.remote_rtcp, theirs.remote_rtp);
     assert_eq!(
         ours.telephone_event,
         Some(TelephoneEvent {
@@ -57,6 +57,40 @@ fn our_offer_is_answered_by_ourselves() {
     );
     assert!(ours.comfort_noise && theirs.comfort_noise);
     assert_eq!(ours.receive.len(), 2);
+}
+
+#[test]
+fn rtcp_shares_the_port_of_rtp_where_both_say_so_and_can_tell_them_apart() {
+    let apart = |local: LocalMedia| LocalMedia {
+        rtcp_mux: false,
+        ..local
+    };
+    let table = [
+        ("m=audio 4000 RTP/AVP 0|a=rtcp-mux", local(), Some(4000)),
+        (
+            "m=audio 4000 RTP/AVP 0|a=rtcp-mux|a=rtcp:4100",
+            local(),
+            Some(4000),
+        ),
+        ("m=audio 4000 RTP/AVP 0", local(), None),
+        ("m=audio 4000 RTP/AVP 0|a=rtcp-mux", apart(local()), None),
+        // 72 with a marker reads as a sender report (RFC 5761 §4).
+        ("m=audio 4000 RTP/AVP 0 72|a=rtcp-mux", local(), None),
+    ];
+    for (media, local, shared) in table {
+        let offer = offer_of("198.51.100.1", media);
+        let (bytes, negotiated) = answer(&offer, &local).expect("a codec in common");
+        assert_eq!(negotiated.rtcp_mux, shared.is_some(), "{media}");
+        assert_eq!(
+            negotiated.remote_rtcp.port(),
+            shared.unwrap_or(4001),
+            "{media}"
+        );
+        let said = lines(&bytes, "a=rtcp-mux").len();
+        assert_eq!(said, usize::from(shared.is_some()), "{media}");
+    }
+    assert_eq!(lines(&offer(&local()), "a=rtcp-mux").len(), 1);
+    assert!(lines(&offer(&apart(local())), "a=rtcp-mux").is_empty());
 }
 
 #[test]

@@ -27,6 +27,7 @@ pub(super) fn offer(local: &LocalMedia, direction: Direction) -> Vec<u8> {
         payloads: &payloads,
         events: own_events(local),
         comfort_noise: local.comfort_noise,
+        rtcp_mux: local.rtcp_mux,
         ptime_ms: local.ptime_ms,
         direction,
     };
@@ -60,6 +61,7 @@ pub(super) fn answer(
                 .telephone_event
                 .map_or([None; 2], |_| audio.events),
             comfort_noise: negotiated.comfort_noise,
+            rtcp_mux: negotiated.rtcp_mux,
             ptime_ms: negotiated.ptime_ms,
             direction: negotiated.direction,
         };
@@ -88,6 +90,7 @@ struct Stream<'a> {
     payloads: &'a [ReceivePayload],
     events: Events,
     comfort_noise: bool,
+    rtcp_mux: bool,
     ptime_ms: u8,
     direction: Direction,
 }
@@ -119,10 +122,10 @@ impl Stream<'_> {
         }
         attributes.push(attribute("ptime", self.ptime_ms.to_string()));
         attributes.push(attribute("maxptime", MAXPTIME_MS.to_string()));
-        attributes.push(Attribute {
-            attribute: self.direction.as_str().to_owned(),
-            value: None,
-        });
+        if self.rtcp_mux {
+            attributes.push(flag("rtcp-mux"));
+        }
+        attributes.push(flag(self.direction.as_str()));
         Media {
             media: "audio".to_owned(),
             port: local.port,
@@ -151,6 +154,13 @@ fn attribute(name: &str, value: String) -> Attribute {
     Attribute {
         attribute: name.to_owned(),
         value: Some(value),
+    }
+}
+
+fn flag(name: &str) -> Attribute {
+    Attribute {
+        attribute: name.to_owned(),
+        value: None,
     }
 }
 

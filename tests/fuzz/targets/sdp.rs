@@ -28,6 +28,7 @@ fn local() -> LocalMedia {
         srtp: Some(LocalSrtp::new(false, &[9; SRTP_RANDOM])),
         telephone_event: true,
         comfort_noise: true,
+        rtcp_mux: true,
         ptime_ms: 20,
     }
 }

@@ -151,6 +151,7 @@ impl Agent {
             codecs: plan.codecs.clone(),
             telephone_event: true,
             comfort_noise: true,
+            rtcp_mux: true,
             ptime_ms: PTIME_MS,
             srtp: plan.srtp.clone(),
         });
@@ -809,6 +810,7 @@ fn figures(summary: &Summary, answered: bool) -> (String, Value) {
         "malformed": summary.malformed,
         "foreign": summary.foreign,
         "concealed_ms": summary.concealed_ms,
+        "recovered_ms": summary.recovered_ms,
         "sent": summary.sent,
         "jitter_ms": f64::from(summary.jitter_us) / 1000.0,
         "round_trip_ms": f64::from(summary.round_trip_us) / 1000.0,

@@ -1,12 +1,15 @@
 //! `offhook trunk test` against a carrier that works and against carriers that are
 //! broken in one way each: it names the one check that failed, and no other.
 
+use std::net::SocketAddr;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use offhook_tests::carrier::{Carrier, Fault};
 use offhook_tests::certificate::self_signed;
-use offhook_tests::patience::seconds;
+use offhook_tests::patience::{ms, seconds};
+use offhook_tests::peer::Peer;
 use offhook_tests::place::{Place, free_port};
 use offhook_tests::process::{Running, built, run};
 use offhook_tests::scene::Scene;
@@ -18,10 +21,25 @@ const AT_ONCE: usize = 9;
 
 /// The report on a trunk with these lines of config.
 fn report(trunk: &str, more: &str, call: bool) -> (i32, Value) {
+    let asked: &[&str] = match call {
+        true => &["--call", "100", "--transfer", "200"],
+        false => &[],
+    };
+    report_with(trunk, more, asked)
+}
+
+/// The same, asked for more.
+fn report_with(trunk: &str, more: &str, asked: &[&str]) -> (i32, Value) {
     let place = Place::new();
     let text = Scene::default().text();
     let text = text.replace("{dir}", &place.path().display().to_string());
-    let text = text.replace("[sip]\n", &format!("[sip]\n{more}"));
+    let usual = "listen = [\"udp:127.0.0.1:0\"]\n";
+    let text = match more.contains("listen") {
+        true => text.replace(usual, more),
+        false => text.replace("[sip]\n", &format!("[sip]\n{more}")),
+    };
+    // An address belongs to one trunk.
+    let text = text.replace("127.0.0.0/8", "192.0.2.0/24");
     let text = format!("{text}[[trunk]]\nname = \"carrier\"\nallow = [\"*\"]\n{trunk}");
     let config = place.write("offhook.toml", text);
     let config = config.display().to_string();
@@ -38,9 +56,7 @@ fn report(trunk: &str, more: &str, call: bool) -> (i32, Value) {
         "--html",
         &page,
     ];
-    if call {
-        arguments.extend(["--call", "100", "--transfer", "200"]);
-    }
+    arguments.extend(asked);
     let ran = run(built("offhook"), arguments);
     let found = serde_json::from_str(&ran.out);
     let found = found.unwrap_or_else(|_| panic!("no report: {}{}", ran.out, ran.err));
@@ -92,6 +108,142 @@ fn a_carrier_that_works_passes_every_check() {
     ] {
         assert!(names.contains(&check), "{check}: {report:#}");
     }
+}
+
+/// Calls again and again until it is answered for good, or nobody listens any more;
+/// gives the last answer.
+fn insist(peer: &Peer, user: &str, to: SocketAddr, lines: &str, over: &AtomicBool) -> u16 {
+    let text = peer.request("INVITE", user, to, Some(OFFER));
+    let text = text.replace("Content-Type", &format!("{lines}Content-Type"));
+    // Relaxed: it is looked at again within 200 ms.
+    while !over.load(Ordering::Relaxed) {
+        peer.send(text.as_bytes(), to);
+        let answer = peer
+            .receive(ms(200))
+            .map_or(0, |(answer, _)| answer.status());
+        if answer >= 200 {
+            return answer;
+        }
+    }
+    0
+}
+
+const OFFER: &str = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 8\r\n";
+
+/// The trunk, who calls whom, with which lines, how it is refused; which checks fail
+/// and a word of their advice.
+type Row = (
+    &'static str,
+    &'static str,
+    &'static str,
+    &'static str,
+    u16,
+    &'static [(&'static str, &'static str)],
+);
+
+#[test]
+fn a_call_that_comes_in_is_shown_with_what_becomes_of_it() {
+    let german = "country = \"DE\"\n";
+    let known = "source = [\"127.0.0.1/32\"]\n";
+    let number = "P-Asserted-Identity: <sip:030123456@127.0.0.1>\r\n";
+    let table: [Row; 5] = [
+        (known, "127.0.0.1", "booking", number, 486, &[]),
+        (
+            known,
+            "127.0.0.1",
+            "4711",
+            number,
+            486,
+            &[("inbound", "[[route]] takes `4711`")],
+        ),
+        (
+            known,
+            "127.0.0.66",
+            "booking",
+            number,
+            403,
+            &[("inbound", "\"127.0.0.66\" to `source`")],
+        ),
+        (
+            known,
+            "127.0.0.1",
+            "booking",
+            "",
+            486,
+            &[("inbound caller", "`country`")],
+        ),
+        (
+            "source = [\"127.0.0.1/32\"]\ncodecs = [\"opus\"]\n",
+            "127.0.0.1",
+            "booking",
+            number,
+            486,
+            &[("inbound codecs", "`codecs`")],
+        ),
+    ];
+    for (trunk, from, user, lines, status, wrong) in table {
+        let at = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let over = AtomicBool::new(false);
+        let (answer, (code, report)) = thread::scope(|scope| {
+            let caller = scope.spawn(|| insist(&Peer::at(from), user, at, lines, &over));
+            let trunk = format!("{trunk}{german}");
+            let report = report_at(at, &trunk, &["--inbound", "6"]);
+            over.store(true, Ordering::Relaxed);
+            (caller.join().expect("no panic"), report)
+        });
+        assert_eq!(answer, status, "{report:#}");
+        let found = failed(&report);
+        assert_eq!(
+            (found.len(), code),
+            (wrong.len(), i32::from(!wrong.is_empty())),
+            "{report:#}"
+        );
+        for ((check, advice), (name, word)) in found.iter().zip(wrong) {
+            assert!(check == name && advice.contains(word), "{check}: {advice}");
+        }
+        if wrong.is_empty() {
+            let text = report.to_string();
+            assert!(
+                text.contains("playbook `booking`") && text.contains("+4930123456"),
+                "{text}"
+            );
+        }
+    }
+}
+
+#[test]
+fn no_call_and_a_daemon_in_the_way_are_told_apart() {
+    let at = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let trunk = "source = [\"127.0.0.1/32\"]\n";
+    let (_, nobody) = report_at(at, trunk, &["--inbound", "0.2"]);
+    let found = failed(&nobody);
+    assert!(
+        found[0].0 == "inbound" && found[0].1.contains("firewall"),
+        "{nobody:#}"
+    );
+    let _daemon = std::net::UdpSocket::bind(at).expect("it is free");
+    let (_, taken) = report_at(at, trunk, &["--inbound", "0.2"]);
+    let found = failed(&taken);
+    assert!(
+        found[0].0 == "inbound" && found[0].1.contains("offhookd"),
+        "{taken:#}"
+    );
+}
+
+#[test]
+fn a_trunk_that_registers_us_is_waited_for_where_we_are_registered() {
+    let carrier = Carrier::new(Fault::None);
+    let (_, report) = report_with(&account(&carrier), "", &["--inbound", "0.2"]);
+    let found = failed(&report);
+    assert!(
+        found[0].0 == "inbound" && found[0].1.contains("registration"),
+        "{report:#}"
+    );
+}
+
+/// The report of a box that listens there.
+fn report_at(at: SocketAddr, trunk: &str, asked: &[&str]) -> (i32, Value) {
+    report_with(trunk, &format!("listen = [\"udp:{at}\"]\n"), asked)
 }
 
 fn judge(fault: Fault) -> Result<(), String> {

@@ -2,7 +2,8 @@
 //! It needs no daemon: it reads the config and is a user agent of its own, on
 //! ports of its own, with the trunk's account.
 //!
-//! This file finds the trunk, reaches it and registers; `trunk/call.rs` calls.
+//! This file finds the trunk, reaches it and registers; `trunk/call.rs` calls, and
+//! `trunk/inbound.rs` is called.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -18,6 +19,7 @@ use crate::settings::{INSTALLED, Settings, Trunk};
 use crate::trunks::Trunks;
 
 mod call;
+mod inbound;
 mod probe;
 mod report;
 mod sound;
@@ -49,6 +51,11 @@ pub(super) struct TestArgs {
     /// there is what tells that transfers by their side work.
     #[arg(long, value_name = "NUMBER", requires = "call")]
     transfer: Option<String>,
+    /// Wait so long for a call from the trunk: somebody dials one of its numbers
+    /// meanwhile. Says which number came, by which headers, and where it leads; or why
+    /// it would not be taken. The caller hears that it is busy.
+    #[arg(long, value_name = "SECONDS", value_parser = super::dial::seconds)]
+    inbound: Option<Duration>,
     /// Write the report to this file too, as one page.
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
@@ -116,6 +123,16 @@ struct Tester<'a> {
 
 impl Tester<'_> {
     fn run(&self, report: &mut Report) -> Result<(), String> {
+        self.reach_out(report)?;
+        let registers = self.registers();
+        if let Some(limit) = self.arguments.inbound.filter(|_| !registers) {
+            inbound::on_listener(self, report, limit);
+        }
+        Ok(())
+    }
+
+    /// What we ask of the trunk, and what comes on the same connection.
+    fn reach_out(&self, report: &mut Report) -> Result<(), String> {
         let Some(proxy) = self.trunk.next_hop() else {
             report.skip(
                 "dns",
@@ -157,8 +174,19 @@ impl Tester<'_> {
                 "say whom: --call NUMBER (an echo, or a number of ours)",
             ),
         }
+        let registers = self.registers();
+        match self.arguments.inbound {
+            Some(_) if registers && !registered => report.skip("inbound", "not registered"),
+            Some(limit) if registers => inbound::on_connection(self, report, &mut probe, limit),
+            Some(_) | None => {}
+        }
         self.leave(&mut probe);
         Ok(())
+    }
+
+    fn registers(&self) -> bool {
+        let account = self.trunk.account.as_ref();
+        account.is_some_and(|account| account.register.is_some())
     }
 
     /// The connection, and who proved to be there.

@@ -97,9 +97,9 @@ impl Probe {
     fn drain(&mut self) {
         loop {
             match self.endpoint.poll() {
-                Output::Transmit { bytes, .. } => {
+                Output::Transmit { flow, bytes, .. } => {
                     self.keep(true, &bytes);
-                    self.wire.send(&bytes);
+                    self.wire.send(flow.remote, &bytes);
                 }
                 Output::Event(event) => self.events.push_back(event),
                 Output::Wait(_) => return,

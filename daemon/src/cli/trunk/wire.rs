@@ -1,5 +1,5 @@
 //! The one connection of a trunk's test: a UDP socket, or a stream that is read
-//! in short turns.
+//! in short turns. Or, to be called, a socket that anybody may send to.
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
@@ -26,6 +26,8 @@ impl<T: Read + Write> Duplex for T {}
 
 enum Link {
     Datagrams(UdpSocket),
+    /// Anybody's: the flow is that of what came last.
+    Open(UdpSocket),
     Stream(Box<dyn Duplex>, Box<Framer>),
 }
 
@@ -112,6 +114,18 @@ impl Wire {
         Ok(wire)
     }
 
+    /// Waits where anybody may send.
+    ///
+    /// # Errors
+    /// Somebody else does.
+    pub(super) fn listen(address: SocketAddr) -> Result<Self, String> {
+        let told = |error: io::Error| error.to_string();
+        let socket = UdpSocket::bind(address).map_err(told)?;
+        socket.set_read_timeout(Some(TURN)).map_err(told)?;
+        let local = socket.local_addr().map_err(told)?;
+        Ok(Self::new(Link::Open(socket), Transport::Udp, local, local))
+    }
+
     fn new(link: Link, transport: Transport, local: SocketAddr, remote: SocketAddr) -> Self {
         Self {
             link,
@@ -125,9 +139,11 @@ impl Wire {
         }
     }
 
-    pub(super) fn send(&mut self, bytes: &[u8]) {
+    /// `remote` only counts where anybody may send.
+    pub(super) fn send(&mut self, remote: SocketAddr, bytes: &[u8]) {
         let sent = match &mut self.link {
             Link::Datagrams(socket) => socket.send(bytes).map(drop),
+            Link::Open(socket) => socket.send_to(bytes, remote).map(drop),
             Link::Stream(stream, _) => stream.write_all(bytes).and_then(|()| stream.flush()),
         };
         if let Err(error) = sent {
@@ -140,6 +156,10 @@ impl Wire {
         let mut buffer = vec![0; MESSAGE_MAX];
         let read = match &mut self.link {
             Link::Datagrams(socket) => socket.recv(&mut buffer),
+            Link::Open(socket) => socket.recv_from(&mut buffer).map(|(length, from)| {
+                self.flow.remote = from;
+                length
+            }),
             Link::Stream(stream, framer) => {
                 if let Ok(Some(Frame::Message(bytes))) = framer.take() {
                     return Some(bytes);
@@ -148,7 +168,7 @@ impl Wire {
             }
         };
         match (read, &mut self.link) {
-            (Ok(length), Link::Datagrams(_)) => {
+            (Ok(length), Link::Datagrams(_) | Link::Open(_)) => {
                 buffer.truncate(length);
                 Some(buffer)
             }

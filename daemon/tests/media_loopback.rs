@@ -386,6 +386,46 @@ fn rtcp_that_shares_the_port_of_rtp_goes_and_comes_there_and_needs_no_other() {
     assert_eq!(goodbye.sources, [ssrc]);
 }
 
+#[test]
+fn who_takes_comfort_noise_gets_a_packet_now_and_then_until_something_is_said() {
+    let mut house = House::new(47_800, 1, "rest");
+    let leg = house.media.open(None).unwrap();
+    let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
+    peer.set_read_timeout(Some(Duration::from_secs(20)))
+        .unwrap();
+    let here = peer.local_addr().unwrap();
+    let rests = Stream {
+        comfort_noise: Some(13),
+        ..stream(here, here)
+    };
+    house.media.order(leg.slot, Order::Connect(rests)).unwrap();
+    let next = || {
+        let mut bytes = [0; 1_500];
+        let length = peer.recv(&mut bytes).unwrap();
+        let timestamp = u32::from_be_bytes(bytes[4..8].try_into().unwrap());
+        (bytes[1], timestamp, bytes[12..length].to_vec())
+    };
+    let told: Vec<_> = (0..4).map(|_| next()).collect();
+    let level = offhook_dsp::noise::LINE_NOISE_LEVEL;
+    for (kind, _, payload) in &told {
+        assert_eq!((*kind, payload.as_slice()), (13, &[level][..]));
+    }
+    for pair in told.windows(2) {
+        assert_eq!(pair[1].1.wrapping_sub(pair[0].1), 1_600, "200 ms");
+    }
+    let play = Order::Play {
+        turn: 0,
+        play: 1,
+        script: script(200),
+        interruptible: false,
+    };
+    house.media.order(leg.slot, play).unwrap();
+    let sound = std::iter::repeat_with(next).find(|(kind, ..)| *kind != 13);
+    let (kind, _, payload) = sound.expect("it never ends");
+    assert_eq!((kind, payload.len()), (0x80, 160), "marked as a talkspurt");
+    house.close(leg.slot);
+}
+
 /// 20 ms of a tone that starts anew in each frame of 10 ms.
 fn tone(sample: usize) -> i16 {
     let phase = (sample % 80) as f32 / 80.0 * 8.0 * std::f32::consts::TAU;

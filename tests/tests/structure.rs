@@ -263,7 +263,11 @@ fn no_file_holds_all_the_control_flow() {
         "daemon/core/src",
     ] {
         for (path, code) in sources(folder) {
-            let lines = code.lines().count();
+            // A file of tests has none before them.
+            let lines = match path.ends_with("tests.rs") {
+                true => 0,
+                false => code.lines().count(),
+            };
             assert!(
                 lines < 900,
                 "{}: {lines} lines before its tests",

@@ -8,9 +8,9 @@
 use crate::bands::BANDS;
 use crate::voice::{INPUTS, SILENT_INPUT};
 
-const DENSE: usize = 40;
-const FIRST: usize = 48;
-const SECOND: usize = 32;
+const DENSE: usize = 48;
+const FIRST: usize = 80;
+const SECOND: usize = 48;
 
 /// Written by `train/train.py`: per layer the rows as i8, their scales as f32,
 /// biases as f32, all little-endian.
@@ -101,42 +101,49 @@ impl<const ROWS: usize, const COLUMNS: usize> Layer<ROWS, COLUMNS> {
     }
 }
 
-/// The first layer on a line without a prompt of ours, where two thirds of its
-/// input are known: what is shown of the line twice has its weights summed, and
+/// Which of the rows of input tell of the line alone: now, before, floor and mean.
+const LINE: [usize; 4] = [0, 3, 6, 7];
+
+/// The first layer on a line without a prompt of ours, where half of its input
+/// is known: what is shown of the line twice has its weights summed, and
 /// the silent prompt is a sum of its own. To the bit what the whole layer finds.
 struct Alone {
-    weights: [[i16; 2 * BANDS]; DENSE],
+    weights: [[i16; 4 * BANDS]; DENSE],
     prompt: [i32; DENSE],
 }
 
 impl Alone {
     const fn of(layer: &Layer<DENSE, INPUTS>) -> Self {
         let mut alone = Self {
-            weights: [[0; 2 * BANDS]; DENSE],
+            weights: [[0; 4 * BANDS]; DENSE],
             prompt: [0; DENSE],
         };
         let mut place = 0;
-        while place < DENSE * 2 * BANDS {
-            let (row, column) = (place / (2 * BANDS), place % (2 * BANDS));
-            let first = column / BANDS * 3 * BANDS + column % BANDS;
+        while place < DENSE * 4 * BANDS {
+            let (row, column) = (place / (4 * BANDS), place % (4 * BANDS));
             let weights = &layer.weights[row];
-            alone.weights[row][column] = weights[first] + weights[first + BANDS];
-            alone.prompt[row] += weights[first + 2 * BANDS] as i32 * SILENT_INPUT as i32;
+            let first = LINE[column / BANDS] * BANDS + column % BANDS;
+            if column < 2 * BANDS {
+                alone.weights[row][column] = weights[first] + weights[first + BANDS];
+                alone.prompt[row] += weights[first + 2 * BANDS] as i32 * SILENT_INPUT as i32;
+            } else {
+                alone.weights[row][column] = weights[first];
+            }
             place += 1;
         }
         alone
     }
 
-    /// The line now and before, if nothing of ours is about.
-    fn line(input: &[i16; INPUTS]) -> Option<[i16; 2 * BANDS]> {
+    /// The line now and before and its background, if nothing of ours is about.
+    fn line(input: &[i16; INPUTS]) -> Option<[i16; 4 * BANDS]> {
         let (rows, _) = input.as_chunks::<BANDS>();
         let is_alone =
             |row: usize| rows[row] == rows[row + 1] && rows[row + 2] == [SILENT_INPUT; BANDS];
         (is_alone(0) && is_alone(3))
-            .then(|| core::array::from_fn(|column| rows[column / BANDS * 3][column % BANDS]))
+            .then(|| core::array::from_fn(|column| rows[LINE[column / BANDS]][column % BANDS]))
     }
 
-    fn times(&self, line: &[i16; 2 * BANDS]) -> [f32; DENSE] {
+    fn times(&self, line: &[i16; 4 * BANDS]) -> [f32; DENSE] {
         let mut output = ENTRY.bias;
         for (row, output) in output.iter_mut().enumerate() {
             let sum = product(&self.weights[row], line) + self.prompt[row];
@@ -258,13 +265,12 @@ mod tests {
     fn a_line_without_a_prompt_is_heard_as_the_whole_layer_hears_it() {
         let mut noise = crate::noise::ComfortNoise::new(10, 3);
         for _ in 0..20 {
-            let line: [i16; 2 * BANDS] = core::array::from_fn(|_| noise.sample());
-            let input = core::array::from_fn(|index| {
-                let (shown, band) = (index / BANDS, index % BANDS);
-                match shown % 3 {
-                    2 => SILENT_INPUT,
-                    _ => line[shown / 3 * BANDS + band],
-                }
+            let line: [i16; 4 * BANDS] = core::array::from_fn(|_| noise.sample());
+            let input = core::array::from_fn(|index| match index / BANDS {
+                0 | 1 => line[index % BANDS],
+                3 | 4 => line[BANDS + index % BANDS],
+                2 | 5 => SILENT_INPUT,
+                _ => line[index - 4 * BANDS],
             });
             assert_eq!(Alone::line(&input), Some(line));
             assert_eq!(ALONE.times(&line), ENTRY.times(&input));

@@ -17,15 +17,19 @@ const ONSET_OVER_ECHO: f32 = 8.0;
 /// One frame counts for at most this, either way.
 const MOST_EVIDENCE: f32 = 2.5;
 /// log-odds of a frame that says nothing on a line of the caller's own …
-const NEUTRAL: f32 = 1.8;
+const NEUTRAL: f32 = 2.0;
 /// … where an echo of our prompt is about …
-const NEUTRAL_OVER_ECHO: f32 = 1.7;
+const NEUTRAL_OVER_ECHO: f32 = 2.1;
 /// … and over a prompt that does not come back, where the network is careful by itself.
 const NEUTRAL_OVER_PROMPT: f32 = 0.3;
+/// Who has just spoken goes on more readily, unless an echo is about: so much less is
+/// neutral for this long after an end, 1 s.
+const AGAIN: f32 = 0.8;
+const AGAIN_WITHIN: u64 = 8_000;
 /// Speech goes on above these log-odds …
 const STAY: f32 = -0.2;
 /// … or, where its own frames are sure, above their mean less this …
-const STAY_BELOW_USUAL: f32 = 1.5;
+const STAY_BELOW_USUAL: f32 = 1.35;
 /// … but above these at any rate: what is left of a noise is unsure, of a voice hardly.
 const STAY_AT_MOST: f32 = 1.0;
 /// The mean begins here, follows with a time constant of 330 ms of speech …
@@ -161,6 +165,12 @@ impl Speech {
             (true, true) => NEUTRAL_OVER_ECHO,
             (true, false) => NEUTRAL_OVER_PROMPT,
             (false, _) => NEUTRAL,
+        };
+        let again = self.last_end.is_some_and(|end| at - end < AGAIN_WITHIN);
+        let neutral = if again && !prompt.echo_audible {
+            neutral - AGAIN
+        } else {
+            neutral
         };
         let evidence = (log_odds(heard.probability) - neutral).clamp(-MOST_EVIDENCE, MOST_EVIDENCE);
         self.evidence = (self.evidence + evidence).max(0.0);

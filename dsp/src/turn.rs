@@ -20,14 +20,14 @@ const LONGEST: f32 = 2.2;
 const COMMON: f32 = 0.5;
 
 /// log(wait in s) = BASE + sum of weights times cues, see [`wait`].
-const BASE: f32 = -0.393;
-const PAUSE: f32 = 0.146;
-const LONG_PAUSE: f32 = 0.481;
-const SHORT_TURN: f32 = -0.016;
-const SLOW: f32 = -0.017;
-const PITCH: f32 = 0.017;
-const LEVEL: f32 = 0.000;
-const HESITATION: f32 = -0.164;
+const BASE: f32 = -0.341;
+const PAUSE: f32 = 0.223;
+const LONG_PAUSE: f32 = 0.364;
+const SHORT_TURN: f32 = 0.019;
+const SLOW: f32 = -0.001;
+const PITCH: f32 = 0.006;
+const LEVEL: f32 = 0.002;
+const HESITATION: f32 = -0.216;
 
 /// How long to wait for this caller now, s.
 pub(crate) fn wait(cues: &TurnCues) -> f32 {

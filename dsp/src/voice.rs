@@ -1,9 +1,10 @@
 //! How likely it is that somebody speaks in this frame.
 //!
 //! Shows a small recurrent network levels in bands of the line, of the line
-//! without our echo and of our prompt, now and 10 ms before, and weighs what it
-//! says against what it said of the last second. It keeps no notion
-//! of a turn (that is `speech`) and knows no tones. Called by the ear.
+//! without our echo and of our prompt, now and 10 ms before, and the floor and
+//! mean of each band, and weighs what it says against what it said of the last
+//! second. It keeps no notion of a turn (that is `speech`) and knows no tones.
+//! Called by the ear.
 
 use crate::bands::{self, BANDS, Bands, SILENT, SOFTEST};
 use crate::fourier::Bins;
@@ -11,8 +12,9 @@ use crate::network::Network;
 
 /// Values of one frame: the line, the line without echo, our prompt.
 const SHOWN: usize = 3 * BANDS;
-/// Values the network is given: this frame's, then the last one's.
-pub(crate) const INPUTS: usize = 2 * SHOWN;
+/// Values the network is given: this frame's, then the last one's, then floor and
+/// mean of the line without echo.
+pub(crate) const INPUTS: usize = 2 * SHOWN + 2 * BANDS;
 /// The network's input is in 1/4096; it ends at ±8.
 const INPUT_ONE: f32 = 4_096.0;
 /// A level in dBov to a value around 0: speech is above, a quiet line below.
@@ -29,15 +31,15 @@ const MOST_ODDS: f32 = 4.0;
 const USUAL_SHARE: f32 = 0.5;
 /// A floor falls to a softer level by this share of the way a frame …
 const FLOOR_FALL: f32 = 0.1;
-/// … and rises by 3 dB a second at most.
-const FLOOR_RISE_DB: f32 = 0.03;
-/// The floor assumed before anything is known is at most this, in one band.
-const HIGHEST_FIRST_FLOOR_DB: f32 = -58.0;
+/// … and rises to a louder one within seconds.
+const FLOOR_RISE: f32 = 0.005;
+/// The mean follows with a time constant of 2 s, once it has heard as much.
+const MEAN_PACE: f32 = 0.005;
 
 /// Hears whether somebody speaks.
 #[derive(Clone, Debug)]
 pub(crate) struct Voice {
-    floor: Bands,
+    background: Background,
     begun: bool,
     input: [i16; INPUTS],
     network: Network,
@@ -48,7 +50,7 @@ pub(crate) struct Voice {
 impl Voice {
     pub(crate) const fn new() -> Self {
         Self {
-            floor: [HIGHEST_FIRST_FLOOR_DB; BANDS],
+            background: Background::new(),
             begun: false,
             input: [0; INPUTS],
             network: Network::new(),
@@ -67,21 +69,21 @@ impl Voice {
         &self.input
     }
 
-    /// The level of the background in each band, dBov.
+    /// The softest of the last seconds in each band, dBov.
     pub(crate) const fn floor(&self) -> &Bands {
-        &self.floor
+        &self.background.floor
     }
 
     /// The level of the background in dBov.
     pub(crate) fn floor_dbov(&self) -> f32 {
         let power = |level: &f32| libm::powf(10.0, level / 10.0);
-        crate::spectrum::decibels(self.floor.iter().map(power).sum())
+        crate::spectrum::decibels(self.background.floor.iter().map(power).sum())
     }
 
     /// Judges a frame by the levels of the line, without our echo, and of our
     /// prompt while it may echo.
     pub(crate) fn hear(&mut self, near: &Bands, rest: &Bands, far: Option<&Bands>) {
-        self.follow_floor(rest);
+        self.background.follow(rest);
         self.show([near, rest, far.unwrap_or(&SILENT)]);
         let odds = self.network.hear(&self.input);
         self.usual += USUAL_PACE * (odds.clamp(-MOST_ODDS, MOST_ODDS) - self.usual);
@@ -93,28 +95,56 @@ impl Voice {
         self.probability = 0.0;
     }
 
-    fn follow_floor(&mut self, levels: &Bands) {
-        if !self.begun {
-            self.floor = levels.map(|level| level.min(HIGHEST_FIRST_FLOOR_DB));
-        }
-        for (floor, &level) in self.floor.iter_mut().zip(levels) {
-            let above = level - *floor;
-            *floor += (FLOOR_FALL * above).min(FLOOR_RISE_DB);
-        }
-    }
-
     fn show(&mut self, rows: [&Bands; 3]) {
-        let (now, before) = self.input.split_at_mut(SHOWN);
+        let (shown, behind) = self.input.split_at_mut(2 * SHOWN);
+        let (now, before) = shown.split_at_mut(SHOWN);
         before.copy_from_slice(now);
-        for (slots, levels) in now.chunks_exact_mut(BANDS).zip(rows) {
-            for (slot, &db) in slots.iter_mut().zip(levels) {
-                *slot = fixed(db);
-            }
-        }
+        write(now, &rows);
         if !self.begun {
             before.copy_from_slice(now);
         }
         self.begun = true;
+        write(behind, &[&self.background.floor, &self.background.mean]);
+    }
+}
+
+/// What each band is judged against: the softest and the usual of the last seconds.
+#[derive(Clone, Debug)]
+struct Background {
+    floor: Bands,
+    mean: Bands,
+    /// Frames heard, until the mean has its pace.
+    frames: f32,
+}
+
+impl Background {
+    const fn new() -> Self {
+        Self {
+            floor: SILENT,
+            mean: SILENT,
+            frames: 0.0,
+        }
+    }
+
+    fn follow(&mut self, levels: &Bands) {
+        if self.frames == 0.0 {
+            self.floor = *levels;
+        }
+        self.frames = (self.frames + 1.0).min(1.0 / MEAN_PACE);
+        let pace = 1.0 / self.frames;
+        for (band, &level) in levels.iter().enumerate() {
+            let above = level - self.floor[band];
+            self.floor[band] += above * if above > 0.0 { FLOOR_RISE } else { FLOOR_FALL };
+            self.mean[band] += pace * (level - self.mean[band]);
+        }
+    }
+}
+
+fn write(slots: &mut [i16], rows: &[&Bands]) {
+    for (slots, levels) in slots.chunks_exact_mut(BANDS).zip(rows) {
+        for (slot, &db) in slots.iter_mut().zip(*levels) {
+            *slot = fixed(db);
+        }
     }
 }
 

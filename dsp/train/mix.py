@@ -10,7 +10,7 @@ import os
 
 import numpy as np
 
-from scenes import BEGINS, KINDS, LOUDNESS, NOISE
+from scenes import BEGINS, KINDS, LOUDNESS, NOISE, SAID
 
 BANDS = 24
 ROW = 4000
@@ -43,14 +43,40 @@ class Rows:
         return levels(x[place]), label[place]
 
     def sum(self, one, other, random):
+        if_silent = np.maximum(one, other)
+        silent = np.minimum(one, other) <= SILENT + 0.01
         one, other = np.exp2(one * POWER), np.exp2(other * POWER)
         at = random.integers(0, len(self.beats) - len(one))
         beat = 2 * np.sqrt(one * other) * self.beats[at:at + len(one)]
-        return np.log2(one + other + beat + 1e-30) / POWER
+        return np.where(silent, if_silent, np.log2(one + other + beat + 1e-30) / POWER)
+
+    def crowd(self, count, random):
+        """Babble of a few of the voices, none of them a caller."""
+        x = self.part('talk', count, random)[0]
+        for _ in range(random.integers(3, 8)):
+            other = warped(self.part('talk', count, random)[0], random, 0.08)
+            x = self.sum(x, other + colour(random, 3) + unit(random.uniform(-4, 4)), random)
+        return levelled(x)
+
+    def made_up(self, count, random):
+        """Noise like none that was recorded: hiss of some colour whose bands swell
+        and fade together, in two groups or on their own, at any pace."""
+        x, _ = self.part('white', count, random)
+        x = x + colour(random, 12) + unit(6) * random.standard_normal(BANDS).astype(np.float32) * random.random()
+        group = 1 / (1 + np.exp(-(PLACE - random.uniform(-0.8, 0.8)) * random.uniform(2, 20)))
+        for share in (1, group, 1 - group):
+            x = x + swings(random, count, 1) * np.float32(share) * unit(random.uniform(0, 7))
+        return levelled(x + swings(random, count, BANDS) * unit(random.uniform(0, 3)))
 
     def noise(self, count, random):
         """Noise of 0 dBov."""
-        x, _ = self.part('hush', count, random)
+        kind = random.random()
+        if kind < 0.10:
+            x = self.crowd(count, random)
+        elif kind < 0.28:
+            x = self.made_up(count, random)
+        else:
+            x, _ = self.part('hush', count, random)
         if random.random() < 0.15:
             x = x[::-1]
         if random.random() < 0.7:
@@ -69,8 +95,8 @@ class Rows:
         """Speech of 0 dBov, of another throat and telephone; and its label. `dense`:
         of five parts the one whose share of speech is closest to a speaker's who goes on."""
         parts = [self.part('talk', count, random) for _ in range(5 if dense else 1)]
-        x, label = min(parts, key=lambda part: abs(np.mean(part[1] & 1) - 0.75))
-        return warped(x, random, 0.08) + colour(random, 5) - unit(LOUDNESS), label & 1
+        x, label = min(parts, key=lambda part: abs(np.mean(part[1] & SAID) / SAID - 0.75))
+        return moved(warped(x, random, 0.08), colour(random, 5) - unit(LOUDNESS)), label & SAID
 
     def scene(self, count, random, mix):
         """A line without a prompt of ours: levels and label."""
@@ -79,10 +105,10 @@ class Rows:
         if not dense and random.random() < mix['hush']:
             x, label = np.full((count, BANDS), SILENT), np.zeros(count, np.uint8)
             if random.random() < 0.93:
-                x = self.noise(count, random) + unit(random.uniform(-55, -14))
+                x = self.noise(count, random) + unit(random.uniform(-55, -11))
         else:
             x, label = self.voice(count, random, dense)
-            x = x + unit(level)
+            x = moved(x, unit(level))
             if random.random() < 0.85:
                 kind = random.random()
                 if kind < mix['middle']:
@@ -92,11 +118,11 @@ class Rows:
                 else:
                     ratio = random.uniform(10, 32)
                 x = self.sum(x, self.noise(count, random) + unit(level - ratio), random)
-        if random.random() < 0.85:
+        if random.random() < 0.75:
             idle, _ = self.part('white', count, random)
             idle = idle + colour(random, 3) + unit(random.uniform(-80, -50) - NOISE)
             x = self.sum(x, idle, random)
-        return x + colour(random, 3), label
+        return moved(x, colour(random, 3)), label
 
     def over_prompt(self, random):
         """A line with our prompt on it: levels of the line, without echo, of the prompt; label."""
@@ -104,16 +130,16 @@ class Rows:
         label = label.copy()
         near, rest, far = np.split(levels(x), 3, 1)
         line = colour(random, 4) + unit(random.uniform(-6, 6))
-        near, rest = near + line, rest + line
-        far = np.where(far > SILENT + 0.01, far + unit(random.uniform(-6, 6)), far)
+        near, rest = moved(near, line), moved(rest, line)
+        far = moved(far, unit(random.uniform(-6, 6)))
         if random.random() < 0.5:
             noise = self.noise(ROW, random) + unit(random.uniform(-75, -38))
             near, rest = self.sum(near, noise, random), self.sum(rest, noise, random)
         begins = np.flatnonzero(label >= BEGINS)
         for begin, end in zip(begins, np.append(begins[1:], ROW)):
-            if not np.any(label[begin:end] & 1) and random.random() < 0.5:
+            if not np.any(label[begin:end] & SAID) and random.random() < 0.5:
                 x, on = self.voice(end - begin, random)
-                x = x + unit(random.uniform(-30, -14))
+                x = moved(x, unit(random.uniform(-30, -14)))
                 for row in (near, rest):
                     row[begin:end] = self.sum(row[begin:end], x, random)
                 label[begin:end] |= on
@@ -147,6 +173,30 @@ class Rows:
 
 def levels(x):
     return x.astype(np.float32) / 4096
+
+
+def moved(x, by):
+    """Louder by so much; what is digitally silent stays so."""
+    return np.where(x > SILENT + 0.01, x + by, SILENT).astype(np.float32)
+
+
+def levelled(x):
+    """At the level of a row of noise."""
+    power = np.mean(np.sum(np.exp2(x * POWER), 1))
+    return x + unit(NOISE + 55) - np.float32(np.log2(power) / POWER)
+
+
+def swings(random, count, columns):
+    """Curves of unit variance that wander at a pace of 20 ms to 1 s, now and then beating."""
+    pace = np.exp(random.uniform(np.log(2), np.log(100)))
+    window = np.hanning(max(int(4 * pace), 3))
+    x = random.standard_normal((count + len(window) - 1, columns))
+    if random.random() < 0.3:
+        x = np.maximum(x, random.uniform(-1, 2))  # bursts
+    x = np.stack([np.convolve(column, window, 'valid') for column in x.T], 1)
+    if random.random() < 0.25:
+        x = x + x.std() * 2 * np.sign(np.sin(np.arange(count) * 2 * np.pi / random.uniform(20, 150)))[:, None]
+    return ((x - x.mean()) / (x.std() + 1e-6)).astype(np.float32)
 
 
 def colour(random, most):

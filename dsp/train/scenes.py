@@ -4,7 +4,8 @@ Kinds, of 40 s each: `talk` (callers on a line without noise), `hush` (noise, mu
 tones; nobody speaks), `echo` (our prompt comes back, with or without a caller) and
 one of `white` noise. `mix.py` makes streams of them. A row holds several scenes; the ear starts
 afresh with each. Written as `NAME.pcm` (per 10 ms: 80 near and 80 far samples,
-s16le) and `NAME.lab` (a byte per 10 ms: bit 0 speech, bit 7 a scene begins).
+s16le) and `NAME.lab` (a byte per 10 ms: how likely it is speech, in 1/127; bit 7: a
+scene begins).
 
     python3 scenes.py FOLDER OUT ROWS [--exclude LIST] [--seed N] [--jobs N]
 """
@@ -15,28 +16,28 @@ import os
 import numpy as np
 from scipy import signal
 
-from sound import (FRAME, RATE, Channel, Library, active, background, companded, convolved, gain, lossy,
+from sound import (FRAME, RATE, Channel, Library, Voice, active, background, companded, convolved, gain, lossy,
                    music, perturbed, rms, room, tones)
 
 ROW = 40 * RATE
-SPEECH, BEGINS = 1, 128
+SAID, BEGINS = 127, 128
 # RMS of speech in a row of talk, of noise in a row of hush, dBov.
 LOUDNESS, NOISE = -22.0, -26.0
 
 
 def utterance(library, random, channel, most=8.0, word=0.35):
-    """One utterance at RMS 1 of its active frames, and those frames."""
+    """One utterance at RMS 1 of its active frames, and how likely each frame is speech."""
     if random.random() < word:
-        x = library.words[random.integers(0, len(library.words))] if random.random() < 0.5 else None
-        if x is None:
-            x = snippet(library.speech[random.integers(0, library.real)], random)
+        voice = library.words[random.integers(0, len(library.words))] if random.random() < 0.5 else None
+        if voice is None:
+            voice = snippet(library.speech[random.integers(0, library.real)], random)
     else:
-        x = library.speech[random.integers(0, len(library.speech) if random.random() < 0.15 else library.real)]
-    x = perturbed(x, random)
-    length = int(most * RATE)
-    if len(x) > length:
-        begin = int(random.integers(0, len(x) - length))
-        x = x[begin:begin + length]
+        voice = library.speech[random.integers(0, len(library.speech) if random.random() < 0.15 else library.real)]
+    x, said = perturbed(voice, random)
+    longest = int(most * RATE / FRAME)
+    if len(said) > longest:
+        begin = int(random.integers(0, len(said) - longest))
+        x, said = x[begin * FRAME:(begin + longest) * FRAME], said[begin:begin + longest]
     if random.random() < 0.25:
         x = convolved(x, room(random, random.uniform(0.1, 0.4)))
     x = channel(x)
@@ -47,25 +48,26 @@ def utterance(library, random, channel, most=8.0, word=0.35):
     mask = np.repeat(on, FRAME)
     if rms(x[mask]) < 1e-4:
         return utterance(library, random, channel, most, word)
-    return x / rms(x[mask]), on
+    return x / rms(x[mask]), said[:len(on)]
 
 
-def snippet(x, random):
+def snippet(voice, random):
     """A word or two out of a recording: from one pause to another."""
+    x, said = voice
     on = active(x)
     edges = np.flatnonzero(np.diff(np.concatenate(([False], on, [False])).astype(np.int8)))
     spans = [(b, e) for b, e in zip(edges[::2], edges[1::2]) if 15 <= e - b <= 130]
     if not spans:
-        return x[:int(1.5 * RATE)]
+        return Voice(x[:150 * FRAME], said[:150])
     begin, end = spans[random.integers(0, len(spans))]
     begin, end = max(begin - 3, 0), min(end + 3, len(on))
-    return x[begin * FRAME:end * FRAME]
+    return Voice(x[begin * FRAME:end * FRAME], said[begin:end])
 
 
 def talk(library, random, length, channel, level, gaps, most, word):
     """Utterances with pauses drawn from `gaps`, in one direction; and the label."""
     x = np.zeros(length, np.float32)
-    on = np.zeros(length // FRAME, bool)
+    on = np.zeros(length // FRAME, np.float32)
     at = int(random.uniform(*gaps) * random.random() * RATE) // FRAME
     while True:
         voice, frames = utterance(library, random, channel, most, word)
@@ -76,7 +78,7 @@ def talk(library, random, length, channel, level, gaps, most, word):
             voice, frames = voice[:keep * FRAME], frames[:keep]
         loud = gain(level + random.uniform(-3, 3))
         x[at * FRAME:at * FRAME + len(voice)] += voice * loud
-        on[at:at + len(frames)] |= frames
+        on[at:at + len(frames)] = np.maximum(on[at:at + len(frames)], frames)
         at += len(frames) + int(random.uniform(*gaps) * RATE / FRAME)
         if at * FRAME >= length:
             return x, on
@@ -196,23 +198,27 @@ def hush_row(library, random):
         x = x / rms(x) * gain(NOISE)
         if random.random() < 0.1:
             x = lossy(x, random, random.uniform(0.005, 0.06))
-        return companded(x, random), None, np.zeros(length // FRAME, bool)
+        return companded(x, random), None, np.zeros(length // FRAME)
     return row(random, [10, 20, 40], scene)
 
 
 def echo_row(library, random):
-    """Our prompt comes back; in three of five scenes somebody talks over it."""
+    """Our prompt comes back; in three of five scenes somebody talks over it. One line in
+    five is digitally silent beside that, and on some of these it does not come back."""
     def scene(length):
         channel = Channel(random)
         level = random.uniform(-28, -16) if random.random() < 0.8 else random.uniform(-38, -12)
         far = prompt(library, random, length)
-        near, on = np.zeros(length, np.float32), np.zeros(length // FRAME, bool)
+        near, on = np.zeros(length, np.float32), np.zeros(length // FRAME, np.float32)
         if random.random() < 0.6:
             gaps, most = ((2, 8), 4.0) if random.random() < 0.7 else ((5, 15), 3.0)
             near, on = talk(library, random, length, channel, level, gaps, most, 0.5)
-        near = near + echo_of(far, random)
-        near = near + random.standard_normal(length).astype(np.float32) * gain(random.uniform(-78, -52))
-        if random.random() < 0.35:
+        silent = random.random() < 0.2
+        if not silent or random.random() < 0.75:
+            near = near + echo_of(far, random)
+        if not silent:
+            near = near + random.standard_normal(length).astype(np.float32) * gain(random.uniform(-78, -52))
+        if not silent and random.random() < 0.35:
             noise = channel(background(library, length, random))
             near = near + noise / rms(noise) * gain(level - random.uniform(3, 28))
         if random.random() < 0.12:
@@ -235,7 +241,7 @@ def row(random, lengths, scene):
         if left - length < 6 * RATE:
             length = left
         line, ours, on = scene(length)
-        marks = on.astype(np.uint8)
+        marks = np.round(on * SAID).astype(np.uint8)
         marks[0] |= BEGINS
         near.append(line), label.append(marks)
         far.append(np.zeros_like(line) if ours is None else ours)

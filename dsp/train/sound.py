@@ -9,10 +9,13 @@ import os
 import shutil
 import subprocess
 import tempfile
+import typing
 
 import numpy as np
 import soundfile
 from scipy import signal
+
+import teacher
 
 RATE = 8000
 FRAME = 80
@@ -31,6 +34,12 @@ def rms(x):
 
 
 # --- recordings -------------------------------------------------------------
+
+
+class Voice(typing.NamedTuple):
+    """A clean recording, and per 10 ms how likely somebody speaks in it."""
+    x: np.ndarray
+    said: np.ndarray
 
 
 class Library:
@@ -52,6 +61,7 @@ class Library:
         self.real = len(self.speech)
         for samples in voices():
             (self.words if len(samples) < 1.2 * RATE else self.speech).append(samples)
+        self.speech, self.words = taught(self.speech), taught(self.words)
 
 
 PHRASES = """hello|hello?|yes|yeah|no|nope|okay|sure|hi|hey|stop|wait|what|who is this|speaking|hang on
@@ -96,6 +106,16 @@ def voices():
 
 
 # --- labels -----------------------------------------------------------------
+
+
+def taught(recordings):
+    """With the teacher's labels; by loudness where it hears nobody, as in some synthetic voices."""
+    found = []
+    for x, said in zip(recordings, teacher.listen(recordings)):
+        on = active(x)
+        deaf = on.any() and np.mean(said[on]) < 0.4
+        found.append(Voice(x, on.astype(np.float32) if deaf else said))
+    return found
 
 
 def active(speech):
@@ -181,10 +201,14 @@ def convolved(x, response):
     return signal.fftconvolve(x, response)[:len(x)].astype(np.float32)
 
 
-def perturbed(x, random):
+def perturbed(voice, random):
     """The same words by another throat: played 15 % slower to 20 % faster."""
     speed = random.choice([85, 90, 95, 100, 100, 105, 110, 115, 120])
-    return x if speed == 100 else signal.resample_poly(x, 100, int(speed)).astype(np.float32)
+    if speed == 100:
+        return voice
+    x = signal.resample_poly(voice.x, 100, int(speed)).astype(np.float32)
+    place = (np.arange(len(x) // FRAME) + 0.5) * speed / 100 - 0.5
+    return Voice(x, np.interp(place, np.arange(len(voice.said)), voice.said).astype(np.float32))
 
 
 # --- what is not speech -----------------------------------------------------
@@ -223,8 +247,8 @@ def babble(library, length, random, talkers):
     """So many voices at once, some farther away than others."""
     x = np.zeros(length, np.float32)
     for _ in range(talkers):
-        voice = np.concatenate([library.speech[random.integers(0, library.real)] for _ in range(3)])
-        voice = looped(perturbed(voice, random), length, random)
+        voices = [perturbed(library.speech[random.integers(0, library.real)], random).x for _ in range(3)]
+        voice = looped(np.concatenate(voices), length, random)
         x += voice / rms(voice) * gain(random.uniform(-4, 2))
     if random.random() < 0.6:
         x = convolved(x, room(random, random.uniform(0.3, 0.9), random.uniform(0.3, 1)))
@@ -246,6 +270,7 @@ def tones(length, random):
     at = int(random.uniform(0, 2) * RATE)
     kind = random.integers(0, 4)
     hertz, rhythm = CADENCES[random.integers(0, len(CADENCES))]
+    swing, depth = random.uniform(12, 28) if random.random() < 0.2 else 0, random.uniform(0.3, 1)
     while at < length:
         if kind == 0:
             hertz, on, off = KEYS[random.integers(0, 16)], random.uniform(0.05, 0.3), random.uniform(0.05, 0.8)
@@ -263,6 +288,8 @@ def tones(length, random):
             bits = np.repeat(random.choice([980, 1180, 1650, 1850], 1 + count // 27), 27)[:count]
             tone = np.sin(2 * np.pi * np.cumsum(bits) / RATE)
         ramp = np.minimum(1, np.minimum(np.arange(count), np.arange(count)[::-1]) / 20)
+        if swing:  # as ringing does in Japan and Australia
+            tone = tone * (1 + depth * np.sin(2 * np.pi * swing * time))
         x[at:at + count] = tone * ramp
         at += count + int(off * RATE) + 1
     return x / max(rms(x[x != 0]) if np.any(x) else 1, 1e-3)

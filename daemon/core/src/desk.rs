@@ -128,7 +128,7 @@ impl Desk {
 
     pub(crate) fn next_output(&mut self) -> Option<Output> {
         let output = self.outputs.pop_front();
-        if output.is_none() {
+        if output.is_none() && self.answered.is_zero() {
             // Its room is more than all the rest of a call that only rings.
             self.outputs = VecDeque::new();
         }

@@ -71,7 +71,7 @@ pub(crate) struct Dialogue {
     epoch: u32,
     /// How often each handler was taken in this stay.
     taken: BTreeMap<usize, u32>,
-    values: BTreeMap<String, String>,
+    values: BTreeMap<Name, Name>,
     /// Values that are remembered and were not said in this call.
     recalled: BTreeSet<String>,
     /// These may be said aloud: it is known who listens.
@@ -196,9 +196,9 @@ impl Dialogue {
             ("party", parties.party),
             ("person", parties.person),
         ];
-        let kept = |value: String| value.chars().take(PARTY_MAX).collect();
+        let kept = |value: String| value.chars().take(PARTY_MAX).collect::<Name>();
         self.values
-            .extend(values.map(|(name, value)| (name.to_owned(), kept(value))));
+            .extend(values.map(|(name, value)| (Name::new_static(name), kept(value))));
         for (name, value) in [
             ("identity_level", known),
             ("barge_ins", 0),
@@ -261,9 +261,9 @@ impl Dialogue {
         self.values
             .iter()
             .filter(|(name, _)| {
-                !CALL_NAMES.contains(&name.as_str()) && !self.recalled.contains(*name)
+                !CALL_NAMES.contains(&name.as_str()) && !self.recalled.contains(name.as_str())
             })
-            .map(|(name, value)| (name.clone(), value.clone()))
+            .map(|(name, value)| (name.to_string(), value.to_string()))
             .collect()
     }
 

@@ -10,7 +10,7 @@ use core::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{BadId, ConversationId};
+use crate::id::{BadId, ConversationId, Name};
 
 /// Transitions that are kept in memory of one lead; beyond it the oldest
 /// superseded one gives way here, and stays in the store.
@@ -188,9 +188,9 @@ pub struct Transition {
     /// What it is about.
     pub topic: Topic,
     /// Which in particular: `slot`, `price_too_high`.
-    pub name: String,
+    pub name: Name,
     /// What it is now; `None`: no longer so.
-    pub value: Option<String>,
+    pub value: Option<Name>,
     /// Wall time, ms since 1970.
     pub at_ms: u64,
     /// Where it was learned.
@@ -202,7 +202,7 @@ pub struct Transition {
 impl Transition {
     /// Something certain; texts are cut to [`TEXT_MAX`] characters.
     pub fn new(topic: Topic, name: &str, value: Option<&str>, at_ms: u64, source: Source) -> Self {
-        let cut = |text: &str| text.chars().take(TEXT_MAX).collect::<String>();
+        let cut = |text: &str| text.chars().take(TEXT_MAX).collect::<Name>();
         Self {
             topic,
             name: cut(name),

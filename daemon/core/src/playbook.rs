@@ -332,7 +332,7 @@ pub struct Handler {
     /// How often it may be taken during one stay in a stage.
     pub at_most: Option<u32>,
     /// Values it sets; confirmations start anew.
-    pub set: Vec<(String, String)>,
+    pub set: Vec<(Name, Name)>,
     /// What it says of who speaks.
     pub identifies: Option<Identifies>,
     /// Remembered values that it confirms: they are fresh again.
@@ -365,7 +365,7 @@ pub enum Guard {
     /// On a fact.
     Fact(FactId, Operator, i64),
     /// On a collected value.
-    Value(String, Operator, String),
+    Value(Name, Operator, Name),
     /// On what is remembered of a value: `slot == fresh`.
     Recalled(String, Operator, Freshness),
 }
@@ -375,7 +375,7 @@ impl Guard {
     pub fn holds(
         &self,
         facts: &Facts,
-        values: &BTreeMap<String, String>,
+        values: &BTreeMap<Name, Name>,
         freshness: &BTreeMap<String, Freshness>,
     ) -> bool {
         match self {
@@ -509,7 +509,7 @@ impl Template {
     }
 
     /// The text with these values.
-    pub fn fill(&self, values: &BTreeMap<String, String>) -> Name {
+    pub fn fill(&self, values: &BTreeMap<Name, Name>) -> Name {
         if let [Part::Text(text)] = &*self.0 {
             return text.clone();
         }
@@ -517,7 +517,7 @@ impl Template {
             .iter()
             .map(|part| match part {
                 Part::Text(text) => text.as_str(),
-                Part::Name(name) => values.get(name).map_or("", String::as_str),
+                Part::Name(name) => values.get(name.as_str()).map_or("", Name::as_str),
             })
             .collect()
     }

@@ -86,7 +86,7 @@ struct World {
     /// Facts that we were fed.
     facts: BTreeMap<String, Option<i64>>,
     /// What the person has answered, by name; what they took back is nothing.
-    answers: BTreeMap<String, Option<String>>,
+    answers: BTreeMap<Name, Option<Name>>,
     log: Vec<(Duration, Input)>,
     outputs: Vec<String>,
 }
@@ -276,8 +276,8 @@ impl World {
             Output::Ended(outcome) => {
                 // What was answered is remembered as it was answered last.
                 for (name, value) in &outcome.collected {
-                    if let Some(known) = self.answers.get(name) {
-                        assert_eq!(known.as_ref(), Some(value), "`{name}` is lost");
+                    if let Some(known) = self.answers.get(name.as_str()) {
+                        assert_eq!(known.as_deref(), Some(value.as_str()), "`{name}` is lost");
                     }
                 }
                 assert_eq!(

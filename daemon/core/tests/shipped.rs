@@ -80,7 +80,7 @@ fn said(playbook: &Playbook) -> BTreeSet<String> {
 fn written(template: &Template) -> String {
     let mut values = std::collections::BTreeMap::new();
     for name in template.names() {
-        values.insert(name.to_owned(), "{".to_owned());
+        values.insert(name.into(), "{".into());
     }
     template.fill(&values).into()
 }

@@ -176,8 +176,8 @@ impl Dialogue {
                 self.mouth.stop(desk);
             }
             (Progress::Complete(keys), Some(keypad)) => {
-                let name = keypad.wanted().name.clone();
-                self.answered(desk, &name, keys);
+                let name = keypad.wanted().name.as_str().into();
+                self.answered(desk, &name, keys.into());
                 self.confirmations = 0;
                 desk.facts.own("confirmations", 0);
                 self.understood(desk, at, &SignalKind::Collected);

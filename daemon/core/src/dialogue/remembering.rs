@@ -3,6 +3,7 @@
 
 use super::Dialogue;
 use crate::desk::Desk;
+use crate::id::Name;
 use crate::input::Recollection;
 use crate::memory::{Attestation, Freshness, Identity, Memory, Recall, Source, Topic, Transition};
 use crate::output::Output;
@@ -27,7 +28,7 @@ impl Dialogue {
     fn recall(&mut self, desk: &Desk) {
         self.may_speak = desk.identity.may_speak();
         for (name, wanted) in &self.playbook.memory {
-            if self.values.contains_key(name) && !self.recalled.contains(name) {
+            if self.values.contains_key(name.as_str()) && !self.recalled.contains(name) {
                 continue;
             }
             let recalled = match desk.identity.may_use() {
@@ -42,25 +43,25 @@ impl Dialogue {
             // What the playbook has no words for it has to ask.
             if freshness == Freshness::Unknown || !wanted.admits(value) {
                 self.recalled.remove(name);
-                self.values.remove(name);
+                self.values.remove(name.as_str());
                 self.freshness.insert(name.clone(), Freshness::Unknown);
             } else {
                 self.recalled.insert(name.clone());
-                self.values.insert(name.clone(), value.to_owned());
+                self.values.insert(name.as_str().into(), value.into());
                 self.freshness.insert(name.clone(), freshness);
             }
         }
     }
 
     /// The caller has given a value, in this call.
-    pub(super) fn answered(&mut self, desk: &mut Desk, name: &str, value: String) {
+    pub(super) fn answered(&mut self, desk: &mut Desk, name: &Name, value: Name) {
         desk.learn(Topic::Answer, name, Some(&value));
         self.answer_here(name, &value);
-        self.recalled.remove(name);
-        if self.playbook.memory.contains_key(name) {
-            self.freshness.insert(name.to_owned(), Freshness::Fresh);
+        self.recalled.remove(name.as_str());
+        if self.playbook.memory.contains_key(name.as_str()) {
+            self.freshness.insert(name.to_string(), Freshness::Fresh);
         }
-        self.values.insert(name.to_owned(), value);
+        self.values.insert(name.clone(), value);
     }
 
     /// What a handler says is now known of the person.
@@ -72,12 +73,12 @@ impl Dialogue {
             Some(Identifies::Other) => self.other_person(desk),
         }
         for name in &handler.keeps {
-            if let Some(value) = self.values.get(name).cloned() {
-                self.answered(desk, name, value);
+            if let Some(value) = self.values.get(name.as_str()).cloned() {
+                self.answered(desk, &name.as_str().into(), value);
             }
         }
         for name in &handler.forgets {
-            self.values.remove(name);
+            self.values.remove(name.as_str());
             self.recalled.remove(name);
             self.freshness.insert(name.clone(), Freshness::Unknown);
             desk.learn(Topic::Answer, name, None);

@@ -125,8 +125,8 @@ impl Dialogue {
         }
         if let Some(keypad) = &self.keypad {
             // No answer of the person's: it is not remembered beyond the call.
-            let name = keypad.wanted().name.clone();
-            self.values.insert(name, handing.id.to_string());
+            let name = keypad.wanted().name.as_str().into();
+            self.values.insert(name, format_smolstr!("{}", handing.id));
         }
         let now = desk.now;
         self.understood(desk, now, &SignalKind::Collected);

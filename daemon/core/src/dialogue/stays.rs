@@ -2,7 +2,10 @@
 
 use core::time::Duration;
 
+use smallvec::SmallVec;
+
 use super::Dialogue;
+use crate::id::Name;
 use crate::output::{STAYS_MAX, Stay};
 use crate::playbook::StageId;
 
@@ -12,7 +15,7 @@ pub(super) struct Visit {
     stage: StageId,
     since: Duration,
     turns: u32,
-    answers: Vec<(String, String)>,
+    answers: SmallVec<[(Name, Name); 1]>,
 }
 
 impl Dialogue {
@@ -25,7 +28,7 @@ impl Dialogue {
             stage,
             since: now,
             turns: 0,
-            answers: Vec::new(),
+            answers: SmallVec::new(),
         });
     }
 
@@ -37,13 +40,13 @@ impl Dialogue {
     }
 
     /// The caller has answered something in it; an answer to the same takes its place.
-    pub(super) fn answer_here(&mut self, name: &str, value: &str) {
+    pub(super) fn answer_here(&mut self, name: &Name, value: &Name) {
         let Some(visit) = self.visits.back_mut() else {
             return;
         };
         match visit.answers.iter_mut().find(|(known, _)| known == name) {
-            Some((_, before)) => value.clone_into(before),
-            None => visit.answers.push((name.to_owned(), value.to_owned())),
+            Some((_, before)) => *before = value.clone(),
+            None => visit.answers.push((name.clone(), value.clone())),
         }
     }
 
@@ -51,6 +54,7 @@ impl Dialogue {
     pub(crate) fn stays(&self, end: Duration) -> Vec<Stay> {
         let ends = self.visits.iter().skip(1).map(|next| next.since);
         let visits = self.visits.iter().zip(ends.chain([end]));
+        let told = |(name, value): &(Name, Name)| (name.to_string(), value.to_string());
         let stay = |(visit, end): (&Visit, Duration)| {
             let stage = self.playbook.stage(visit.stage);
             let ms = end.saturating_sub(visit.since).as_millis();
@@ -60,7 +64,7 @@ impl Dialogue {
                 ms: ms.try_into().unwrap_or(u64::MAX),
                 turns: visit.turns,
                 result: stage.result.clone(),
-                answers: visit.answers.clone(),
+                answers: visit.answers.iter().map(told).collect(),
             }
         };
         visits.map(stay).collect()

@@ -124,8 +124,8 @@ impl Dialogue {
         }
         self.persons_called += 1;
         self.asked_in = self.stage;
-        let own = self.values.get("trunk").cloned().unwrap_or_default();
-        let trunk = transfer.trunk.clone().unwrap_or(own);
+        let own = || self.values.get("trunk").map(Name::to_string);
+        let trunk = transfer.trunk.clone().or_else(own).unwrap_or_default();
         let by_us = transfer.way != TransferWay::Refer;
         let leg = by_us.then_some(LegId(self.persons_called));
         if let Some(leg) = leg {
@@ -514,8 +514,8 @@ impl Dialogue {
     pub(super) fn tell_failed(&mut self, desk: &mut Desk) {
         if let Some(reason) = self.failed.take() {
             self.mouth.stop_company(desk);
-            let name = crate::playbook::TRANSFER_VALUE.to_owned();
-            self.values.insert(name, reason.to_owned());
+            let name = Name::new_static(crate::playbook::TRANSFER_VALUE);
+            self.values.insert(name, reason.into());
             self.on_signal(desk, &SignalKind::TransferFailed);
         }
     }

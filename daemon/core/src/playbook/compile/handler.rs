@@ -30,7 +30,7 @@ impl<'a> Compiler<'a> {
             set: raw
                 .set
                 .iter()
-                .map(|(name, value)| (name.clone(), value.value.clone()))
+                .map(|(name, value)| (name.as_str().into(), value.value.as_str().into()))
                 .collect(),
             identifies: self.identifies(raw.identifies.as_ref(), &at("identifies")),
             keeps: self.remembered(&raw.keeps, &at("keeps")),
@@ -161,7 +161,7 @@ impl<'a> Compiler<'a> {
                     let near = suggest(&right, known.iter().copied());
                     return Err(format!("`{name}` is never '{right}'{near}"));
                 }
-                Ok(Guard::Value(name.to_owned(), operator, right))
+                Ok(Guard::Value(name.into(), operator, right.into()))
             }
             (Literal::Number(_), Some(_)) => {
                 Err(format!("`{name}` is a text; write {name} == '…'"))

@@ -316,6 +316,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_playbook_can_wait_for_all_that_happens_to_a_person_and_for_nothing_else() {
+        let of_person = [
+            Kind::CrmChanged,
+            Kind::MessageDelivered,
+            Kind::ReplyReceived,
+            Kind::SlotTaken,
+        ];
+        assert_eq!(of_person.map(Kind::name), offhook_core::input::HAPPENINGS);
+    }
+
+    #[test]
     fn an_event_is_read_or_refused_with_a_reason() {
         let event = |rest: &str| format!("{{\"specversion\":\"1.0\",\"id\":\"a\",{rest}}}");
         let good = event(

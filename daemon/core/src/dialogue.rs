@@ -49,8 +49,6 @@ use transfer::Consult;
 const PARTY_MAX: usize = 200;
 /// Keys pressed in one go: what a leg takes.
 const KEYS_MAX: usize = 32;
-/// Stages skipped in one go: beyond it a playbook skips in circles.
-const SKIPS_MAX: usize = 32;
 
 /// Who talks with whom.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -338,6 +336,8 @@ impl Dialogue {
     fn settle_in(&mut self, desk: &mut Desk, stage: StageId) {
         self.leave(desk);
         self.stage = stage;
+        let half_life_ms = self.playbook.half_life_ms(stage);
+        desk.intent.set_half_life(desk.now, half_life_ms);
         self.epoch = self.epoch.saturating_add(1);
         self.taken.clear();
         self.close_asked = false;
@@ -361,7 +361,8 @@ impl Dialogue {
     /// Past the stages that ask for what is known already.
     fn skip(&self, desk: &mut Desk, mut stage: StageId) -> StageId {
         desk.refresh();
-        for _ in 0..SKIPS_MAX {
+        // No playbook skips in circles: it is refused when it is read.
+        for _ in 0..self.playbook.stages.len() {
             let skips = &self.playbook.stage(stage).skip;
             let taken = skips.iter().find(|skip| self.hold(desk, &skip.guards));
             let Some(skip) = taken else { break };

@@ -92,11 +92,19 @@ pub struct Recollection {
 /// Something that happened on another channel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Happening {
-    /// What: `message_delivered`, `reply_received`, `slot_taken`, `crm_changed`.
+    /// What: one of [`HAPPENINGS`].
     pub name: String,
     /// What the person wrote, where they did; as good as said.
     pub text: Option<String>,
 }
+
+/// All that can happen on another channel to a person with whom we talk.
+pub const HAPPENINGS: [&str; 4] = [
+    "crm_changed",
+    "message_delivered",
+    "reply_received",
+    "slot_taken",
+];
 
 /// Something on offer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -114,8 +114,10 @@ impl Intent {
 
     /// From now on scores halve in this time.
     pub(crate) fn set_half_life(&mut self, now: Duration, half_life_ms: u64) {
-        self.fade(now);
-        self.half_life_ms = half_life_ms.max(1);
+        if half_life_ms.max(1) != self.half_life_ms {
+            self.fade(now);
+            self.half_life_ms = half_life_ms.max(1);
+        }
     }
 
     /// Adds evidence.

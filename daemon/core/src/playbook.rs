@@ -50,7 +50,7 @@ pub struct Playbook {
     pub lexicon: Lexicon,
     /// When the caller counts as ready.
     pub thresholds: Thresholds,
-    /// What counts as evidence of intent.
+    /// What counts as evidence of intent; a stage may say otherwise.
     pub weights: Weights,
     /// What is answered to an objection.
     pub objections: BTreeMap<Doubt, Answers>,
@@ -85,6 +85,18 @@ impl Playbook {
         &self.roles[id.0]
     }
 
+    /// Intent halves in this time in that stage, in ms.
+    pub fn half_life_ms(&self, id: StageId) -> u64 {
+        let stage = self.stage(id);
+        let of_role = self.role(stage.role).half_life_ms;
+        stage.half_life_ms.unwrap_or(of_role)
+    }
+
+    /// What counts as evidence of intent in that stage.
+    pub fn weights(&self, id: StageId) -> &Weights {
+        self.stage(id).weights.as_ref().unwrap_or(&self.weights)
+    }
+
     /// The stage of that name.
     pub fn find(&self, name: &str) -> Option<StageId> {
         let place = self.stages.iter().position(|stage| stage.name == name)?;
@@ -116,7 +128,7 @@ pub struct Role {
     pub name: Name,
     /// All of these must hold to enter it.
     pub guards: Vec<Guard>,
-    /// Intent halves in this time while it speaks, in ms.
+    /// Intent halves in this time while it speaks, in ms; a stage may say otherwise.
     pub half_life_ms: u64,
 }
 
@@ -156,6 +168,14 @@ impl Weights {
     pub fn of(&self, meaning: Meaning) -> i64 {
         let known = self.words.iter().find(|(known, _)| *known == meaning);
         known.map_or(0, |(_, weight)| *weight)
+    }
+
+    /// Words of that meaning count so much from now on.
+    pub(crate) fn set(&mut self, meaning: Meaning, weight: i64) {
+        match self.words.iter_mut().find(|(known, _)| *known == meaning) {
+            Some((_, before)) => *before = weight,
+            None => self.words.push((meaning, weight)),
+        }
     }
 }
 
@@ -236,6 +256,11 @@ pub struct Stage {
     pub pace: Pace,
     /// An `elapsed` signal comes so long after entering it, in ms.
     pub elapsed_ms: Option<u64>,
+    /// Intent halves in this time here, in ms; in that of the role, when none.
+    pub half_life_ms: Option<u64>,
+    /// What counts as evidence here: `[evidence]` with what `[stage.evidence]` says
+    /// otherwise; that of the playbook, when none.
+    pub weights: Option<Weights>,
     /// A person is called on entering it.
     pub transfer: Option<Transfer>,
     /// A person has the call: nothing is said or awaited.
@@ -520,5 +545,79 @@ impl Template {
                 Part::Name(name) => values.get(name.as_str()).map_or("", Name::as_str),
             })
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::action::Catalogue;
+
+    const WEIGHING: &str = "
+name = 'p'
+language = 'en'
+start = 'plain'
+[intent]
+half_life_ms = 20000
+[evidence]
+confirm = 300
+hesitation = -100
+[[role]]
+name = 'booking'
+[[role]]
+name = 'closing'
+half_life_ms = 60000
+[prompts]
+bye = 'Goodbye.'
+[phrases.confirm]
+any = ['yes']
+[phrases.hesitation]
+any = ['hmm']
+[silence]
+reassure = ['bye']
+close = 'bye'
+[[on]]
+when = ['2']
+go = 'brief'
+[[on]]
+when = ['3']
+go = 'long'
+[[stage]]
+name = 'plain'
+role = 'booking'
+[[stage]]
+name = 'brief'
+role = 'closing'
+half_life_ms = 5000
+evidence = { confirm = 20, interruption = -50 }
+[[stage]]
+name = 'long'
+role = 'closing'
+evidence = { hesitation = 0 }
+[[stage]]
+name = 'bye'
+role = 'booking'
+say = ['bye']
+end = true
+";
+
+    #[test]
+    fn a_stage_says_otherwise_than_its_role_and_playbook_and_else_nothing_changes() {
+        let raw: RawPlaybook = toml::from_str(WEIGHING).unwrap();
+        let playbook = Playbook::compile(&raw, &Catalogue::default()).unwrap();
+        // Stage; half-life in ms; weights of a yes, of hesitation, of an interruption.
+        for (stage, half_life_ms, confirm, hesitation, interruption) in [
+            ("plain", 20_000, 300, -100, 0),
+            ("brief", 5_000, 20, -100, -50),
+            ("long", 60_000, 300, 0, 0),
+            ("bye", 20_000, 300, -100, 0),
+        ] {
+            let id = playbook.find(stage).unwrap();
+            let weights = playbook.weights(id);
+            assert_eq!(playbook.half_life_ms(id), half_life_ms, "{stage}");
+            assert_eq!(weights.of(Meaning::Confirm), confirm, "{stage}");
+            assert_eq!(weights.of(Meaning::Hesitation), hesitation, "{stage}");
+            assert_eq!(weights.interruption, interruption, "{stage}");
+        }
     }
 }

@@ -1,8 +1,7 @@
 //! Signals: typed evidence of what the caller, the line or the time did, and
 //! the triggers by which a playbook waits for them. They carry no authority.
 
-use crate::action::is_name;
-use crate::input::AnswerClass;
+use crate::input::{AnswerClass, HAPPENINGS};
 use crate::objection::Doubt;
 
 /// One piece of evidence in words.
@@ -183,7 +182,7 @@ impl Trigger {
     /// Reads a key, `@happening` or one of the fixed words; `None` when it may be a phrase list.
     pub(crate) fn fixed(word: &str) -> Option<Self> {
         use AnswerClass as Class;
-        if let Some(name) = word.strip_prefix('@').filter(|name| is_name(name)) {
+        if let Some(name) = word.strip_prefix('@').filter(|it| HAPPENINGS.contains(it)) {
             return Some(Self::Is(SignalKind::Happened(name.to_owned())));
         }
         let mut letters = word.chars();
@@ -249,6 +248,12 @@ mod tests {
         }
         assert_eq!(Trigger::fixed("confirm"), None);
         assert_eq!(Trigger::fixed("x"), None);
+        for name in HAPPENINGS {
+            let happened = SignalKind::Happened(name.to_owned());
+            let word = format!("@{name}");
+            assert_eq!(Trigger::fixed(&word), Some(Trigger::Is(happened)));
+        }
+        assert_eq!(Trigger::fixed("@moon_rose"), None);
     }
 
     #[test]

@@ -15,6 +15,15 @@ const LATENCY_MAX_MS: u64 = 10_000;
 /// A habit lengthens or shortens the wait by no more than this, in percent.
 const HABIT_PCT: (u64, u64) = (80, 200);
 
+/// Of the wait, in percent, for somebody who has spoken and is on a live line: an answer
+/// is being prepared, and asking now would take the word from them.
+const THINKING_PCT: u64 = 150;
+/// Muted, not gone: somebody is asked, or a child cries.
+const MUTED_PCT: u64 = 150;
+/// Nothing comes any more, no packet or not even a background: there is nobody whom a
+/// question could disturb, and the sooner it is known the sooner the line is free.
+const GONE_PCT: u64 = 50;
+
 /// What a silence after a stage's words means.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Pace {
@@ -72,16 +81,11 @@ impl Cadence {
         let habit = self.usual_ms.map_or(100, |usual| usual * 100 / QUICK_MS);
         let habit = habit.clamp(HABIT_PCT.0, HABIT_PCT.1);
         let cause = match cause {
-            // Muted, not gone: somebody is asked, or a child cries.
-            Some(SilenceCause::ComfortNoise) => 150,
-            Some(
-                SilenceCause::NoRtp
-                | SilenceCause::HoldMusic
-                | SilenceCause::Quiet
-                | SilenceCause::Thinking
-                | SilenceCause::Gone,
-            )
-            | None => 100,
+            Some(SilenceCause::Thinking) => THINKING_PCT,
+            Some(SilenceCause::ComfortNoise) => MUTED_PCT,
+            Some(SilenceCause::Gone | SilenceCause::NoRtp) => GONE_PCT,
+            // Nobody has spoken yet, or music plays and nobody is asked anyway.
+            Some(SilenceCause::Quiet | SilenceCause::HoldMusic) | None => 100,
         };
         let ms = base_ms.saturating_mul(pace.percent() * habit * cause) / 1_000_000;
         Duration::from_millis(ms)
@@ -102,8 +106,23 @@ mod tests {
         let waits = [Pace::Thinking, Pace::Question, Pace::DeadAir];
         let waits = waits.map(|pace| caller.patience(6_000, pace, None));
         assert_eq!(waits, [ms(12_000), ms(6_000), ms(3_000)]);
-        let muted = caller.patience(6_000, Pace::Question, Some(SilenceCause::ComfortNoise));
-        assert_eq!(muted, ms(9_000));
+    }
+
+    #[test]
+    fn the_wait_differs_by_cause() {
+        let caller = Cadence::default();
+        for (cause, wait) in [
+            (None, 6_000),
+            (Some(SilenceCause::Quiet), 6_000),
+            (Some(SilenceCause::HoldMusic), 6_000),
+            (Some(SilenceCause::Thinking), 9_000),
+            (Some(SilenceCause::ComfortNoise), 9_000),
+            (Some(SilenceCause::Gone), 3_000),
+            (Some(SilenceCause::NoRtp), 3_000),
+        ] {
+            let patience = caller.patience(6_000, Pace::Question, cause);
+            assert_eq!(patience, ms(wait), "{cause:?}");
+        }
     }
 
     #[test]

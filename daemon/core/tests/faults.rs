@@ -228,6 +228,82 @@ fn every_fault_of_a_playbook_is_named_with_its_remedy() {
             ),
             &["`price_acknowledged` is never set; write `acknowledges_price = true`"],
         ),
+        (
+            spoilt(
+                "when = ['1', 'confirm']",
+                "when = ['1', 'confirm']\nif = ['confirmations >= 1', 'check_digit_ok == 1', 'opted_out == 0', 'readiness >= 1']",
+            ),
+            &[
+                "'confirmations >= 1' | if | never holds: `confirmations` is never set; write `confirms = true` where the caller says yes",
+                "'check_digit_ok == 1' | if | never holds: `check_digit_ok` is never set; write `secret = true`",
+                "'opted_out == 0' | if | always holds: `opted_out` is never set; propose the action `opt_out`",
+            ],
+        ),
+        (
+            spoilt(
+                "say = ['ask']\n",
+                "say = ['ask']\nskip = [{ if = ['identity_level >= 2'], go = 'bye' }, { if = ['identity_level >= 1'], go = 'bye' }]\n",
+            ),
+            &[
+                "'identity_level >= 2' | if | never holds: `identity_level` is never set; write `identifies = \"named\"`",
+            ],
+        ),
+        (
+            spoilt(
+                "when = ['1', 'confirm']",
+                "when = ['1', 'confirm']\nif = ['objection_price >= 1', 'objections_open == 1', 'intent_trust >= 1', 'ready == 1']",
+            ),
+            &[
+                "'objection_price >= 1' | if | never holds: `objection_price` is never set; write `[phrases.objection_price]` and `[objection.price]`",
+                "'objections_open == 1' | if | never holds",
+                "'intent_trust >= 1' | if | never holds: `intent_trust` is never set; write `objection_trust` in `[evidence]`",
+                "'ready == 1' | if | never holds: `ready` is never set; write `[evidence]` or an `intent`",
+            ],
+        ),
+        // What happens elsewhere has its names.
+        (
+            spoilt("'1', 'confirm'", "'1', '@slot_takn'"),
+            &[
+                "'@slot_takn' | stage.ask.on.when | unknown signal `@slot_takn`; did you mean `@slot_taken`?",
+            ],
+        ),
+        // What no phrase list hears.
+        (
+            spoilt(
+                "[prompts]",
+                "[evidence]\nconfirm = 100\ndeferral = -100\n[objection.price]\nanswers = [['told']]\nexhausted = 'bye'\n[prompts]",
+            ),
+            &[
+                "-100 | evidence.deferral | nothing is ever heard as `deferral`; write `[phrases.deferral]`, or `means = \"deferral\"` in a list",
+                "[['told']] | objection.price | nothing is ever heard as `objection_price`; write `[phrases.objection_price]`",
+            ],
+        ),
+        // A stage of its own mind.
+        (
+            spoilt(
+                "role = 'booking'\nsay = ['ask']\n",
+                "role = 'booking'\nhalf_life_ms = 5\nsay = ['ask']\nevidence = { confrm = 100, hesitation = -50 }\n",
+            ),
+            &[
+                "5 | stage.ask.half_life_ms | 5 ms; write 100 to 14400000",
+                "100 | stage.ask.evidence.confrm | unknown evidence `confrm`; did you mean `confirm`?",
+            ],
+        ),
+        (
+            spoilt(
+                "say = ['ask']\n",
+                "say = ['ask']\nevidence = { hesitation = -50 }\n",
+            ),
+            &["-50 | stage.ask.evidence.hesitation | nothing is ever heard as `hesitation`"],
+        ),
+        // The same in what holds everywhere.
+        (
+            spoilt(
+                "[[stage]]",
+                "[[on]]\nwhen = ['9', 'speech']\ngo = 'bye'\n[[on]]\nwhen = ['speech']\nsay = ['told']\n[[stage]]",
+            ),
+            &["'speech' | on.when | never taken: an `on` before it takes this"],
+        ),
         // A handler that is never taken.
         (
             before_silence("[[stage.on]]\nwhen = ['1']\nsay = ['told']\n"),
@@ -237,6 +313,30 @@ fn every_fault_of_a_playbook_is_named_with_its_remedy() {
         (
             before_silence("[[stage.on]]\nwhen = ['said']\ngo = 'ask'\n"),
             &["'ask' | stage.ask | it talks in a circle and listens to nobody"],
+        ),
+        // `at_most` counts anew with each entry.
+        (
+            before_silence("[[stage.on]]\nwhen = ['silence']\nat_most = 1\ngo = 'ask'\n"),
+            &["'ask' | stage.ask | it talks in a circle and listens to nobody"],
+        ),
+        (
+            instead_of_silence(
+                "[[stage.on]]\nwhen = ['silence']\ngo = 'again'\n[[stage]]\nname = 'again'\nrole = 'booking'\nsay = ['ask']\n[[stage.on]]\nwhen = ['silence']\ngo = 'ask'\n",
+            ),
+            &[
+                "'ask' | stage.ask | it talks in a circle",
+                "'again' | stage.again | it talks in a circle and listens to nobody: while the caller is silent these stages lead to one another; let one say it again with `at_most`",
+            ],
+        ),
+        (
+            spoilt(
+                "say = ['ask']\n",
+                "say = ['ask']\nskip = [{ if = ['store_ok == 0'], go = 'again' }]\n",
+            ) + "[[stage]]\nname = 'again'\nrole = 'booking'\nskip = [{ if = ['store_ok == 1'], go = 'ask' }]\n[[stage.on]]\nwhen = ['silence']\ngo = 'bye'\n",
+            &[
+                "'again' | stage.ask.skip.go | skipped in a circle",
+                "'ask' | stage.again.skip.go | skipped in a circle: each of these stages leads to the next and none is ever entered; let one lead elsewhere",
+            ],
         ),
         // A person who may or may not take the call.
         (

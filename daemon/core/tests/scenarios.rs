@@ -20,7 +20,7 @@ fn every_scenario_goes_as_written() {
         .map(|entry| entry.unwrap().path())
         .collect();
     files.sort();
-    assert!(files.len() >= 20, "{} scenarios", files.len());
+    assert!(files.len() >= 60, "{} scenarios", files.len());
     let faults: Vec<String> = files.iter().filter_map(|path| check(path)).collect();
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }

@@ -92,8 +92,6 @@ impl Dialogue {
             self.note_role(desk, role, Verdict::Authorised, rules, values);
             self.remember_way(role);
         }
-        let half_life_ms = self.playbook.role(role).half_life_ms;
-        desk.intent.set_half_life(desk.now, half_life_ms);
         true
     }
 
@@ -126,8 +124,6 @@ impl Dialogue {
             smallvec![Name::new_static(BACK)],
             Values::new(),
         );
-        let half_life_ms = self.playbook.role(role).half_life_ms;
-        desk.intent.set_half_life(desk.now, half_life_ms);
         self.settle_in(desk, stage);
         self.taken = taken;
     }

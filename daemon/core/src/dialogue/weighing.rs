@@ -48,7 +48,7 @@ impl Dialogue {
         if means == Meaning::Deny {
             desk.intent.reverse(desk.now, self.stage, provisional);
         }
-        let amount = self.playbook.weights.of(means);
+        let amount = self.playbook.weights(self.stage).of(means);
         let dimension = match means {
             Meaning::Objection(Doubt::Price) | Meaning::PriceQuestion => Dimension::Price,
             Meaning::Objection(Doubt::Timing) | Meaning::Deferral => Dimension::Timing,
@@ -101,7 +101,7 @@ impl Dialogue {
     }
 
     pub(super) fn weigh_interruption(&self, desk: &mut Desk) {
-        let amount = self.playbook.weights.interruption;
+        let amount = self.playbook.weights(self.stage).interruption;
         self.add_evidence(desk, "interruption", Dimension::Readiness, amount, false);
     }
 
@@ -115,7 +115,7 @@ impl Dialogue {
         };
         desk.facts.own("response_pct", percent);
         if percent >= SLOW_PCT {
-            let amount = self.playbook.weights.slow_answer;
+            let amount = self.playbook.weights(self.stage).slow_answer;
             self.add_evidence(desk, "slow_answer", Dimension::Readiness, amount, false);
         }
     }

@@ -5,23 +5,38 @@
 
 use std::collections::BTreeSet;
 
-use super::raw::{RawHandler, RawPlaybook, RawStage};
-use super::{Go, Handler, Playbook, RoleId, Stage};
+use super::raw::{RawHandler, RawPhrases, RawPlaybook, RawStage};
+use super::{Go, Guard, Handler, Identifies, Playbook, RoleId, Stage};
+use crate::action::builtin;
+use crate::condition::{self, Literal};
 use crate::facts::FactId;
-use crate::fault::Faults;
-use crate::signal::{SignalKind, Trigger};
+use crate::fault::{At, Faults};
+use crate::objection::Doubt;
+use crate::signal::{Meaning, SignalKind, Trigger};
+
+/// What comes by itself, without a word or a key of the caller's.
+const UNATTENDED: [Trigger; 4] = [
+    Trigger::Is(SignalKind::Silence),
+    Trigger::Is(SignalKind::Said),
+    Trigger::Is(SignalKind::Elapsed),
+    Trigger::Is(SignalKind::TransferFailed),
+];
 
 /// Notes all that is wrong.
 pub(super) fn check(raw: &RawPlaybook, playbook: &Playbook, faults: &mut Faults) {
     check_graph(raw, playbook, faults);
     check_circles(raw, playbook, faults);
     for (place, stage) in raw.stage.iter().enumerate() {
-        check_handlers(raw, stage, &playbook.stages[place], faults);
-        check_shadows(stage, playbook, place, faults);
-        check_kind(stage, &playbook.stages[place], faults);
+        let compiled = &playbook.stages[place];
+        let path = format!("stage.{}.on.when", stage.name.value);
+        check_handlers(raw, stage, compiled, faults);
+        check_shadows((&stage.on, &compiled.on), playbook, &path, faults);
+        check_kind(stage, compiled, faults);
     }
     check_everywhere(raw, playbook, faults);
+    check_shadows((&raw.on, &playbook.everywhere), playbook, "on.when", faults);
     check_facts(raw, playbook, faults);
+    check_heard(raw, faults);
 }
 
 /// Every stage is reached, can end, and does not wait for ever.
@@ -51,26 +66,84 @@ fn check_graph(raw: &RawPlaybook, playbook: &Playbook, faults: &mut Faults) {
 
 /// Stages that lead on by themselves, one to the other and round again.
 fn check_circles(raw: &RawPlaybook, playbook: &Playbook, faults: &mut Faults) {
-    let said = Trigger::Is(SignalKind::Said);
-    let next: Vec<BTreeSet<usize>> = playbook
-        .stages
-        .iter()
-        .map(|stage| {
-            let leads = |on: &&Handler| on.when.contains(&said) && on.at_most.is_none();
-            let on = stage.on.iter().filter(leads);
-            on.filter_map(|on| stage_of(on.go)).collect()
-        })
-        .collect();
+    let stages = || playbook.stages.iter();
+    let skips = |stage: &Stage| stage.skip.iter().map(|skip| skip.go.0).collect();
+    let skips: Vec<BTreeSet<usize>> = stages().map(skips).collect();
+    let skipping = circular(&skips);
+    // `at_most` counts anew with each entry, but for who comes `back`.
+    let drifts = |and_back| -> Vec<BTreeSet<usize>> {
+        let next = stages().map(|stage| drifts(playbook, stage, and_back));
+        next.collect()
+    };
+    let mut drifting = circular(&drifts(false));
+    drifting.extend(circular(&drifts(true)));
     for (place, stage) in raw.stage.iter().enumerate() {
-        let round = next[place]
-            .iter()
-            .any(|first| closure(&next, *first).contains(&place));
-        if round {
-            let path = format!("stage.{}", stage.name.value);
-            let reason = "it talks in a circle and listens to nobody; let one `on` for `said` have an `at_most`";
+        let path = format!("stage.{}", stage.name.value);
+        let first = stage.skip.first().filter(|_| skipping.contains(&place));
+        if let Some(skip) = first {
+            let reason = "skipped in a circle: each of these stages leads to the next and none is ever entered; let one lead elsewhere, or leave its `skip` out";
+            faults.add(&skip.go, format!("{path}.skip.go"), reason);
+        } else if drifting.contains(&place) {
+            let reason = "it talks in a circle and listens to nobody: while the caller is silent these stages lead to one another; let one say it again with `at_most`, without `go`, and then lead to a stage with `end = true`";
             faults.add(&stage.name, path, reason);
         }
     }
+}
+
+/// Where a stage leads while the caller is silent.
+fn drifts(playbook: &Playbook, stage: &Stage, and_back: bool) -> BTreeSet<usize> {
+    let mut next: BTreeSet<usize> = stage.skip.iter().map(|skip| skip.go.0).collect();
+    for trigger in &UNATTENDED {
+        let taking = handlers(playbook, stage).filter(|on| on.when.contains(trigger));
+        let mut taking: Vec<&Handler> = taking.collect();
+        if taking.iter().any(|on| is_timed(on)) {
+            // Some day that one decides otherwise.
+            continue;
+        }
+        let always = |on: &&Handler| on.guards.is_empty() && on.at_most.is_none();
+        let last = taking
+            .iter()
+            .position(|on| always(on) && !may_pass(playbook, stage, on));
+        taking.truncate(last.map_or(taking.len(), |last| last + 1));
+        for on in taking {
+            match on.go {
+                Some(Go::Back) if and_back => next.extend(entered_from(playbook, stage.role)),
+                Some(Go::Back) | None => {}
+                Some(Go::To(_)) if and_back && on.at_most.is_some() => {}
+                Some(Go::To(stage)) => drop(next.insert(stage.0)),
+            }
+            next.extend(answers(on).filter_map(|go| stage_of(Some(go))));
+        }
+    }
+    next
+}
+
+/// It asks how long the call has lasted.
+fn is_timed(on: &Handler) -> bool {
+    let call_ms = FactId::find("call_ms").expect("it is in the list of facts");
+    let timed = |guard: &Guard| matches!(guard, Guard::Fact(fact, ..) if *fact == call_ms);
+    on.guards.iter().any(timed)
+}
+
+/// Into a role with guards, and back where nobody came from, it may be passed over.
+fn may_pass(playbook: &Playbook, from: &Stage, on: &Handler) -> bool {
+    match on.go {
+        Some(Go::To(next)) => {
+            let role = playbook.stage(next).role;
+            role != from.role && !playbook.role(role).guards.is_empty()
+        }
+        Some(Go::Back) => true,
+        None => false,
+    }
+}
+
+/// The places from which a way leads back to where it began.
+fn circular(next: &[BTreeSet<usize>]) -> BTreeSet<usize> {
+    let returns = |place: &usize| {
+        let mut ways = next[*place].iter();
+        ways.any(|first| closure(next, *first).contains(place))
+    };
+    (0..next.len()).filter(returns).collect()
 }
 
 /// Signals that nothing in this stage can emit.
@@ -125,19 +198,22 @@ fn check_everywhere(raw: &RawPlaybook, playbook: &Playbook, faults: &mut Faults)
     }
 }
 
-/// An `on` that an earlier one of the stage leaves nothing to.
-fn check_shadows(raw: &RawStage, playbook: &Playbook, place: usize, faults: &mut Faults) {
-    let stage = &playbook.stages[place];
+/// An `on` that an earlier one of the same place leaves nothing to.
+fn check_shadows(
+    (raw, handlers): (&[RawHandler], &[Handler]),
+    playbook: &Playbook,
+    path: &str,
+    faults: &mut Faults,
+) {
     // Into a role with guards it may be passed over.
     let may_pass = |go: Go| match go {
         Go::To(next) => !playbook.role(playbook.stage(next).role).guards.is_empty(),
         Go::Back => true,
     };
     let mut taken: Vec<&Trigger> = Vec::new();
-    for (raw_on, on) in raw.on.iter().zip(&stage.on) {
+    for (raw_on, on) in raw.iter().zip(handlers) {
         let shadowed = |trigger: &Trigger| taken.contains(&trigger);
         if let (true, Some(first)) = (on.when.iter().all(shadowed), raw_on.when.first()) {
-            let path = format!("stage.{}.on.when", stage.name);
             let reason = "never taken: an `on` before it takes this without a condition; move it up or remove it";
             faults.add(first, path, reason);
         }
@@ -166,47 +242,191 @@ fn check_kind(raw: &RawStage, stage: &Stage, faults: &mut Faults) {
     }
 }
 
-/// Guards on facts that nothing in the file ever makes true.
+/// Guards on facts that nothing in the file ever changes.
 fn check_facts(raw: &RawPlaybook, playbook: &Playbook, faults: &mut Faults) {
-    let silent = silent_facts(raw, playbook);
+    let fixed = fixed_facts(raw, playbook);
     let stages = raw.stage.iter();
     let handlers = raw.on.iter().chain(stages.flat_map(|stage| &stage.on));
     let of_handlers = handlers.flat_map(|on: &RawHandler| &on.guards);
     let of_roles = raw.role.iter().flat_map(|role| &role.guards);
-    for guard in of_handlers.chain(of_roles) {
-        for (fact, missing) in &silent {
-            if guard.value.trim_start().starts_with(fact) {
-                let reason = format!("`{fact}` is never set; {missing}");
-                faults.add(guard, "if", reason);
-            }
+    let skips = raw.stage.iter().flat_map(|stage| &stage.skip);
+    let of_skips = skips.flat_map(|skip| &skip.guards);
+    for guard in of_handlers.chain(of_roles).chain(of_skips) {
+        let Ok(parsed) = condition::parse(&guard.value) else {
+            continue;
+        };
+        let Literal::Number(right) = parsed.literal else {
+            continue;
+        };
+        let holds = |value: &i64| parsed.operator.holds(value, &right);
+        for (fact, values, missing) in fixed.iter().filter(|it| it.0 == parsed.name) {
+            let reason = match (values.iter().any(holds), values.iter().all(holds)) {
+                (true, false) => continue,
+                (true, true) => "always holds",
+                (false, _) => "never holds",
+            };
+            let reason = format!("{reason}: `{fact}` is never set; {missing}");
+            faults.add(guard, "if", reason);
         }
     }
 }
 
+/// A fact, all values that it can have, and what the file lacks to give it others.
+type Fixed = (&'static str, &'static [i64], String);
+
 /// Facts of which the file leaves out what would set them.
-fn silent_facts(raw: &RawPlaybook, playbook: &Playbook) -> Vec<(&'static str, &'static str)> {
-    let mut silent = Vec::new();
+fn fixed_facts(raw: &RawPlaybook, playbook: &Playbook) -> Vec<Fixed> {
+    let mut fixed: Vec<Fixed> = Vec::new();
     for fact in ["disclosure_heard", "recording_notice_heard", "price_heard"] {
         let id = FactId::find(fact).expect("it is in the list of facts");
         if !playbook.notices.iter().any(|it| it.facts.contains(&id)) {
-            silent.push((fact, "write a `[[notice]]` that names it"));
+            fixed.push((fact, &[0], "write a `[[notice]]` that names it".to_owned()));
         }
     }
-    let stages = playbook.stages.iter();
-    let mut handlers = stages.flat_map(|it| &it.on).chain(&playbook.everywhere);
-    if !handlers.any(|on| on.acknowledges_price) {
-        let missing = "write `acknowledges_price = true` where the caller agrees to it";
-        silent.push(("price_acknowledged", missing));
+    let all = || {
+        let stages = playbook.stages.iter();
+        stages.flat_map(|it| &it.on).chain(&playbook.everywhere)
+    };
+    let opts_out = |on: &Handler| {
+        let plan = on.propose.as_ref();
+        plan.is_some_and(|plan| plan.action == builtin::OPT_OUT)
+    };
+    let secret = playbook.stages.iter().any(Stage::takes_secret);
+    let rows: [(&'static str, &'static [i64], bool, &str); 4] = [
+        (
+            "price_acknowledged",
+            &[0],
+            all().any(|on| on.acknowledges_price),
+            "write `acknowledges_price = true` where the caller agrees to it",
+        ),
+        (
+            "confirmations",
+            &[0],
+            all().any(|on| on.confirms),
+            "write `confirms = true` where the caller says yes",
+        ),
+        (
+            "check_digit_ok",
+            &[],
+            secret,
+            "write `secret = true` in a `collect`",
+        ),
+        (
+            "opted_out",
+            &[0],
+            all().any(opts_out),
+            "propose the action `opt_out` where the caller wants no calls",
+        ),
+    ];
+    let missing = rows.into_iter().filter(|(_, _, is_set, _)| !is_set);
+    fixed.extend(missing.map(|(fact, values, _, remedy)| (fact, values, remedy.to_owned())));
+    fixed.extend(fixed_identity(all()));
+    fixed.extend(fixed_objections(raw));
+    fixed.extend(fixed_intent(raw));
+    fixed
+}
+
+/// Nobody but the caller says who they are: a number alone is never more than 1.
+fn fixed_identity<'a>(mut handlers: impl Iterator<Item = &'a Handler>) -> Option<Fixed> {
+    let says = |on: &Handler| {
+        matches!(
+            on.identifies,
+            Some(Identifies::Named | Identifies::Verified)
+        )
+    };
+    let remedy = "write `identifies = \"named\"` where the caller says who they are";
+    (!handlers.any(says)).then(|| ("identity_level", &[0, 1][..], remedy.to_owned()))
+}
+
+/// An objection has a life where it is heard and answered.
+fn fixed_objections(raw: &RawPlaybook) -> Vec<Fixed> {
+    let lives = |topic: &Doubt| {
+        let answered = raw.objection.contains_key(topic.name());
+        answered && is_heard(raw, Meaning::Objection(*topic))
+    };
+    let remedy =
+        |name: &str| format!("write `[phrases.objection_{name}]` and `[objection.{name}]`");
+    let dead = Doubt::ALL.into_iter().filter(|topic| !lives(topic));
+    let mut fixed: Vec<Fixed> = dead
+        .map(|topic| (topic.fact(), &[0][..], remedy(topic.name())))
+        .collect();
+    if fixed.len() == Doubt::ALL.len() {
+        fixed.push(("objections_open", &[0], remedy("price")));
     }
+    fixed
+}
+
+/// Scores that nothing counts for.
+fn fixed_intent(raw: &RawPlaybook) -> Vec<Fixed> {
+    let mut fixed: Vec<Fixed> = Vec::new();
     if !has_evidence(raw) {
-        silent.push(("ready", "write `[evidence]` or an `intent`"));
+        for fact in ["intent", "intent_speed", "ready"] {
+            let remedy = "write `[evidence]` or an `intent`";
+            fixed.push((fact, &[0], remedy.to_owned()));
+        }
     }
-    silent
+    for (fact, kinds) in [
+        ("intent_price", ["objection_price", "price_question"]),
+        ("intent_timing", ["objection_timing", "deferral"]),
+        ("intent_trust", ["objection_trust", "wrong_person"]),
+    ] {
+        let mut weighed = evidence(raw).map(|(name, _)| name);
+        if !weighed.any(|name| kinds.contains(&name.as_str())) {
+            let remedy = format!("write `{}` in `[evidence]`", kinds[0]);
+            fixed.push((fact, &[0], remedy));
+        }
+    }
+    fixed
+}
+
+/// Evidence and objections that no phrase list ever hears.
+fn check_heard(raw: &RawPlaybook, faults: &mut Faults) {
+    let own = raw.stage.iter().flat_map(|stage| {
+        let path = format!("stage.{}.evidence", stage.name.value);
+        let weighed = stage.evidence.iter();
+        weighed.map(move |(name, weight)| (path.clone(), name, weight))
+    });
+    let common = raw.evidence.iter();
+    let common = common.map(|(name, weight)| ("evidence".to_owned(), name, weight));
+    for (path, name, weight) in common.chain(own) {
+        let unheard = Meaning::find(name).is_some_and(|meaning| !is_heard(raw, meaning));
+        if unheard {
+            let reason = format!("nothing is ever heard as `{name}`; {}", list_for(name));
+            faults.add(weight, format!("{path}.{name}"), reason);
+        }
+    }
+    for (topic, objection) in &raw.objection {
+        let name = format!("objection_{topic}");
+        let unheard = Meaning::find(&name).is_some_and(|meaning| !is_heard(raw, meaning));
+        if unheard {
+            let reason = format!("nothing is ever heard as `{name}`; {}", list_for(&name));
+            faults.add(&objection.answers, format!("objection.{topic}"), reason);
+        }
+    }
+}
+
+fn list_for(name: &str) -> String {
+    format!("write `[phrases.{name}]`, or `means = \"{name}\"` in a list")
+}
+
+/// Some phrase list has that meaning, by its name or as it says.
+fn is_heard(raw: &RawPlaybook, meaning: Meaning) -> bool {
+    let means = |(name, list): (&String, &RawPhrases)| {
+        let word = list.means.as_ref().map_or(name.as_str(), |it| &it.value);
+        Meaning::find(word) == Some(meaning)
+    };
+    raw.phrases.iter().any(means)
+}
+
+/// What counts as evidence, in all stages or in one.
+fn evidence(raw: &RawPlaybook) -> impl Iterator<Item = (&String, &At<i64>)> {
+    let own = raw.stage.iter().flat_map(|stage| &stage.evidence);
+    raw.evidence.iter().chain(own)
 }
 
 fn has_evidence(raw: &RawPlaybook) -> bool {
     let stages = raw.stage.iter().flat_map(|stage| &stage.on);
-    !raw.evidence.is_empty() || raw.on.iter().chain(stages).any(|on| on.intent != 0)
+    evidence(raw).next().is_some() || raw.on.iter().chain(stages).any(|on| on.intent != 0)
 }
 
 fn says_price(raw: &RawPlaybook) -> bool {
@@ -229,14 +449,15 @@ fn stage_of(go: Option<Go>) -> Option<usize> {
     }
 }
 
+/// Where what became of its action leads.
+fn answers(on: &Handler) -> impl Iterator<Item = Go> {
+    let plan = on.propose.as_ref();
+    let answers = plan.into_iter().flat_map(|plan| plan.answers());
+    answers.filter_map(|it| it.go)
+}
+
 /// All that a stage may lead to by a handler or by what became of an action.
 fn ways(playbook: &Playbook, stage: &Stage) -> Vec<Go> {
-    let answers = |on: &Handler| {
-        let plan = on.propose.as_ref();
-        plan.map_or_else(Vec::new, |plan| {
-            plan.answers().iter().filter_map(|it| it.go).collect()
-        })
-    };
     handlers(playbook, stage)
         .flat_map(|on| on.go.into_iter().chain(answers(on)))
         .collect()

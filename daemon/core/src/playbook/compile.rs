@@ -134,6 +134,9 @@ impl<'a> Compiler<'a> {
 
     fn playbook(&mut self) -> Playbook {
         let raw = self.raw;
+        let weights = self.weights(&raw.evidence, Weights::default(), "evidence");
+        let stages = raw.stage.iter();
+        let stages = stages.map(|stage| self.stage(stage, &weights)).collect();
         Playbook {
             name: raw.name.value.clone(),
             language: raw.language.value.clone(),
@@ -151,12 +154,12 @@ impl<'a> Compiler<'a> {
                 .collect(),
             lexicon: self.lexicon(),
             thresholds: self.thresholds(&raw.intent),
-            weights: self.weights(),
+            weights,
             objections: self.objections(),
             notices: raw.notice.iter().map(|it| self.notice(it)).collect(),
             roles: self.roles(),
             start: self.stage_id(&raw.start, "start").unwrap_or(StageId(0)),
-            stages: raw.stage.iter().map(|stage| self.stage(stage)).collect(),
+            stages,
             memory: self.memory(),
             everywhere: raw.on.iter().map(|on| self.handler(on, "on")).collect(),
         }
@@ -299,19 +302,20 @@ impl<'a> Compiler<'a> {
         thresholds
     }
 
-    fn weights(&mut self) -> Weights {
-        let mut weights = Weights::default();
-        for (name, weight) in &self.raw.evidence {
+    /// What counts as evidence: as before, but for what is written here.
+    fn weights(&mut self, raw: &BTreeMap<String, At<i64>>, before: Weights, path: &str) -> Weights {
+        let mut weights = before;
+        for (name, weight) in raw {
             let value = weight.value.clamp(-SCORE_MOST, SCORE_MOST);
             match (name.as_str(), Meaning::find(name)) {
                 ("interruption", _) => weights.interruption = value,
                 ("slow_answer", _) => weights.slow_answer = value,
-                (_, Some(meaning)) => weights.words.push((meaning, value)),
+                (_, Some(meaning)) => weights.set(meaning, value),
                 (_, None) => {
                     let words = Meaning::WORDS.iter().map(|(word, _)| *word);
                     let known = words.chain(["interruption", "slow_answer"]);
                     let reason = format!("unknown evidence `{name}`{}", suggest(name, known));
-                    self.faults.add(weight, format!("evidence.{name}"), reason);
+                    self.faults.add(weight, format!("{path}.{name}"), reason);
                 }
             }
         }
@@ -413,7 +417,7 @@ impl<'a> Compiler<'a> {
         RoleId(found.unwrap_or(0))
     }
 
-    fn stage(&mut self, raw: &'a RawStage) -> Stage {
+    fn stage(&mut self, raw: &'a RawStage, weights: &Weights) -> Stage {
         let path = |key: &str| format!("stage.{}.{key}", raw.name.value);
         if let Some(on) = raw.on.first().filter(|_| raw.end)
             && let Some(first) = on.when.first()
@@ -437,6 +441,12 @@ impl<'a> Compiler<'a> {
                 .elapsed_ms
                 .as_ref()
                 .map(|ms| self.ms(Some(ms), &path("elapsed_ms"), 0)),
+            half_life_ms: raw
+                .half_life_ms
+                .as_ref()
+                .map(|ms| self.ms(Some(ms), &path("half_life_ms"), 0)),
+            weights: (!raw.evidence.is_empty())
+                .then(|| self.weights(&raw.evidence, weights.clone(), &path("evidence"))),
             transfer: raw
                 .transfer
                 .as_ref()

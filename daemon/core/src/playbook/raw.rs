@@ -151,6 +151,9 @@ pub struct RawStage {
     pub silence_ms: Option<At<u64>>,
     pub pace: Option<At<String>>,
     pub elapsed_ms: Option<At<u64>>,
+    pub half_life_ms: Option<At<u64>>,
+    #[serde(default)]
+    pub evidence: BTreeMap<String, At<i64>>,
     pub transfer: Option<RawTransfer>,
     #[serde(default)]
     pub handed_over: bool,

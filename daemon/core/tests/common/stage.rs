@@ -337,6 +337,9 @@ impl Stage {
                 missed => Referral::Missed(cause(missed)),
             }),
             "muted" => LegEvent::Silence(SilenceCause::ComfortNoise),
+            "thinks" => LegEvent::Silence(SilenceCause::Thinking),
+            "gone" => LegEvent::Silence(SilenceCause::Gone),
+            "deaf" => LegEvent::Silence(SilenceCause::NoRtp),
             "played" => LegEvent::Played {
                 play: self.play,
                 sent_ms: 2_000,

@@ -2,6 +2,7 @@
 //! remembered, what is proposed and where it goes. The stages around them are the parent's.
 
 use super::*;
+use crate::input::HAPPENINGS;
 
 impl<'a> Compiler<'a> {
     pub(super) fn handler(&mut self, raw: &RawHandler, path: &str) -> Handler {
@@ -120,7 +121,10 @@ impl<'a> Compiler<'a> {
             return Some(Trigger::Is(SignalKind::Phrase(word.value.clone())));
         }
         let lists = self.raw.phrases.keys().map(String::as_str);
-        let near = suggest(&word.value, TRIGGER_WORDS.into_iter().chain(lists));
+        let happenings = HAPPENINGS.map(|name| format!("@{name}"));
+        let happenings = happenings.iter().map(String::as_str);
+        let known = TRIGGER_WORDS.into_iter().chain(lists).chain(happenings);
+        let near = suggest(&word.value, known);
         let reason = format!("unknown signal `{}`{near}", word.value);
         self.faults.add(word, path, reason);
         None

@@ -316,7 +316,7 @@ impl Switchboard {
             SipEvent::TransferAsked {
                 key, to, replaces, ..
             } => {
-                let asked = self.asked_onward(place, &to, replaces.is_some());
+                let asked = self.asked_onward(place, &to, replaces);
                 if asked.is_none() {
                     self.orders.answer_transfer(key, false);
                 }
@@ -493,13 +493,13 @@ impl Switchboard {
     }
 
     /// A peer asks us to call somebody else: a person whom we called may, where its
-    /// trunk lets it, and name a number; nobody else, and nothing that takes over a
-    /// call that we do not know.
-    fn asked_onward(&self, place: Place, to: &Uri, replaces: bool) -> Option<LegEvent> {
+    /// trunk lets it, and name a number; nobody else. Where they have asked there
+    /// first, ours takes the place of their call.
+    fn asked_onward(&self, place: Place, to: &Uri, replaces: Option<String>) -> Option<LegEvent> {
         let leg = self.legs.get(&place)?;
-        let may = leg.follows && place.1 != LegId(0) && !replaces;
+        let may = leg.follows && place.1 != LegId(0);
         let to = to.user().filter(|user| may && !user.is_empty())?;
-        Some(LegEvent::AskedOnward { to })
+        Some(LegEvent::AskedOnward { to, replaces })
     }
 
     fn refer_to_leg(&mut self, place: Place, with: LegId) -> Option<LegEvent> {

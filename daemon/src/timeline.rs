@@ -203,7 +203,10 @@ impl Line {
             ),
             LegEvent::Joined => Self::new(Action, "joined", ""),
             LegEvent::JoinFailed => Self::new(Action, "join_failed", ""),
-            LegEvent::AskedOnward { to } => Self::new(Signalling, "sends_on", format!("to {to}")),
+            LegEvent::AskedOnward { to, replaces } => {
+                let held = replaces.as_ref().map_or("", |_| ", whom they hold");
+                Self::new(Signalling, "sends_on", format!("to {to}{held}"))
+            }
             LegEvent::Referral(referral) => {
                 Self::new(Signalling, "transfer", referral_name(*referral))
             }
@@ -239,7 +242,7 @@ impl Line {
             Command::Ring => say("ring", String::new()),
             Command::Answer => say("answer_call", String::new()),
             Command::Refuse(cause) => say("refuse_call", cause.name().to_owned()),
-            Command::Dial { to, trunk } => say("dial", format!("{to} by {trunk}")),
+            Command::Dial { to, trunk, .. } => say("dial", format!("{to} by {trunk}")),
             Command::HangUp => say("hang_up", String::new()),
             Command::Play(play) => say(
                 "play",

@@ -412,3 +412,52 @@ fn a_person_who_sends_the_caller_on_to_nobody_still_has_it() {
         assert_eq!(detail["call"]["result"], "transferred", "{detail:#}");
     }
 }
+
+#[test]
+fn a_person_who_has_asked_first_hands_their_call_over_to_the_caller() {
+    let (switch, port) = (Peer::new(), free_port());
+    let scene = Scene {
+        proxy: Some(switch.address().to_string()),
+        ..Scene::default()
+    };
+    let trunk = "name = \"loopback\"\nfollows_refer = true\n";
+    let text = scene.text().replacen("name = \"loopback\"\n", trunk, 1);
+    let daemon = connect::daemon(&text, BRIDGE);
+    let file = daemon.place().name("person.wav");
+    let sound = greeting(&[&silence(700), &person("hello"), &silence(60_000)]);
+    Sound::mono(sound).write(std::path::Path::new(&file));
+    let held = "sip:300@pbx.example?Replaces=7%40pbx%3Bto-tag%3Da%3Bfrom-tag%3Db@13";
+    let more = ["--play", &file, "--dtmf", "1@9", "--transfer", held];
+    let mut there = answering(&daemon, port, &more);
+    std::thread::sleep(ms(500));
+    let call = Peer::new().call("connect", daemon.sip());
+    let id = ask(&daemon, &call);
+    let invited = |user: &str| {
+        let start = format!("INVITE sip:{user}@");
+        switch.expect(user, seconds(40), |it| it.first.starts_with(&start))
+    };
+    let (invite, from) = invited("closer");
+    let moved = format!("Contact: <sip:closer@127.0.0.1:{port}>\r\n");
+    let moved = invite.answer("302 Moved Temporarily", &moved);
+    switch.send(moved.as_bytes(), from);
+    let joined = wait_event(&daemon, &id, "joined", "");
+    let (invite, from) = invited("300");
+    assert_eq!(invite.header("Replaces"), "7@pbx;to-tag=a;from-tag=b");
+    assert_eq!(invite.header("Require"), "replaces");
+    let third = std::net::UdpSocket::bind("127.0.0.1:0").expect("loopback has a port");
+    let rtp = third.local_addr().expect("a bound socket").port();
+    switch.send(invite.accept(switch.address(), rtp).as_bytes(), from);
+    switch.expect("the ACK", seconds(5), |it| it.method() == "ACK");
+    assert!(joined < wait_event(&daemon, &id, "report_referral", "they talk"));
+    assert!(there.finish(seconds(10)).success(), "{}", there.said());
+    assert!(there.said().contains("Completed"), "{}", there.said());
+    // What the caller says goes there now.
+    call.say(&person("hello"));
+    let mut packet = [0; 1_500];
+    third.set_read_timeout(Some(seconds(5))).expect("a timeout");
+    assert!(third.recv(&mut packet).expect("audio of the caller") > 12);
+    call.hang_up();
+    switch.expect("the BYE", seconds(10), |it| it.method() == "BYE");
+    let detail = result(&daemon, &id);
+    assert_eq!(detail["call"]["result"], "transferred", "{detail:#}");
+}

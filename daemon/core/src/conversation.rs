@@ -263,6 +263,7 @@ impl Conversation {
         self.desk.command(Command::Dial {
             to: originate.to,
             trunk: originate.trunk,
+            replaces: None,
         });
         if let Some(limits) = self.limits() {
             let until = self.desk.after_ms(limits.ring_ms);

@@ -262,6 +262,10 @@ pub enum LegEvent {
     AskedOnward {
         /// Whom.
         to: String,
+        /// The call there that the far end holds and whose place ours is to take, as
+        /// `Replaces` names it (RFC 3891); `None`: nobody has spoken to them yet.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        replaces: Option<String>,
     },
     /// How it goes with whom the far end was sent to (`Command::Refer`).
     Referral(Referral),

@@ -4,6 +4,7 @@ use core::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
+use smol_str::SmolStrBuilder;
 
 use crate::id::{ActionId, LegId, Name, Seq, Turn};
 use crate::input::{Cause, Referral};
@@ -58,6 +59,8 @@ pub enum Command {
         to: String,
         /// By which trunk.
         trunk: String,
+        /// The call there whose place this one takes, as `Replaces` names it.
+        replaces: Option<String>,
     },
     /// End the leg in whatever state it is.
     HangUp,
@@ -147,7 +150,16 @@ pub type Prompts = SmallVec<[Name; 2]>;
 pub(crate) fn joined(prompts: &[Name]) -> Name {
     match prompts {
         [one] => one.clone(),
-        all => all.join("+").into(),
+        all => {
+            let mut names = SmolStrBuilder::new();
+            for (index, name) in all.iter().enumerate() {
+                if index > 0 {
+                    names.push('+');
+                }
+                names.push_str(name);
+            }
+            names.finish()
+        }
     }
 }
 

@@ -70,8 +70,8 @@ struct PlanArgs {
     /// Encrypt sound, or make no call (SRTP with keys in SDP).
     #[arg(long)]
     srtp: bool,
-    /// Send the other side on to a number (REFER), so long after the answer.
-    #[arg(long, value_name = "NUMBER@SECONDS", value_parser = transfer)]
+    /// Send the other side on to a number or a SIP URI (REFER), so long after the answer.
+    #[arg(long, value_name = "TO@SECONDS", value_parser = transfer)]
     transfer: Option<(String, Duration)>,
     /// Hang up so long after the answer, whatever else.
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
@@ -84,7 +84,7 @@ type Keys = Vec<(u8, Duration)>;
 fn transfer(text: &str) -> Result<(String, Duration), String> {
     let (number, at) = text
         .rsplit_once('@')
-        .ok_or("say to whom and when: NUMBER@SECONDS")?;
+        .ok_or("say to whom and when: TO@SECONDS")?;
     Ok((number.to_owned(), seconds(at)?))
 }
 

@@ -8,6 +8,7 @@ use offhook_core::output::Persist;
 use offhook_core::{
     ActionId, Command, ConversationId, Event, Input, LegEvent, Output, Record, Verdict,
 };
+use offhook_sip::ExtraHeader;
 
 use super::Decision;
 use crate::clock;
@@ -47,7 +48,11 @@ impl Decision {
         let now = clock::now();
         self.note(id, now, Line::of_command(&command));
         let known = match command {
-            Command::Dial { to, trunk } => self.dial(place, &to, &trunk),
+            Command::Dial {
+                to,
+                trunk,
+                replaces,
+            } => self.dial(place, &to, &trunk, replaces),
             Command::Refer { to, trunk } => self.refer(place, &to, &trunk),
             Command::HandOver { sink, id } => self.hand_over(place, &sink, id),
             command => {
@@ -74,7 +79,13 @@ impl Decision {
         (!sent).then_some(LegEvent::HandedOver { taken: false })
     }
 
-    pub(super) fn dial(&mut self, place: Place, to: &str, trunk: &str) -> Option<LegEvent> {
+    pub(super) fn dial(
+        &mut self,
+        place: Place,
+        to: &str,
+        trunk: &str,
+        replaces: Option<String>,
+    ) -> Option<LegEvent> {
         self.leads.contacted(to, clock::wall());
         let attempt = self.house.settings.budget.attempt;
         self.spend(place.0, attempt, "attempt");
@@ -82,6 +93,10 @@ impl Decision {
         let sound = known.map_or_else(Sound::usual, |it| it.sound.clone());
         let follows = known.is_some_and(|it| it.follows_refer);
         let invite = self.house.trunks.invite(trunk, to, clock::now());
+        let invite = invite.map(|mut invite| {
+            invite.headers.extend(replaces.into_iter().flat_map(taking_over));
+            invite
+        });
         let dialled = invite.and_then(|invite| self.board.dial(place, sound, follows, invite));
         dialled.err().map(LegEvent::Failed)
     }
@@ -178,4 +193,16 @@ impl Decision {
         self.note(id, clock::now(), line);
         self.keeper.keep(write);
     }
+}
+
+/// Lines of an INVITE that takes another call's place, or fails (RFC 3891 §4, §6.2).
+fn taking_over(replaces: String) -> [ExtraHeader; 2] {
+    let header = |name: &str, value| ExtraHeader {
+        name: name.to_owned(),
+        value,
+    };
+    [
+        header("Replaces", replaces),
+        header("Require", "replaces".to_owned()),
+    ]
 }

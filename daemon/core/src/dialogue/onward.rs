@@ -26,20 +26,31 @@ pub(super) struct Onward {
 }
 
 impl Dialogue {
-    /// The person on a leg asks us to call somebody else, to have the caller there.
-    pub(super) fn asked_onward(&mut self, desk: &mut Desk, leg: LegId, to: &str) {
+    /// The person on a leg asks us to call somebody else, to have the caller there:
+    /// in the place of the call that they hold themselves, where they have asked first.
+    pub(super) fn asked_onward(
+        &mut self,
+        desk: &mut Desk,
+        leg: LegId,
+        to: String,
+        replaces: Option<String>,
+    ) {
         let trunk = self.trunk_of_joined(leg);
         let free = self.onward.is_none() && self.persons_called < CALLS_MAX;
         let scene = self.scene();
-        let allowed = trunk.is_some() && free && desk.allows(&scene, builtin::TRANSFER, to.into());
+        let allowed = trunk.is_some() && free && desk.allows(&scene, builtin::TRANSFER, to.as_str().into());
         desk.command_on(leg, Command::TakeReferral { taken: allowed });
         let Some(trunk) = trunk.filter(|_| allowed) else {
             return;
         };
         self.persons_called += 1;
         let next = LegId(self.persons_called);
-        let (to, by) = (to.to_owned(), trunk.clone());
-        desk.command_on(next, Command::Dial { to, trunk: by });
+        let dial = Command::Dial {
+            to,
+            trunk: trunk.clone(),
+            replaces,
+        };
+        desk.command_on(next, dial);
         let until = desk.after_ms(RING_MS);
         desk.timers.set(Timer::Consult, until);
         self.onward = Some(Onward {

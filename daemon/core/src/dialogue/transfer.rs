@@ -130,7 +130,9 @@ impl Dialogue {
         let leg = by_us.then_some(LegId(self.persons_called));
         if let Some(leg) = leg {
             let (to, trunk) = (to.to_string(), trunk.clone());
-            desk.command_on(leg, Command::Dial { to, trunk });
+            let replaces = None;
+            let dial = Command::Dial { to, trunk, replaces };
+            desk.command_on(leg, dial);
             let until = desk.after_ms(transfer.ring_ms);
             desk.timers.set(Timer::Consult, until);
         }
@@ -181,8 +183,8 @@ impl Dialogue {
         if self.heard_onward(desk, leg, &event) {
             return;
         }
-        if let LegEvent::AskedOnward { to } = &event {
-            return self.asked_onward(desk, leg, to);
+        if let LegEvent::AskedOnward { to, replaces } = event {
+            return self.asked_onward(desk, leg, to, replaces);
         }
         let Some(consult) = self.consult.as_mut().filter(|it| it.leg == Some(leg)) else {
             return;

@@ -141,7 +141,16 @@ impl Stage {
     fn render_on_person(&mut self, leg: LegId, command: Command) -> String {
         self.person = leg;
         match command {
-            Command::Dial { to, trunk } => format!("call {to} by {trunk}"),
+            Command::Dial {
+            to,
+            trunk,
+            replaces: None,
+        } => format!("call {to} by {trunk}"),
+        Command::Dial {
+            to,
+            trunk,
+            replaces: Some(held),
+        } => format!("call {to} by {trunk} in place of {held}"),
             Command::Play(play) => {
                 self.person_play = play.play;
                 format!("tell the person {}", play.prompts.join(" "))
@@ -158,7 +167,7 @@ impl Stage {
             Command::Ring => "ring".to_owned(),
             Command::Answer => "answer".to_owned(),
             Command::Refuse(cause) => format!("refuse {}", cause.name()),
-            Command::Dial { to, trunk } => format!("dial {to} by {trunk}"),
+            Command::Dial { to, trunk, .. } => format!("dial {to} by {trunk}"),
             Command::HangUp => "hang up".to_owned(),
             Command::Play(play) => {
                 self.play = play.play;
@@ -325,9 +334,13 @@ impl Stage {
             "saying" => words(rest, false),
             "joined" => LegEvent::Joined,
             "not_joined" => LegEvent::JoinFailed,
-            "sends_on" => LegEvent::AskedOnward {
-                to: rest.to_owned(),
-            },
+            "sends_on" => {
+                let (to, held) = rest.split_once(" holding ").unwrap_or((rest, ""));
+                LegEvent::AskedOnward {
+                    to: to.to_owned(),
+                    replaces: (!held.is_empty()).then(|| held.to_owned()),
+                }
+            }
             "referred" => LegEvent::Referral(match rest {
                 "rings" => Referral::Rings,
                 "reached" => Referral::Reached,

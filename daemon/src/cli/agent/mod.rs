@@ -668,7 +668,8 @@ impl Agent {
         let due = |(_, at): &mut (String, Duration)| since + *at <= now;
         if let Some((number, _)) = self.plan.transfer.take_if(due) {
             self.tell("transferring", &number, json!({"to": number}));
-            let to = TransferTarget::User(number);
+            let uri = Uri::parse(&number).map(TransferTarget::Uri);
+            let to = uri.unwrap_or(TransferTarget::User(number));
             self.command(Command::Transfer(Box::new(TransferOrder { key, to })));
         }
         if !keys.is_empty() {

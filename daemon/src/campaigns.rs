@@ -223,6 +223,18 @@ impl Campaigns {
         line.room(now_ms, calling)
     }
 
+    /// People whom the calls of the other lists may still want.
+    pub fn wanting_agents(&self, id: u64) -> u32 {
+        let others = self.all.values().filter(|it| it.id != id);
+        let wanting = others.filter(|it| it.pacer.pace().agents);
+        wanting.map(|it| it.pacer.under_way()).sum()
+    }
+
+    /// All who are being called.
+    pub fn calling(&self) -> impl Iterator<Item = LeadId> {
+        self.all.values().flat_map(|it| it.pacer.calling())
+    }
+
     /// A campaign for people who look in.
     pub fn view(&self, id: u64, now_ms: u64, spent: i64) -> Option<CampaignView> {
         let campaign = self.all.get(&id)?;

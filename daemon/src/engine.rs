@@ -10,6 +10,7 @@
 //! `{"call":"ID","leg":0,"utterance":3,"text":"yes","confidence":90,"last":true,"from_ms":900,"to_ms":1200}`
 //! `utterance` counts a leg's utterances from 1; texts before the `last` one are
 //! provisional. Times are of the same clock; without them the words are said now.
+//! `"engine":"NAME"` is shown wherever the words are.
 //!
 //! What cannot be understood is answered with `{"error":"…"}` and changes nothing.
 //! Called by `start`; the decision thread takes the words.
@@ -34,6 +35,9 @@ use crate::tray::{Inbound, Tray};
 const LINE_MAX: u64 = 8 * 1024;
 /// Characters of a text that are looked at; one utterance takes 30 s at most.
 const TEXT_MAX: usize = 2_000;
+
+/// Characters of an engine's name.
+const ENGINE_MAX: usize = 32;
 
 /// Words that an engine has heard.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +64,8 @@ struct Said {
     last: bool,
     from_ms: Option<u64>,
     to_ms: Option<u64>,
+    #[serde(default)]
+    engine: String,
 }
 
 impl Said {
@@ -91,6 +97,7 @@ impl Said {
                 last: self.last,
                 utterance: self.utterance,
                 spoken_ms: u32::try_from(spoken).unwrap_or(u32::MAX),
+                engine: self.engine.chars().take(ENGINE_MAX).collect(),
             },
         })
     }

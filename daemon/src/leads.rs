@@ -14,7 +14,7 @@ use offhook_core::{ConversationId, LeadId, Number};
 use serde::{Deserialize, Serialize};
 
 use crate::clock;
-use crate::facts::fact;
+use crate::facts::{consent_level, fact};
 use crate::store::reader::Reader;
 use crate::upstream::signature;
 
@@ -272,7 +272,7 @@ impl Leads {
     }
 
     /// The lead that it is now, whatever it was merged into.
-    fn standing(&self, lead: LeadId) -> LeadId {
+    pub fn standing(&self, lead: LeadId) -> LeadId {
         let mut lead = lead;
         // Each merge points to a lead that stood then: no circles, but no trust either.
         for _ in 0..self.merged.len() {
@@ -581,13 +581,13 @@ impl Leads {
         })
     }
 
-    /// Agreement to be called is on file.
-    pub fn has_consented(&self, lead: LeadId) -> bool {
+    /// How strong the basis is on which calling this lead rests; 0: none is on file.
+    /// See [`consent_level`]; what is on file was at least said to us.
+    pub fn consent_of(&self, lead: LeadId) -> i64 {
         let person = self.people.get(&self.standing(lead));
-        person.is_some_and(|person| {
-            let consent = person.memory.current(Topic::Consent, "calls");
-            consent.is_some_and(|known| known.value.is_some())
-        })
+        let known = person.and_then(|it| it.memory.current(Topic::Consent, "calls"));
+        let basis = known.and_then(|known| known.value.as_deref());
+        basis.map_or(0, |basis| consent_level(Some(basis)).max(2))
     }
 
     /// The first number of a lead.

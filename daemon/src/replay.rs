@@ -56,19 +56,26 @@ pub struct Noticed {
     pub what: String,
 }
 
-/// The first difference between two replays.
+/// A difference between two replays.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Divergence {
+pub struct Difference {
     /// When.
     pub at: Duration,
     /// What happened; `None` where there was nothing more.
     pub was: Option<String>,
     /// What would have happened.
     pub would_be: Option<String>,
-    /// The rule, or the text, that makes the difference.
+}
+
+/// Where two replays part.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Divergence {
+    /// The first difference.
+    pub first: Difference,
+    /// The rule, or the text, that makes it.
     pub rule: String,
-    /// Differences after it; no evidence.
-    pub later: usize,
+    /// Those after it; no evidence, since the recorded replies no longer fit.
+    pub later: Vec<Difference>,
 }
 
 impl Library {
@@ -272,16 +279,13 @@ impl Replayed {
         let all = self.noticed.len().max(other.noticed.len());
         let mut unlike = (0..all)
             .map(|n| (self.noticed.get(n), other.noticed.get(n)))
-            .filter(|(was, would_be)| was != would_be);
-        let (was, would_be) = unlike.next()?;
-        let at = [was, would_be].into_iter().flatten().map(|it| it.at).min();
-        let at = at.unwrap_or_default();
+            .filter(|(was, would_be)| was != would_be)
+            .map(|(was, would_be)| Difference::between(was, would_be));
+        let first = unlike.next()?;
         Some(Divergence {
-            at,
-            was: was.map(|it| it.what.clone()),
-            would_be: would_be.map(|it| it.what.clone()),
-            rule: self.reason(other, at),
-            later: unlike.count(),
+            rule: self.reason(other, first.at),
+            first,
+            later: unlike.collect(),
         })
     }
 
@@ -311,6 +315,17 @@ impl Replayed {
                     .unwrap_or_default()
             }
             None => "playbook".to_owned(),
+        }
+    }
+}
+
+impl Difference {
+    fn between(was: Option<&Noticed>, would_be: Option<&Noticed>) -> Self {
+        let both = [was, would_be].into_iter().flatten();
+        Self {
+            at: both.map(|it| it.at).min().unwrap_or_default(),
+            was: was.map(|it| it.what.clone()),
+            would_be: would_be.map(|it| it.what.clone()),
         }
     }
 }
@@ -352,6 +367,19 @@ fn notice_command(command: &Command) -> Option<String> {
         Command::Dial { to, .. } => format!("dials {to}"),
         Command::HangUp => "hangs up".to_owned(),
         Command::Ring => "rings".to_owned(),
-        _ => return None,
+        Command::Press { keys } => format!("presses {keys}"),
+        Command::Join { with } => format!("joins leg {}", with.0),
+        Command::Refer { to, .. } => format!("has {to} called"),
+        Command::ReferToLeg { with } => format!("hands over to leg {}", with.0),
+        Command::TakeReferral { taken: true } => "sends the caller on".to_owned(),
+        Command::TakeReferral { taken: false } => "does not send the caller on".to_owned(),
+        Command::HandOver { sink, .. } => format!("gives what is sealed to {sink}"),
+        // What stops, goes on or is waited for shows in what is said after it.
+        Command::Stop { .. }
+        | Command::Resume { .. }
+        | Command::Collect { .. }
+        | Command::ReportReferral { .. }
+        | Command::Echo
+        | Command::TestTone => return None,
     })
 }

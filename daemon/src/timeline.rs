@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use offhook_core::input::{
-    Digit, Fact, Lease, LegEvent, Manner, Referral, SilenceCause, UpstreamAnswer,
+    Digit, Fact, Lease, LegEvent, Manner, Referral, SilenceCause, UpstreamAnswer, Words,
 };
 use offhook_core::{Command, Event, Record};
 use serde::{Deserialize, Serialize};
@@ -199,7 +199,7 @@ impl Line {
             LegEvent::Words(words) => Self::new(
                 Perception,
                 if words.last { "words" } else { "words_so_far" },
-                format!("\"{}\" ({} %)", words.text, words.confidence),
+                heard(words),
             ),
             LegEvent::Joined => Self::new(Action, "joined", ""),
             LegEvent::JoinFailed => Self::new(Action, "join_failed", ""),
@@ -300,6 +300,15 @@ fn manner_detail(manner: &Manner) -> String {
 fn leases_text(leases: &[Lease]) -> String {
     let text = |lease: &Lease| format!("{}={}", lease.name, lease.value);
     leases.iter().map(text).collect::<Vec<_>>().join(" ")
+}
+
+/// Words, how sure they are, and whose ear it was, where that says so.
+fn heard(words: &Words) -> String {
+    let by = match words.engine.as_str() {
+        "" => String::new(),
+        engine => format!(", {engine}"),
+    };
+    format!("\"{}\" ({} %{by})", words.text, words.confidence)
 }
 
 fn referral_name(referral: Referral) -> String {

@@ -159,6 +159,7 @@ fn part(caller: &mut Caller, book: &Arc<Book>) -> String {
                             last: true,
                             utterance: 0,
                             spoken_ms: 600,
+                            engine: String::new(),
                         };
                         let event = match caller.left {
                             true => LegEvent::Ended(Cause::FarHangup),

@@ -338,6 +338,9 @@ pub struct Words {
     /// How long it took to say this, in ms; it ended when the input happened.
     #[serde(default)]
     pub spoken_ms: u32,
+    /// Who recognised it, where that says so; for people alone.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub engine: String,
 }
 
 /// A key as the core may see it.

@@ -276,6 +276,7 @@ mod tests {
             last: true,
             utterance: 0,
             spoken_ms: 0,
+            engine: String::new(),
         })
     }
 

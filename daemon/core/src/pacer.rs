@@ -147,8 +147,10 @@ pub struct Pacer {
     pace: Pace,
     seed: u64,
     entries: BTreeMap<LeadId, Entry>,
-    /// Those that wait: the soonest first; of those the readiest.
-    queue: BTreeSet<(u64, i64, LeadId)>,
+    /// Those whose time has not come: the soonest first.
+    later: BTreeSet<(u64, LeadId)>,
+    /// Those who may be called now: the readiest first.
+    due: BTreeSet<(i64, LeadId)>,
     calling: u32,
     /// When the dials of the last minute were.
     recent: std::collections::VecDeque<u64>,
@@ -162,7 +164,8 @@ impl Pacer {
             pace,
             seed,
             entries: BTreeMap::new(),
-            queue: BTreeSet::new(),
+            later: BTreeSet::new(),
+            due: BTreeSet::new(),
             calling: 0,
             recent: std::collections::VecDeque::new(),
             attempts: 0,
@@ -190,22 +193,39 @@ impl Pacer {
             line_failures: 0,
             readiness,
         };
-        self.queue.insert((0, -readiness, lead));
+        self.due.insert((-readiness, lead));
         self.entries.insert(lead, entry);
         true
     }
 
-    /// Whom to call now, if anybody. Asking changes nothing.
-    pub fn next(&self, now_ms: u64, room: Room) -> Option<LeadId> {
-        let (due_ms, _, lead) = *self.queue.first()?;
+    /// This is how far a lead has come since.
+    pub fn rate(&mut self, lead: LeadId, readiness: i64) {
+        let Some(entry) = self.entries.get_mut(&lead) else {
+            return;
+        };
+        if self.due.remove(&(-entry.readiness, lead)) {
+            self.due.insert((-readiness, lead));
+        }
+        entry.readiness = readiness;
+    }
+
+    /// Whom to call now, if anybody: of all whose time has come the readiest.
+    pub fn next(&mut self, now_ms: u64, room: Room) -> Option<LeadId> {
+        while let Some((due_ms, lead)) = self.later.first().copied()
+            && due_ms <= now_ms
+        {
+            self.later.remove(&(due_ms, lead));
+            let readiness = self.entries.get(&lead).map_or(0, |entry| entry.readiness);
+            self.due.insert((-readiness, lead));
+        }
+        let (_, lead) = *self.due.first()?;
         let agents = match self.pace.agents {
             true => room.agents.unwrap_or(0),
             false => u32::MAX,
         };
         let minute_ago = now_ms.saturating_sub(60_000);
         let lately = self.recent.iter().filter(|at| **at > minute_ago).count();
-        let open = due_ms <= now_ms
-            && room.slots > 0
+        let open = room.slots > 0
             && room.line > 0
             && self.calling < self.pace.at_once.min(agents)
             && lately < self.pace.per_minute as usize;
@@ -214,7 +234,11 @@ impl Pacer {
 
     /// When it is worth asking again, at the latest; `None`: nobody waits.
     pub fn next_at(&self, now_ms: u64) -> Option<u64> {
-        let (due_ms, ..) = *self.queue.first()?;
+        let soonest_ms = self.later.first().map(|(due_ms, _)| *due_ms);
+        let due_ms = match self.due.is_empty() {
+            true => soonest_ms?,
+            false => now_ms,
+        };
         let minute = self.pace.per_minute as usize;
         let full = self
             .recent
@@ -227,13 +251,12 @@ impl Pacer {
 
     /// This lead is dialled; to be kept before anything leaves the box.
     pub fn dialled(&mut self, lead: LeadId, now_ms: u64) {
+        if self.unqueue(lead) {
+            self.calling = self.calling.saturating_add(1);
+        }
         let Some(entry) = self.entries.get_mut(&lead) else {
             return;
         };
-        if let Standing::Waiting(due_ms) = entry.standing {
-            self.queue.remove(&(due_ms, -entry.readiness, lead));
-            self.calling = self.calling.saturating_add(1);
-        }
         entry.standing = Standing::Calling;
         entry.attempts = entry.attempts.saturating_add(1);
         self.attempts = self.attempts.saturating_add(1);
@@ -280,23 +303,14 @@ impl Pacer {
 
     /// The gate, or the store, said no before anything was dialled.
     pub fn refused(&mut self, lead: LeadId, now_ms: u64) {
-        let Some(entry) = self.entries.get(&lead) else {
-            return;
-        };
-        if let Standing::Waiting(due_ms) = entry.standing {
-            let readiness = entry.readiness;
-            self.queue.remove(&(due_ms, -readiness, lead));
+        if self.unqueue(lead) {
             self.wait(lead, REFUSED_AGAIN_MS, now_ms);
         }
     }
 
     /// This lead is not to be called, whatever was planned.
     pub fn drop_lead(&mut self, lead: LeadId, reason: &str) {
-        let Some(entry) = self.entries.get(&lead) else {
-            return;
-        };
-        if let Standing::Waiting(due_ms) = entry.standing {
-            self.queue.remove(&(due_ms, -entry.readiness, lead));
+        if self.unqueue(lead) {
             self.stand(lead, Standing::Done(reason.to_owned()));
         }
     }
@@ -317,14 +331,14 @@ impl Pacer {
 
     /// Nobody waits and nobody is being called.
     pub fn is_done(&self) -> bool {
-        self.queue.is_empty() && self.calling == 0
+        self.waiting() == 0 && self.calling == 0
     }
 
     /// How it does.
     pub fn progress(&self) -> Progress {
         let mut progress = Progress {
             leads: self.entries.len() as u64,
-            waiting: self.queue.len() as u64,
+            waiting: self.waiting() as u64,
             calling: u64::from(self.calling),
             attempts: self.attempts,
             ..Progress::default()
@@ -335,6 +349,21 @@ impl Pacer {
             }
         }
         progress
+    }
+
+    fn waiting(&self) -> usize {
+        self.later.len() + self.due.len()
+    }
+
+    /// Takes out one that waits; false: it does not.
+    fn unqueue(&mut self, lead: LeadId) -> bool {
+        let Some(entry) = self.entries.get(&lead) else {
+            return false;
+        };
+        let Standing::Waiting(due_ms) = entry.standing else {
+            return false;
+        };
+        self.later.remove(&(due_ms, lead)) || self.due.remove(&(-entry.readiness, lead))
     }
 
     fn again(&mut self, lead: LeadId, after_ms: u64, now_ms: u64) {
@@ -354,7 +383,7 @@ impl Pacer {
         let after_ms = after_ms.max(jitter(self.seed ^ lead.0, tries, after_ms));
         let due_ms = now_ms.saturating_add(after_ms);
         entry.standing = Standing::Waiting(due_ms);
-        self.queue.insert((due_ms, -entry.readiness, lead));
+        self.later.insert((due_ms, lead));
     }
 
     fn finish(&mut self, lead: LeadId, reason: &str) {
@@ -446,6 +475,20 @@ mod tests {
         }
         assert!(!pacer.add(LeadId(2), 0));
         assert_eq!(pacer.next(0, ROOM), Some(LeadId(2)));
+        // Among those whose time has come it does not matter whose came first.
+        let mut pacer = Pacer::new(pace(3, 5), 7);
+        for (lead, now_ms) in [(1, 0), (2, 60_000), (3, 120_000)] {
+            pacer.add(LeadId(lead), 0);
+            pacer.dialled(LeadId(lead), now_ms);
+            pacer.ended(LeadId(lead), Cause::Busy, "busy", now_ms);
+        }
+        pacer.rate(LeadId(2), 2);
+        let late = 2 * 3_600_000;
+        assert_eq!(pacer.next(late, ROOM), Some(LeadId(2)));
+        pacer.rate(LeadId(3), 3);
+        assert_eq!(pacer.next(late, ROOM), Some(LeadId(3)));
+        pacer.drop_lead(LeadId(3), "opted_out");
+        assert_eq!(pacer.next(late, ROOM), Some(LeadId(2)));
     }
 
     #[test]
@@ -550,7 +593,7 @@ mod tests {
             pacer.dialled(LeadId(lead), 0);
             pacer.ended(LeadId(lead), Cause::Busy, "busy", 0);
         }
-        let due: BTreeSet<u64> = pacer.queue.iter().map(|(due, ..)| *due).collect();
+        let due: BTreeSet<u64> = pacer.later.iter().map(|(due, _)| *due).collect();
         assert!(due.len() > 40, "{}", due.len());
     }
 

@@ -584,6 +584,7 @@ fn random_words(dice: &mut Dice, world: &World) -> LegEvent {
             _ => world.utterance + 1,
         },
         spoken_ms: dice.pick(&[0, 0, 300, 2_000]),
+        engine: String::new(),
     })
 }
 

@@ -48,6 +48,9 @@ fn text(explanation: &Explanation) -> String {
         or_dash(&tame(&call.caller)),
         or_dash(&tame(&call.called)),
     );
+    if !explanation.playbook.is_empty() {
+        text.push_str(&format!("playbook {}\n", explanation.playbook));
+    }
     if explanation.decisions.is_empty() {
         text.push_str("nothing was proposed\n");
     }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use offhook_core::gate::Judgement;
 use offhook_core::{ConversationId, Record};
@@ -13,9 +14,12 @@ use super::ask::{Trouble, tell};
 use super::audit::reader;
 use super::policy::{checked, settings};
 use super::{Common, NO, OK, print, print_json};
-use crate::replay::{Divergence, Library, Recording, Replayed};
+use crate::replay::{Difference, Divergence, Library, Recording, Replayed};
 use crate::settings::{CheckedPolicy, recompile};
 use crate::store::reader::Reader;
+
+/// Differences after the first that are shown of a call; JSON has all.
+const LATER_MAX: usize = 5;
 
 /// Live calls through again from their log: the same decisions, bit for bit. With
 /// another policy or playbook: what would have come out otherwise, and by which rule.
@@ -44,9 +48,26 @@ struct Lived {
     decisions: usize,
     /// Why it could not be replayed, or how it came out otherwise than recorded.
     fault: Option<String>,
-    divergence: Option<(u64, Divergence)>,
+    divergence: Option<Divergence>,
+    /// When the call began, in the time of its log.
+    born: Duration,
+    /// The playbook that is tried is not the one that it went by.
+    other_playbook: bool,
     /// Proposals that the other policy judges otherwise, by itself.
     otherwise: Vec<(u64, Record, Judgement)>,
+}
+
+impl Lived {
+    /// ms since the call began.
+    fn since(&self, at: Duration) -> u64 {
+        u64::try_from(at.saturating_sub(self.born).as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn words(&self, it: &Difference) -> String {
+        let or_nothing = |what: &Option<String>| what.clone().unwrap_or("nothing more".to_owned());
+        let (was, would_be) = (or_nothing(&it.was), or_nothing(&it.would_be));
+        format!("at {} ms: {was}; would be: {would_be}", self.since(it.at))
+    }
 }
 
 fn replay(common: &Common, arguments: &ReplayArgs) -> Result<u8, Trouble> {
@@ -120,6 +141,8 @@ impl Trial<'_> {
             decisions: 0,
             fault: None,
             divergence: None,
+            born: Duration::ZERO,
+            other_playbook: false,
             otherwise: Vec::new(),
         };
         let done = Recording::read(reader, id).and_then(|call| self.compare(&call, &mut lived));
@@ -140,20 +163,18 @@ impl Trial<'_> {
                 say(is)
             ));
         }
-        let since = |at: core::time::Duration| {
-            u64::try_from(at.saturating_sub(call.born()).as_millis()).unwrap_or(u64::MAX)
-        };
+        lived.born = call.born();
         for (record, judgement) in &as_it_was.shadowed {
             if record.verdict != judgement.verdict {
-                let at = since(record.at);
+                let at = lived.since(record.at);
                 lived
                     .otherwise
                     .push((at, record.clone(), judgement.clone()));
             }
         }
-        if let Some(tried) = self.tried(call, shadow)? {
-            let divergence = as_it_was.diverges(&tried);
-            lived.divergence = divergence.map(|it| (since(it.at), it));
+        match self.tried(call, shadow)? {
+            Some(tried) => lived.divergence = as_it_was.diverges(&tried),
+            None => lived.other_playbook = self.playbook.is_some(),
         }
         Ok(())
     }
@@ -198,20 +219,21 @@ fn text(lived: &[Lived], tried: bool) -> String {
         let id = call.id;
         match (&call.fault, &call.divergence) {
             (Some(fault), _) => line(format!("{id}  {fault}")),
-            (None, Some((ms, it))) => {
-                let nothing = || "nothing more".to_owned();
-                line(format!(
-                    "{id}  at {ms} ms: {}; would be: {}  [{}]",
-                    it.was.clone().unwrap_or_else(nothing),
-                    it.would_be.clone().unwrap_or_else(nothing),
-                    it.rule
-                ));
-                if it.later > 0 {
+            (None, Some(it)) => {
+                line(format!("{id}  {}  [{}]", call.words(&it.first), it.rule));
+                if !it.later.is_empty() {
                     line(format!(
                         "{:15}then {} more, no evidence: the recorded replies no longer fit",
-                        "", it.later
+                        "",
+                        it.later.len()
                     ));
                 }
+                for later in it.later.iter().take(LATER_MAX) {
+                    line(format!("{:17}{}", "", call.words(later)));
+                }
+            }
+            (None, None) if call.other_playbook => {
+                line(format!("{id}  went by another playbook: not tried"));
             }
             (None, None) if tried => line(format!("{id}  nobody would have noticed anything")),
             (None, None) => line(format!(
@@ -232,7 +254,7 @@ fn text(lived: &[Lived], tried: bool) -> String {
     let faults = lived.iter().filter(|it| it.fault.is_some()).count();
     let diverged = lived.iter().filter(|it| it.divergence.is_some()).count();
     let mut rules: BTreeMap<&str, usize> = BTreeMap::new();
-    for (_, divergence) in lived.iter().filter_map(|it| it.divergence.as_ref()) {
+    for divergence in lived.iter().filter_map(|it| it.divergence.as_ref()) {
         *rules.entry(&divergence.rule).or_default() += 1;
     }
     if tried {
@@ -260,6 +282,7 @@ fn text(lived: &[Lived], tried: bool) -> String {
 }
 
 fn as_json(call: &Lived) -> Value {
+    let difference = |it: &Difference| json!({ "ms": call.since(it.at), "was": it.was, "would_be": it.would_be });
     let otherwise = call.otherwise.iter().map(|(ms, record, judgement)| {
         json!({
             "ms": ms, "kind": record.kind, "object": record.object,
@@ -271,9 +294,13 @@ fn as_json(call: &Lived) -> Value {
         "call": call.id.to_string(),
         "decisions": call.decisions,
         "fault": call.fault,
-        "divergence": call.divergence.as_ref().map(|(ms, it)| json!({
-            "ms": ms, "was": it.was, "would_be": it.would_be, "rule": it.rule, "later": it.later,
-        })),
+        "other_playbook": call.other_playbook,
+        "divergence": call.divergence.as_ref().map(|it| {
+            let mut first = difference(&it.first);
+            first["rule"] = json!(it.rule);
+            first["later"] = it.later.iter().map(difference).collect();
+            first
+        }),
         "pointwise": otherwise.collect::<Vec<_>>(),
     })
 }

@@ -14,6 +14,7 @@ use super::words::{
 };
 use super::{Live, LiveCall};
 use crate::clock;
+use crate::replay::Recording;
 use crate::store::reader::{Call, Counts, Item, Reader, What};
 use crate::store::{Entry, EntryKind};
 use crate::timeline::Line;
@@ -92,8 +93,11 @@ impl Archive {
             .into_iter()
             .map(|record| decision(&call, record, &states, &why))
             .collect();
+        let texts = Recording::read(&self.reader, id).map(|it| it.texts.playbook);
+        let playbook = texts.map(|it| format!("{} {:.12}", it.name, it.hash));
         Ok(Some(Explanation {
             call: row,
+            playbook: playbook.unwrap_or_default(),
             decisions,
         }))
     }

@@ -286,6 +286,9 @@ pub struct CallDetail {
 pub struct Explanation {
     /// The call.
     pub call: CallRow,
+    /// Name and version of its playbook; empty where its log is not kept.
+    #[serde(default)]
+    pub playbook: String,
     /// What the gate was asked, by time.
     pub decisions: Vec<Decision>,
 }

@@ -143,6 +143,7 @@ impl Decision {
             last: true,
             utterance: 0,
             spoken_ms: 0,
+            engine: String::new(),
         };
         let opt_out = SignalKind::Phrase(OPT_OUT.to_owned());
         let mut playbooks = self.house.settings.books.playbooks.values();

@@ -144,11 +144,8 @@ impl Decision {
         }
         let budget = self.budget_facts(self.person_of(id), self.campaign_of(id).as_deref());
         self.feed(id, now, Event::Facts(budget));
-        let on_file = self
-            .person_of(id)
-            .is_some_and(|it| self.leads.has_consented(it));
-        // What is on file was said to us, or we were told that it was.
-        let level = facts::consent_level(consent).max(if on_file { 2 } else { 0 });
+        let on_file = self.person_of(id).map_or(0, |it| self.leads.consent_of(it));
+        let level = facts::consent_level(consent).max(on_file);
         let facts = vec![
             facts::fact("consent_recorded", (level > 0).into()),
             facts::fact("consent_basis", level),

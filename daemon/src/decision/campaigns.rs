@@ -51,6 +51,9 @@ impl Decision {
             return false;
         };
         let plan = campaign.plan.clone();
+        if self.is_on_the_line(lead) {
+            return self.refused_now(id, lead, ["already_in_a_call".into()]);
+        }
         let Some(number) = self.leads.number_of(lead).cloned() else {
             return self.drop_from(id, lead, "no_number");
         };
@@ -60,16 +63,12 @@ impl Decision {
             return self.drop_from(id, lead, "do_not_call");
         }
         let refused = self.refusing_rules(&plan, &facts);
+        if !refused.is_empty() {
+            return self.refused_now(id, lead, refused);
+        }
         let Some(campaign) = self.campaigns.by_id(id) else {
             return false;
         };
-        if !refused.is_empty() {
-            campaign.pacer.refused(lead, now_ms);
-            for rule in refused {
-                *campaign.refusals.entry(rule.into()).or_default() += 1;
-            }
-            return true;
-        }
         let seq = campaign.next_seq();
         campaign.asked.insert(seq, lead);
         let page = CampaignPage::Dialled {
@@ -77,6 +76,31 @@ impl Decision {
             at_ms: now_ms,
         };
         self.keep_campaign(id, page, Some(seq));
+        true
+    }
+
+    /// Somebody who is being called, by whatever list, or is in a call is not called.
+    fn is_on_the_line(&self, lead: LeadId) -> bool {
+        let lead = self.leads.standing(lead);
+        let same = |other: LeadId| self.leads.standing(other) == lead;
+        let mut live = self.calls.values().filter(|call| !call.over);
+        live.any(|call| call.person.is_some_and(same)) || self.campaigns.calling().any(same)
+    }
+
+    /// This one is not called now, for these reasons; asked again later.
+    fn refused_now(
+        &mut self,
+        id: u64,
+        lead: LeadId,
+        rules: impl IntoIterator<Item = Name>,
+    ) -> bool {
+        let Some(campaign) = self.campaigns.by_id(id) else {
+            return false;
+        };
+        campaign.pacer.refused(lead, wall_ms(clock::wall()));
+        for rule in rules {
+            *campaign.refusals.entry(rule.into()).or_default() += 1;
+        }
         true
     }
 
@@ -89,6 +113,9 @@ impl Decision {
         let used = media.used.max(live) + self.campaigns.asked();
         let free = media.slots.saturating_sub(used.saturating_add(reserve));
         let agents = self.offers.value("agents_free", clock::now());
+        // Each call of another list may want one of them too.
+        let wanted = i64::from(self.campaigns.wanting_agents(id));
+        let agents = agents.map(|free| free.saturating_sub(wanted));
         Room {
             slots: u32::try_from(free).unwrap_or(u32::MAX),
             line: self.campaigns.line_room(id, now_ms),
@@ -103,10 +130,9 @@ impl Decision {
         plan: &Plan,
     ) -> Vec<offhook_core::input::Fact> {
         let mut known = self.facts(number.as_str());
-        let consent = self.leads.has_consented(lead);
-        known.push(facts::fact("consent_recorded", consent.into()));
-        // As `originate` says it: what is on file was told to us.
-        known.push(facts::fact("consent_basis", if consent { 2 } else { 0 }));
+        let consent = self.leads.consent_of(lead);
+        known.push(facts::fact("consent_recorded", (consent > 0).into()));
+        known.push(facts::fact("consent_basis", consent));
         known.extend(self.budget_facts(Some(lead), Some(&plan.name)));
         known
     }
@@ -214,6 +240,10 @@ impl Decision {
             at_ms: wall_ms(clock::wall()),
         };
         self.keep_campaign(id, page, None);
+        let readiness = self.leads.readiness_of(lead);
+        if let Some(campaign) = self.campaigns.by_id(id) {
+            campaign.pacer.rate(lead, readiness);
+        }
     }
 
     /// What the command line asks about campaigns.

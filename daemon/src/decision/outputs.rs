@@ -94,7 +94,9 @@ impl Decision {
         let follows = known.is_some_and(|it| it.follows_refer);
         let invite = self.house.trunks.invite(trunk, to, clock::now());
         let invite = invite.map(|mut invite| {
-            invite.headers.extend(replaces.into_iter().flat_map(taking_over));
+            invite
+                .headers
+                .extend(replaces.into_iter().flat_map(taking_over));
             invite
         });
         let dialled = invite.and_then(|invite| self.board.dial(place, sound, follows, invite));

@@ -189,7 +189,7 @@ fn importing_again_adds_nothing() {
         .import(&row, &german(), LeadId(10), START + DAY)
         .unwrap();
     assert_eq!((imported, pages.len()), (Imported::Unchanged, 0));
-    assert!(leads.has_consented(LeadId(9)));
+    assert_eq!(leads.consent_of(LeadId(9)), 2);
     assert_eq!(leads.find("crm:1"), [LeadId(9)]);
 }
 

@@ -97,7 +97,7 @@ impl Caller {
             json!({
                 "call": call, "leg": 0, "utterance": utterance, "text": text.trim(),
                 "confidence": 90, "last": last,
-                "from_ms": self.began_ms.min(ms), "to_ms": ms,
+                "from_ms": self.began_ms.min(ms), "to_ms": ms, "engine": "scripted",
             })
         };
         if let Some(text) = line.strip_prefix('=') {

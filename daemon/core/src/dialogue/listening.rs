@@ -142,6 +142,7 @@ impl Dialogue {
                 last,
                 utterance: 0,
                 spoken_ms: 0,
+                engine: String::new(),
             };
             self.words(desk, at, &words);
         }

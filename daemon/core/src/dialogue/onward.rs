@@ -38,7 +38,8 @@ impl Dialogue {
         let trunk = self.trunk_of_joined(leg);
         let free = self.onward.is_none() && self.persons_called < CALLS_MAX;
         let scene = self.scene();
-        let allowed = trunk.is_some() && free && desk.allows(&scene, builtin::TRANSFER, to.as_str().into());
+        let allowed =
+            trunk.is_some() && free && desk.allows(&scene, builtin::TRANSFER, to.as_str().into());
         desk.command_on(leg, Command::TakeReferral { taken: allowed });
         let Some(trunk) = trunk.filter(|_| allowed) else {
             return;

@@ -131,7 +131,11 @@ impl Dialogue {
         if let Some(leg) = leg {
             let (to, trunk) = (to.to_string(), trunk.clone());
             let replaces = None;
-            let dial = Command::Dial { to, trunk, replaces };
+            let dial = Command::Dial {
+                to,
+                trunk,
+                replaces,
+            };
             desk.command_on(leg, dial);
             let until = desk.after_ms(transfer.ring_ms);
             desk.timers.set(Timer::Consult, until);

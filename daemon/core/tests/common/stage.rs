@@ -142,15 +142,15 @@ impl Stage {
         self.person = leg;
         match command {
             Command::Dial {
-            to,
-            trunk,
-            replaces: None,
-        } => format!("call {to} by {trunk}"),
-        Command::Dial {
-            to,
-            trunk,
-            replaces: Some(held),
-        } => format!("call {to} by {trunk} in place of {held}"),
+                to,
+                trunk,
+                replaces: None,
+            } => format!("call {to} by {trunk}"),
+            Command::Dial {
+                to,
+                trunk,
+                replaces: Some(held),
+            } => format!("call {to} by {trunk} in place of {held}"),
             Command::Play(play) => {
                 self.person_play = play.play;
                 format!("tell the person {}", play.prompts.join(" "))
@@ -441,6 +441,7 @@ fn words(text: &str, last: bool) -> LegEvent {
         last,
         utterance: 0,
         spoken_ms: 0,
+        engine: String::new(),
     };
     while let Some((first, rest)) = words.text.split_once(' ') {
         if let Some(number) = first.strip_prefix('#') {

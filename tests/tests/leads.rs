@@ -437,6 +437,72 @@ fn a_paused_list_calls_nobody() {
     });
 }
 
+#[test]
+fn two_lists_under_the_us_policy_call_each_person_once_and_whom_they_may() {
+    let carrier = Carrier::start();
+    let place = Place::new();
+    let scene = Scene {
+        proxy: Some(carrier.address.to_string()),
+        ..Scene::default()
+    };
+    // A card signed at a fair, a yes by telephone, and nothing at all.
+    let rows = "number,consent\n+4930666000,written 2026-03-01\n+4930666001,said\n+4930666002,\n";
+    let list = place.write("list.csv", rows).display().to_string();
+    let pace = "at_once = 5\nper_minute = 100\nattempts = 3\nspacing_minutes = 60\n";
+    let text = german(&scene, "")
+        .replace("policy = \"demo\"", "policy = \"us\"")
+        .replace(
+            "trunk = \"loopback\"\n",
+            &format!("trunk = \"loopback\"\n{pace}"),
+        );
+    let daemon = Daemon::start_in(place, &text);
+    assert_eq!(daemon.offhook(&["lead", "import", &list]).code, 0);
+    // Whatever hour and day it is here: a person lifts the window for this, by name.
+    for rule in ["window.day", "window.sunday"] {
+        let by = [
+            "--by",
+            "ann",
+            "--reason",
+            "a test at night",
+            "--action",
+            "dial",
+        ];
+        let lifted = daemon.offhook(&[&["override", rule][..], &by].concat());
+        assert_eq!(lifted.code, 0, "{}{}", lifted.out, lifted.err);
+    }
+    let firm = daemon.offhook(&["override", "opted_out", "--by", "ann", "--reason", "x"]);
+    assert_ne!(
+        firm.code, 0,
+        "what is firm is lifted by nobody: {}",
+        firm.out
+    );
+    for name in ["spring", "summer"] {
+        let started = daemon.offhook(&["campaign", "start", name, "--leads", &list]);
+        assert_eq!(started.code, 0, "{}{}", started.out, started.err);
+    }
+    let refused = |name: &str| {
+        let all = daemon.json(&["campaign", "status", name]);
+        all[0]["refusals"].clone()
+    };
+    wait_for("both lists to be worked", seconds(30), || {
+        let both = (refused("spring"), refused("summer"));
+        let consent = |it: &serde_json::Value| it["consent"].as_u64() >= Some(2);
+        (consent(&both.0) && consent(&both.1)).then_some(())
+    });
+    wait_for("the call", seconds(30), || {
+        (!carrier.calls().is_empty()).then_some(())
+    });
+    sleep(ms(1_500));
+    let calls = carrier.calls();
+    assert_eq!(calls.len(), 1, "{calls:?}");
+    let rest = (refused("spring"), refused("summer"));
+    let kept = |it: &serde_json::Value| it["spacing"].is_u64() || it["already_in_a_call"].is_u64();
+    assert!(
+        kept(&rest.0) != kept(&rest.1),
+        "one of the lists came later: {rest:?}"
+    );
+}
+
 /// Prompts of a call, in the order in which they were said.
 fn prompts(daemon: &Daemon, id: &str) -> Vec<String> {
     let told = daemon.json(&["call", id]);

@@ -104,8 +104,13 @@ pub fn judge(policy: &Policy, evidence: &Evidence<'_>, proposal: &Proposal) -> J
     let mut denied = built_in(evidence, proposal);
     let ruling = policy.rule_on(&proposal.kind, &proposal.role, evidence.facts);
     let mut passed = ruling.passed;
+    let scope = Scope {
+        action: &proposal.kind,
+        role: &proposal.role,
+        lead: evidence.lead,
+    };
     for rule in ruling.denied {
-        match lifted(policy, evidence, proposal, &rule) {
+        match lifted(policy, evidence.standing, evidence.now, scope, &rule) {
             Some(by) => passed.push(format_smolstr!("{OVERRIDE}{by}")),
             None => denied.push(rule),
         }
@@ -130,24 +135,20 @@ pub fn judge(policy: &Policy, evidence: &Evidence<'_>, proposal: &Proposal) -> J
     }
 }
 
-/// Only a rule of the policy that is not firm can be lifted; a missing fact,
+/// The override that lifts this rule, if there is one. Only a rule of the policy that is not firm can be lifted; a missing fact,
 /// a missing grant and what the gate itself demands cannot.
-fn lifted<'a>(
+pub fn lifted<'a>(
     policy: &Policy,
-    evidence: &'a Evidence<'_>,
-    proposal: &Proposal,
+    standing: &'a Standing,
+    now: Duration,
+    scope: Scope<'_>,
     rule: &str,
 ) -> Option<&'a str> {
     let known = policy.rule(rule)?;
     if known.firm {
         return None;
     }
-    let scope = Scope {
-        action: &proposal.kind,
-        role: &proposal.role,
-        lead: evidence.lead,
-    };
-    let found = evidence.standing.lifts(evidence.now, rule, scope)?;
+    let found = standing.lifts(now, rule, scope)?;
     Some(&found.id)
 }
 

@@ -2,7 +2,9 @@
 //! policy whether at all, the store that it is written down, then it is dialled.
 
 use offhook_core::action::builtin;
+use offhook_core::autonomy::Scope;
 use offhook_core::facts::{FactId, Facts};
+use offhook_core::gate::lifted;
 use offhook_core::input::{Cause, Originate};
 use offhook_core::output::Outcome;
 use offhook_core::pacer::Room;
@@ -62,7 +64,7 @@ impl Decision {
         if known("do_not_call") == Some(1) {
             return self.drop_from(id, lead, "do_not_call");
         }
-        let refused = self.refusing_rules(&plan, &facts);
+        let refused = self.refusing_rules(&plan, &number, &facts);
         if !refused.is_empty() {
             return self.refused_now(id, lead, refused);
         }
@@ -133,13 +135,20 @@ impl Decision {
         let consent = self.leads.consent_of(lead);
         known.push(facts::fact("consent_recorded", (consent > 0).into()));
         known.push(facts::fact("consent_basis", consent));
+        // Nobody has said anything yet; what was said in calls before is `do_not_call`.
+        known.push(facts::fact("opted_out", 0));
         known.extend(self.budget_facts(Some(lead), Some(&plan.name)));
         known
     }
 
     /// What the policy would say to a dial now; the gate says it again when it
     /// is proposed.
-    fn refusing_rules(&self, plan: &Plan, known: &[offhook_core::input::Fact]) -> Rules {
+    fn refusing_rules(
+        &self,
+        plan: &Plan,
+        number: &Number,
+        known: &[offhook_core::input::Fact],
+    ) -> Rules {
         let order = order(plan, String::new());
         let book = match self.house.outbound(&order) {
             Ok((book, _)) => book,
@@ -152,7 +161,15 @@ impl Decision {
             }
         }
         let role = first_role(&book);
-        book.policy.rule_on(builtin::DIAL, &role, &facts).denied
+        let scope = Scope {
+            action: builtin::DIAL,
+            role: &role,
+            lead: number.as_str(),
+        };
+        let now = clock::now();
+        let mut denied = book.policy.rule_on(builtin::DIAL, &role, &facts).denied;
+        denied.retain(|rule| lifted(&book.policy, &self.standing, now, scope, rule).is_none());
+        denied
     }
 
     fn drop_from(&mut self, id: u64, lead: LeadId, reason: &str) -> bool {

@@ -227,10 +227,15 @@ impl Decision {
         let Some(call) = self.calls.get(&recognised.conversation) else {
             return;
         };
+        let words = &recognised.words;
+        let unsure = words.last.then(|| self.vigil.heard(words.confidence));
         let said = recognised.to_ms.map(Duration::from_millis);
         let at = said.map_or_else(clock::now, |said| call.born.saturating_add(said));
         let event = Event::Leg(recognised.leg, LegEvent::Words(recognised.words));
         self.feed(recognised.conversation, at, event);
+        if let Some(reason) = unsure.flatten() {
+            self.overloaded(&reason);
+        }
     }
 
     fn take_reports(&mut self) -> usize {

@@ -13,6 +13,12 @@ const WINDOW: usize = 20;
 const LEAST: usize = 10;
 /// One in so many gone wrong is drift.
 const ONE_IN: usize = 4;
+/// Utterances that are looked back upon, of all calls.
+const HEARD: usize = 20;
+/// Words below this confidence (0 to 100) are a guess.
+const GUESSED_BELOW: u8 = 50;
+/// One in so many guessed is uncertainty.
+const GUESSED_ONE_IN: usize = 2;
 /// Rows that the upstream has not acknowledged: beyond it the box is overloaded.
 pub const BACKLOG_MAX: u64 = 1_000;
 /// Roles and kinds that are watched; policies grant far fewer.
@@ -52,6 +58,8 @@ pub struct Tally {
 #[derive(Debug, Default)]
 pub struct Vigil {
     recent: BTreeMap<Key, VecDeque<(ActionId, Fate)>>,
+    /// Of the last utterances, which were guessed.
+    heard: VecDeque<bool>,
 }
 
 impl Vigil {
@@ -87,6 +95,24 @@ impl Vigil {
         })
     }
 
+    /// Words of a whole utterance were recognised. Why what cannot be undone should ask
+    /// first, where callers are not understood any more.
+    pub fn heard(&mut self, confidence: u8) -> Option<String> {
+        self.heard.push_back(confidence < GUESSED_BELOW);
+        if self.heard.len() < HEARD {
+            return None;
+        }
+        let guessed = self.heard.iter().filter(|guessed| **guessed).count();
+        if guessed * GUESSED_ONE_IN < HEARD {
+            self.heard.pop_front();
+            return None;
+        }
+        self.heard.clear();
+        Some(format!(
+            "{guessed} of the last {HEARD} utterances were hardly understood"
+        ))
+    }
+
     /// A person has widened it again: it is judged anew.
     pub fn forget(&mut self, role: &str, action: &str) {
         self.recent.remove(&(role.to_owned(), action.to_owned()));
@@ -119,6 +145,17 @@ mod tests {
             conversation: ConversationId(1),
             number,
         }
+    }
+
+    #[test]
+    fn half_of_what_is_said_only_guessed_is_uncertainty_and_is_told_once() {
+        let mut vigil = Vigil::default();
+        for _ in 0..100 {
+            assert_eq!(vigil.heard(90), None);
+        }
+        let told: Vec<_> = (0..20).filter_map(|_| vigil.heard(30)).collect();
+        let words = "10 of the last 20 utterances were hardly understood";
+        assert_eq!(told, [words.to_owned()]);
     }
 
     #[test]

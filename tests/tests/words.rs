@@ -420,3 +420,62 @@ fn an_engine_that_talks_nonsense_is_told_so_and_changes_nothing() {
     let call = Peer::new().call("booking", daemon.sip());
     call.hang_up();
 }
+
+#[test]
+fn where_callers_are_hardly_understood_what_cannot_be_undone_asks_first() {
+    use std::io::Write as _;
+
+    let daemon = Scene::default().start();
+    let mut engine = UnixStream::connect(daemon.place().file("engine.sock")).expect("it is open");
+    let call = Peer::new().call("booking", daemon.sip());
+    let id = wait_for("the call", seconds(10), || {
+        let calls = daemon.json(&["calls"]);
+        calls["calls"][0]["id"].as_str().map(str::to_owned)
+    });
+    for utterance in 1..=20 {
+        let said = serde_json::json!({
+            "call": id, "utterance": utterance, "text": "mumble", "confidence": 20, "last": true,
+        });
+        writeln!(engine, "{said}").expect("it listens");
+    }
+    let limits = |daemon: &Daemon| daemon.json(&["autonomy"])["limits"].clone();
+    let narrowed = wait_for("the box to narrow itself", seconds(10), || {
+        limits(&daemon)
+            .as_array()
+            .filter(|it| !it.is_empty())
+            .cloned()
+    });
+    let of_booking = |all: &[serde_json::Value]| {
+        let ours = |it: &&serde_json::Value| it["role"] == "booking" && it["action"] == "schedule";
+        all.iter().find(ours).cloned().unwrap_or_default()
+    };
+    let limit = of_booking(&narrowed);
+    assert_eq!(
+        (&limit["level"], &limit["by"]),
+        (&"ask".into(), &"box".into()),
+        "{limit}"
+    );
+    let reason = limit["reason"].as_str().expect("a reason");
+    assert!(reason.contains("hardly understood"), "{reason}");
+    // Only a person widens, with a name and a reason.
+    let widen = ["autonomy", "booking", "schedule", "act"];
+    assert_ne!(
+        daemon
+            .offhook(&[&widen[..], &["--by", "box", "--reason", "x"]].concat())
+            .code,
+        0
+    );
+    assert_ne!(
+        daemon
+            .offhook(&[&widen[..], &["--by", "ann"]].concat())
+            .code,
+        0
+    );
+    let by = ["--by", "ann", "--reason", "the engine was replaced"];
+    assert_eq!(daemon.offhook(&[&widen[..], &by].concat()).code, 0);
+    let now = limits(&daemon);
+    assert_eq!(of_booking(now.as_array().expect("a list"))["level"], "act");
+    let chain = daemon.offhook(&["audit", "export"]).out;
+    assert!(chain.contains("the engine was replaced") && chain.contains("hardly understood"));
+    call.hang_up();
+}

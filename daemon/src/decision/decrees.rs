@@ -248,7 +248,8 @@ impl Decision {
         }
     }
 
-    /// The store or the upstream cannot follow: what cannot be undone asks first.
+    /// The store or the upstream cannot follow, or callers are not understood: what
+    /// cannot be undone asks first.
     pub(super) fn overloaded(&mut self, reason: &str) {
         let policy = self.house.policy();
         let granted: Vec<(String, String)> = policy

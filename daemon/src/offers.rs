@@ -35,6 +35,11 @@ impl Offers {
         true
     }
 
+    /// What was offered to everybody and somebody has now. False: nobody offered it.
+    pub fn give(&mut self, name: &str) -> bool {
+        self.0.remove(&(None, name.to_owned())).is_some()
+    }
+
     /// The value, while it lasts.
     pub fn value(&self, name: &str, now: Duration) -> Option<i64> {
         let (value, until) = self.0.get(&(None, name.to_owned()))?;
@@ -72,6 +77,10 @@ mod tests {
         assert!(offers.take(None, &lease("agents_free", second), Duration::ZERO));
         assert_eq!(offers.value("agents_free", Duration::ZERO), Some(2));
         assert_eq!(offers.value("agents_free", second), None);
+        assert!(!offers.give("slot.1"), "nobody offered it");
+        assert!(offers.take(None, &lease("slot.1", second * 9), second));
+        assert!(offers.give("slot.1"));
+        assert_eq!(offers.value("slot.1", second), None);
         let more = (0..300)
             .filter(|n| offers.take(None, &lease(&format!("slot.{n}"), second * 9), second));
         assert_eq!(more.count(), OFFERS_MAX);

@@ -503,6 +503,72 @@ fn two_lists_under_the_us_policy_call_each_person_once_and_whom_they_may() {
     );
 }
 
+#[test]
+fn a_slot_is_booked_only_while_it_is_offered_and_by_one_caller() {
+    let place = Place::new();
+    let sink = Sink::start(&place, SECRET, &[]);
+    std::fs::create_dir(place.file("actions")).expect("a directory of the test");
+    for name in ["booking.toml", "voice.toml"] {
+        let shipped = format!("{}/../config/actions/{name}", env!("CARGO_MANIFEST_DIR"));
+        let text = std::fs::read_to_string(shipped).expect("what ships is in the tree");
+        let text = text.replacen("# leased = [\"slot\"] ", "leased = [\"slot\"] ", 1);
+        assert_eq!(text.contains("\nleased = "), name == "booking.toml");
+        place.write(&format!("actions/{name}"), text);
+    }
+    let at = free_tcp();
+    let inbound = format!("[inbound]\nlisten = \"{at}\"\nsecret = \"{SECRET}\"\n");
+    let text =
+        "actions = \"{dir}/actions\"\n".to_owned() + &Scene::with_sink(&sink).text() + &inbound;
+    let daemon = Daemon::start_in(place, &text);
+    // A caller chooses Tuesday and is asked whether to book it; the call's id.
+    let choosing = |caller: &str| {
+        let call = Peer::new().named(caller).call("booking", daemon.sip());
+        let stage = |wanted: &str| {
+            wait_for(wanted, seconds(30), || {
+                let calls = daemon.json(&["calls"]);
+                let own = calls.as_array()?.iter().find(|it| it["caller"] == caller)?;
+                (own["stage"] == wanted).then(|| own["id"].as_str().map(str::to_owned))?
+            })
+        };
+        stage("greeting");
+        call.press('1');
+        (stage("confirm"), call)
+    };
+    let verdict = |id: &str| {
+        wait_for("the verdict", seconds(20), || {
+            let explained = daemon.json(&["explain", id]);
+            let decisions = explained["decisions"].as_array()?.iter();
+            let mut bookings = decisions.filter(|it| it["kind"] == "schedule");
+            let booking = bookings.next()?;
+            let rules = booking["rules"].to_string();
+            Some((booking["verdict"].as_str()?.to_owned(), rules))
+        })
+    };
+    let (early, call) = choosing("5550001");
+    call.press('1');
+    let (said, rules) = verdict(&early);
+    assert_eq!(said, "refused", "none fresh, no offer");
+    assert!(rules.contains("slot.tuesday"), "{rules}");
+    call.hang_up();
+    let url = format!("http://{at}/v1/events");
+    let offers = [
+        "notify", "--to", &url, "--secret", SECRET, "--type", "offers",
+    ];
+    let offers = [&offers[..], &["--offer", "slot.tuesday=1@600"]].concat();
+    assert_eq!(daemon.offhook(&offers).code, 0);
+    let ((first, one), (second, other)) = (choosing("5550002"), choosing("5550003"));
+    one.press('1');
+    assert_eq!(verdict(&first).0, "authorised");
+    other.press('1');
+    let (said, rules) = verdict(&second);
+    assert_eq!(said, "refused", "somebody else has it by now");
+    assert!(rules.contains("slot.tuesday"), "{rules}");
+    one.hang_up();
+    other.hang_up();
+    sink.wait_taken("outcome", 3, seconds(30));
+    assert_eq!(sink.wait_taken("schedule", 1, seconds(30)).len(), 1);
+}
+
 /// Prompts of a call, in the order in which they were said.
 fn prompts(daemon: &Daemon, id: &str) -> Vec<String> {
     let told = daemon.json(&["call", id]);

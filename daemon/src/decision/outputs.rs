@@ -2,8 +2,9 @@
 //! and actions to the store.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use offhook_core::input::Referral;
+use offhook_core::input::{Lease, Referral};
 use offhook_core::output::Persist;
 use offhook_core::{
     ActionId, Command, ConversationId, Event, Input, LegEvent, Output, Record, Verdict,
@@ -139,6 +140,33 @@ impl Decision {
         });
     }
 
+    /// What one caller has, such as a free slot, nobody else is offered, until upstream
+    /// offers it anew.
+    fn give_away(&mut self, id: ConversationId, persist: &Persist) {
+        let catalogue = &self.house.settings.books.catalogue;
+        let mut given = Vec::new();
+        for row in &persist.actions {
+            let leased = catalogue.action(&row.kind).map_or(&[][..], |it| &it.leased);
+            let fields = row.fields.iter().filter(|(name, _)| leased.contains(name));
+            given.extend(fields.map(|(name, value)| Lease {
+                name: format!("{name}.{value}"),
+                value: 0,
+                until: Duration::ZERO,
+            }));
+        }
+        given.retain(|lease| self.offers.give(&lease.name));
+        if given.is_empty() {
+            return;
+        }
+        let at = clock::now();
+        for other in self.dialogues(None) {
+            let event = Event::Leased(given.clone());
+            if other != id {
+                self.at_once.push_back((other, Input { at, event }));
+            }
+        }
+    }
+
     /// An authorised action: kept, with all that led to it, before anybody hears of it.
     pub(super) fn persist(&mut self, id: ConversationId, persist: Persist) {
         let record = &persist.record;
@@ -149,6 +177,7 @@ impl Decision {
             let cost = catalogue.action(&row.kind).map_or(0, |action| action.cost);
             self.spend(id, cost, &row.kind);
         }
+        self.give_away(id, &persist);
         let Some(call) = self.calls.get_mut(&id) else {
             return;
         };

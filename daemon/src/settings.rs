@@ -38,7 +38,7 @@ mod trunk;
 
 pub use barred::read_barred;
 pub use books::{Books, CheckedPolicy, POLICY_DEFAULT, Page, Sources, recompile};
-pub use net::{Cidr, Listen, Proxy};
+pub use net::{Cidr, Listen, Proxy, Told};
 pub use permit::{Permit, Refused};
 pub use route::{APOLOGY, Destination, Fallback, Pattern, Route, Test};
 pub use secret::{Secret, SecretSource};
@@ -108,8 +108,6 @@ pub struct Settings {
 pub struct Sip {
     /// Sockets, at least one.
     pub listen: Vec<Listen>,
-    /// Address in Contact and Via instead of the local one (behind NAT).
-    pub advertise: Option<IpAddr>,
     /// Where names are looked up; empty: as the system does.
     pub name_servers: Vec<SocketAddr>,
 }
@@ -120,7 +118,7 @@ pub struct Media {
     /// Local address of the RTP sockets.
     pub address: IpAddr,
     /// Address in SDP instead of the local one (behind NAT).
-    pub advertise: Option<IpAddr>,
+    pub told: Option<Told>,
     /// RTP at the even ports, RTCP at the next; always enough for `max_calls`.
     pub ports: RangeInclusive<u16>,
     /// Calls with audio at the same time; more are refused with 503.
@@ -473,6 +471,18 @@ mod tests {
             (
                 "[sip]\nlisten = [\"udp:1.2.3.4:1\", \"udp:1.2.3.4:1\"]",
                 "2:28: sip.listen[1]: `udp:1.2.3.4:1` is listed twice",
+            ),
+            (
+                "[sip]\nlisten = [{ at = \"udp:1.2.3.4:1\", advertise = \"::1\" }]",
+                "2:45: sip.listen[0].advertise: `::1` is of another family",
+            ),
+            (
+                "[sip]\nlisten = [{ at = \"udp:1.2.3.4:1\", advertize = \"1.2.3.5\" }]",
+                "2:34: sip.listen[0].advertize: unknown field `advertize`",
+            ),
+            (
+                "[sip]\nlisten = [5060]",
+                "2:11: sip.listen[0]: invalid type",
             ),
             (
                 "[sip]\nadvertise = \"0.0.0.0\"",

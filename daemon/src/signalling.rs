@@ -17,7 +17,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use offhook_sip::{
-    CallKey, Command, Endpoint, Event, Flow, Input, Invite, Output, StoredDialog, Transport,
+    CallKey, Command, Endpoint, Event, Flow, Input, Invite, Output, StoredDialog, Transport, is_at,
 };
 use tokio::io::ReadBuf;
 use tokio::net::UdpSocket;
@@ -124,7 +124,7 @@ const COUNTERS_EVERY: Duration = Duration::from_secs(1);
 /// How long a stop waits for registrars to let go.
 const FAREWELL: Duration = Duration::from_millis(500);
 
-/// All sockets, bound; each with the address that goes into Via and Contact.
+/// All sockets; each with the address that it is bound to.
 pub struct Sockets {
     /// For datagrams.
     pub datagrams: Vec<(UdpSocket, SocketAddr)>,
@@ -149,8 +149,6 @@ pub struct Signalling<I> {
     sockets: Vec<Listener>,
     streams: Streams,
     heard: mpsc::Receiver<Heard>,
-    /// All addresses of ours, datagram sockets first.
-    locals: Vec<(Transport, SocketAddr)>,
     orders: mpsc::Receiver<Order>,
     inbox: I,
     timer: Pin<Box<Sleep>>,
@@ -168,10 +166,10 @@ pub struct Signalling<I> {
     turn: usize,
 }
 
-/// One bound socket and the address that peers reach it by.
+/// One socket and the address that it is bound to.
 struct Listener {
     socket: UdpSocket,
-    local: SocketAddr,
+    bound: SocketAddr,
 }
 
 /// Why the task woke.
@@ -197,7 +195,6 @@ impl<I: Inbox> Signalling<I> {
         inbox: I,
         house: Arc<House>,
     ) -> Self {
-        let locals = sockets.locals();
         let Sockets {
             datagrams,
             streams,
@@ -206,14 +203,13 @@ impl<I: Inbox> Signalling<I> {
         let (streams, heard) = Streams::new(streams, connector, Arc::clone(&house));
         let sockets = datagrams
             .into_iter()
-            .map(|(socket, local)| Listener { socket, local })
+            .map(|(socket, bound)| Listener { socket, bound })
             .collect();
         Self {
             endpoint,
             sockets,
             streams,
             heard,
-            locals,
             orders,
             inbox,
             timer: Box::pin(sleep(Duration::ZERO)),
@@ -252,13 +248,20 @@ impl<I: Inbox> Signalling<I> {
 
     fn receive(&mut self, listener: usize, remote: SocketAddr, length: usize) {
         self.house.sip.received.fetch_add(1, Ordering::Relaxed);
+        let (trunks, bound) = (&self.house.trunks, self.sockets[listener].bound);
+        let known = trunks.known(remote.ip(), &self.house.settings);
+        let local = match known {
+            Known::Trusted | Known::Guarded(_) => trunks.paths.local(bound, remote.ip()),
+            // Nobody asks the routing table for those: what they get has no Contact.
+            Known::Stranger => bound,
+        };
         let flow = Flow {
             transport: Transport::Udp,
-            local: self.sockets[listener].local,
+            local,
             remote,
         };
         let bytes = &self.buffer[..length];
-        let input = match self.house.trunks.known(remote.ip(), &self.house.settings) {
+        let input = match known {
             Known::Trusted => Input::Packet { flow, bytes },
             Known::Guarded(trunk) => Input::Guarded { flow, trunk, bytes },
             Known::Stranger => {
@@ -419,14 +422,13 @@ impl<I: Inbox> Signalling<I> {
     }
 
     /// A dialog of an earlier start may be of a socket that is no more: then
-    /// the first of its kind speaks for it.
+    /// another one of its kind speaks for it.
     fn adopt(&self, flow: &mut Flow) {
-        let known = self.locals.contains(&(flow.transport, flow.local));
-        let serves = |(kind, local): &&(Transport, SocketAddr)| {
-            *kind == flow.transport && local.is_ipv4() == flow.remote.is_ipv4()
-        };
-        if !known && let Some((_, ours)) = self.locals.iter().find(serves) {
-            flow.local = *ours;
+        let paths = &self.house.trunks.paths;
+        if !paths.has(flow)
+            && let Some(ours) = paths.towards(flow.transport, flow.remote.ip())
+        {
+            flow.local = ours;
         }
     }
 
@@ -438,7 +440,7 @@ impl<I: Inbox> Signalling<I> {
         } else {
             self.sockets
                 .iter()
-                .find(|listener| listener.local == flow.local)
+                .find(|listener| is_at(listener.bound, flow.local))
                 .is_some_and(|listener| listener.socket.try_send_to(&bytes, flow.remote).is_ok())
         };
         if !sent && flow.transport.is_reliable() {

@@ -18,7 +18,7 @@ use std::time::Duration;
 use offhook_config::Located;
 use offhook_core::input::UpstreamAnswer;
 use offhook_core::{LegId, Limit, Override, Standing};
-use offhook_sip::{Beside, Endpoint, EndpointConfig, Input, StoredDialog, Transport};
+use offhook_sip::{Advertise, Beside, Endpoint, EndpointConfig, Input, StoredDialog, Transport};
 use tokio::net::{TcpListener, UdpSocket, UnixListener};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -39,14 +39,14 @@ use crate::leads::{Leads, wall_ms};
 use crate::media::thread::SLOTS;
 use crate::media::{self, Media};
 use crate::prompts::Prompts;
-use crate::settings::{Books, Fallback, Settings, Tls};
+use crate::settings::{Books, Fallback, Listen, Settings, Tls};
 use crate::signalling::{Signalling, Sockets, StreamListener};
 use crate::store::chain::Kind;
 use crate::store::reader::Reader;
 use crate::store::{self, Recovery, Store};
 use crate::switchboard::Switchboard;
 use crate::tray::{Inbound, Tray};
-use crate::trunks::Trunks;
+use crate::trunks::{Paths, Trunks};
 use crate::upstream::{self, Forwarder};
 use crate::voice::PromptBank;
 use crate::watchdog::{self, Pulse, Watchdog};
@@ -91,7 +91,7 @@ pub fn run(settings: Settings) -> Result<(), StartError> {
     let _inside = runtime.enter();
     let sip = Builder::new_current_thread().enable_all().build();
     let sip = sip.map_err(failed("tokio"))?;
-    let sockets = sip.block_on(bind(&settings))?;
+    let (sockets, advertise) = sip.block_on(bind(&settings))?;
     let listeners = sockets.locals();
     let control = control::bind(&settings.socket).map_err(failed("control socket"))?;
     let engines = settings.engine.as_deref().map(engine::bind);
@@ -102,7 +102,8 @@ pub fn run(settings: Settings) -> Result<(), StartError> {
     let tray = Tray::new(sender, bell.clone());
     let (store, recovery) = open_store(&settings, tray.clone())?;
     let courier = courier(&settings, &runtime, &tray)?;
-    let house = Arc::new(furnish(settings, courier, listeners.clone())?);
+    let paths = Paths::new(listeners.clone(), advertise.clone());
+    let house = Arc::new(furnish(settings, courier, paths)?);
     let reader = Reader::open(store.path()).map_err(failed("store"))?;
     let leads = Leads::load(&reader).map_err(failed("store"))?;
     let campaigns = load_campaigns(&reader).map_err(failed("store"))?;
@@ -117,12 +118,12 @@ pub fn run(settings: Settings) -> Result<(), StartError> {
         .chain(media.pulses().into_iter().map(|pulse| ("media", pulse)))
         .collect::<Vec<_>>();
     let room = house.settings.media.max_calls;
-    let mut board = Switchboard::new(media, orders, house.settings.media.advertise, room);
+    let mut board = Switchboard::new(media, orders, house.settings.media.told, room);
     clear_up(recovery, &mut board);
 
     // 256 bits that nobody can guess: tags and branches are made from them.
     let seed = media::system::random().map_err(failed("getrandom"))?;
-    let mut endpoint = Endpoint::new(endpoint_config(&listeners), seed);
+    let mut endpoint = Endpoint::new(endpoint_config(&listeners, advertise), seed);
     for command in house.trunks.doors() {
         endpoint.handle(clock::now(), Input::Command(command));
     }
@@ -230,8 +231,9 @@ pub fn run(settings: Settings) -> Result<(), StartError> {
     Ok(())
 }
 
-/// Binds the SIP sockets; each with the address that peers reach it by.
-async fn bind(settings: &Settings) -> Result<Sockets, StartError> {
+/// Binds the SIP sockets; beside them what their peers are told.
+async fn bind(settings: &Settings) -> Result<(Sockets, Vec<Advertise>), StartError> {
+    let mut advertise = Vec::new();
     let client = Tls::client(settings.tls.as_ref()).map_err(failed("tls"))?;
     let mut sockets = Sockets {
         datagrams: Vec::new(),
@@ -244,41 +246,36 @@ async fn bind(settings: &Settings) -> Result<Sockets, StartError> {
                 .await
                 .map_err(failed(listen))?;
             make_room(&socket);
-            let local = socket.local_addr().map_err(failed(listen))?;
-            let reached = reached_at(settings, local).map_err(failed(listen))?;
-            sockets.datagrams.push((socket, reached));
+            let bound = socket.local_addr().map_err(failed(listen))?;
+            advertise.extend(advertised(listen, bound));
+            sockets.datagrams.push((socket, bound));
         } else {
             let listener = TcpListener::bind(listen.address)
                 .await
                 .map_err(failed(listen))?;
-            let local = listener.local_addr().map_err(failed(listen))?;
+            let bound = listener.local_addr().map_err(failed(listen))?;
+            advertise.extend(advertised(listen, bound));
             let tls = settings.tls.as_ref().map(Tls::server).transpose();
             let tls = tls.map_err(failed(listen))?.map(TlsAcceptor::from);
             sockets.streams.push(StreamListener {
                 listener,
-                local: reached_at(settings, local).map_err(failed(listen))?,
+                bound,
                 acceptor: tls.filter(|_| listen.transport == Transport::Tls),
             });
         }
     }
-    Ok(sockets)
+    Ok((sockets, advertise))
 }
 
-/// The address that peers reach a bound socket by.
-fn reached_at(settings: &Settings, local: SocketAddr) -> io::Result<SocketAddr> {
-    let ip = settings.sip.advertise.unwrap_or(local.ip());
-    // An address of the other family is reached directly.
-    let ip = if ip.is_ipv4() == local.is_ipv4() {
-        ip
-    } else {
-        local.ip()
-    };
-    let ip = if ip.is_unspecified() {
-        own_address(local)?
-    } else {
-        ip
-    };
-    Ok(SocketAddr::new(ip, local.port()))
+/// What peers of a bound socket are told, where that is not its own address.
+fn advertised(listen: &Listen, bound: SocketAddr) -> Option<Advertise> {
+    let told = listen.told?;
+    Some(Advertise {
+        transport: listen.transport,
+        local: bound,
+        host_port: SocketAddr::new(told.address, bound.port()).to_string(),
+        nearby: told.nearby,
+    })
 }
 
 /// Room for a burst of calls while the task is busy: 4 MiB is about 4,000
@@ -298,19 +295,6 @@ fn make_room(socket: &UdpSocket) {
             )
         };
     }
-}
-
-/// The address by which this box reaches the world, for a socket on all of them.
-/// A connected UDP socket asks the routing table; nothing is sent.
-fn own_address(local: SocketAddr) -> io::Result<std::net::IpAddr> {
-    // Documentation addresses (RFC 5737, RFC 3849): routed by the default route.
-    let (any, far) = match local {
-        SocketAddr::V4(_) => ("0.0.0.0:0", "192.0.2.1:9"),
-        SocketAddr::V6(_) => ("[::]:0", "[2001:db8::1]:9"),
-    };
-    let probe = std::net::UdpSocket::bind(any)?;
-    probe.connect(far)?;
-    Ok(probe.local_addr()?.ip())
 }
 
 fn open_store(settings: &Settings, tray: Tray) -> Result<(Store, Recovery), StartError> {
@@ -334,15 +318,11 @@ fn courier(settings: &Settings, runtime: &Runtime, tray: &Tray) -> Result<Courie
 }
 
 /// Renders the prompts and looks up the trunks.
-fn furnish(
-    mut settings: Settings,
-    courier: Courier,
-    listeners: Vec<(Transport, SocketAddr)>,
-) -> Result<House, StartError> {
+fn furnish(mut settings: Settings, courier: Courier, paths: Paths) -> Result<House, StartError> {
     let voice = &settings.voice;
     let bank = PromptBank::new(voice.recordings.clone(), Some(voice.cache.clone()));
     let (prompts, broken) = furnish_prompts(&mut settings.books, &bank)?;
-    let trunks = Trunks::new(&settings.trunks, listeners);
+    let trunks = Trunks::new(&settings.trunks, paths);
     let (events, _) = broadcast::channel(EVENTS);
     let (governing, _) = watch::channel(Governing::at_start(&settings));
     Ok(House {
@@ -453,7 +433,10 @@ fn host_name() -> String {
     }
 }
 
-fn endpoint_config(listeners: &[(Transport, SocketAddr)]) -> EndpointConfig {
+fn endpoint_config(
+    listeners: &[(Transport, SocketAddr)],
+    advertise: Vec<Advertise>,
+) -> EndpointConfig {
     let of = |kind| listeners.iter().filter(move |(it, _)| *it == kind);
     let beside = |(_, datagrams): &(Transport, SocketAddr)| {
         let mut tcp = of(Transport::Tcp);
@@ -464,6 +447,7 @@ fn endpoint_config(listeners: &[(Transport, SocketAddr)]) -> EndpointConfig {
         })
     };
     EndpointConfig {
+        advertise,
         streams: of(Transport::Udp).filter_map(beside).collect(),
         trace: true,
         redirects: REDIRECTS,

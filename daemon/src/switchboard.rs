@@ -22,7 +22,7 @@ use crate::media::{
 use crate::orders::Orders;
 use crate::prompts::Prompts;
 use crate::reports::{Told, reported};
-use crate::settings::{Keys, Sound, Srtp};
+use crate::settings::{Keys, Sound, Srtp, Told as Advertised};
 use crate::signalling::{Notice, Order};
 use crate::timeline::Line;
 use crate::translate;
@@ -34,6 +34,8 @@ pub type Place = (ConversationId, LegId);
 #[derive(Default)]
 struct Leg {
     key: Option<CallKey>,
+    /// How its signalling goes.
+    flow: Option<Flow>,
     slot: Option<SlotId>,
     /// From its first media on.
     sdp: Option<Box<SdpSession>>,
@@ -68,7 +70,7 @@ pub struct Switchboard {
     /// What one report had to say beyond the first thing.
     more: VecDeque<(Place, Told)>,
     /// Address in our SDP, where it is not the socket's own.
-    advertise: Option<IpAddr>,
+    told: Option<Advertised>,
     /// Legs with media that conversations may have; slots beyond are for apologies.
     room: usize,
 }
@@ -78,7 +80,7 @@ impl Switchboard {
     pub fn new(
         media: Media,
         orders: mpsc::Sender<Order>,
-        advertise: Option<IpAddr>,
+        told: Option<Advertised>,
         room: usize,
     ) -> Self {
         Self {
@@ -90,7 +92,7 @@ impl Switchboard {
             placing: HashMap::new(),
             next_token: 0,
             more: VecDeque::new(),
-            advertise,
+            told,
             room,
         }
     }
@@ -99,7 +101,7 @@ impl Switchboard {
     pub fn seat(
         &mut self,
         place: Place,
-        key: CallKey,
+        (key, flow): (CallKey, Flow),
         offer: Option<Vec<u8>>,
         sound: Sound,
         heard: bool,
@@ -109,6 +111,7 @@ impl Switchboard {
             place,
             Leg {
                 key: Some(key),
+                flow: Some(flow),
                 offer,
                 sound,
                 heard,
@@ -584,8 +587,9 @@ impl Switchboard {
             tracing::warn!(message = "no_media", CALL_ID = %place.0, %error);
             Cause::Overload
         })?;
-        let address = self.advertise.unwrap_or(rtp.ip());
+        let told = self.told;
         let leg = self.legs.entry(place).or_default();
+        let address = reached_at(rtp.ip(), leg.flow.as_ref(), told);
         leg.slot = Some(slot);
         let local = local_media(place.0, address, rtp.port(), &leg.sound);
         leg.sdp = Some(Box::new(SdpSession::new(local?)));
@@ -624,7 +628,9 @@ impl Switchboard {
         follows: bool,
         mut invite: Box<Invite>,
     ) -> Result<(), Cause> {
-        self.legs.entry(place).or_default().sound = sound;
+        let leg = self.legs.entry(place).or_default();
+        leg.sound = sound;
+        leg.flow = Some(invite.way.flow);
         self.open(place)?;
         let leg = self.legs.get_mut(&place).ok_or(Cause::InternalError)?;
         leg.heard = true;
@@ -724,6 +730,16 @@ fn tape_name((conversation, leg): Place) -> String {
     } else {
         format!("{conversation}.{}", leg.0)
     }
+}
+
+/// The address that the peer of a leg sends sound to: the one of its signalling where
+/// our audio sockets are on all of them.
+fn reached_at(bound: IpAddr, flow: Option<&Flow>, told: Option<Advertised>) -> IpAddr {
+    let told = told.zip(flow);
+    let told = told.and_then(|(told, flow)| told.to(flow.remote.ip()));
+    let own = flow.filter(|_| bound.is_unspecified());
+    told.or(own.map(|flow| flow.local.ip().to_canonical()))
+        .unwrap_or(bound)
 }
 
 fn local_media(

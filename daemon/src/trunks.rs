@@ -5,6 +5,7 @@
 //! and signalling only read what is known.
 
 mod locate;
+mod paths;
 mod ways;
 
 use std::collections::{BTreeMap, HashMap};
@@ -19,6 +20,7 @@ use rustls::pki_types::CertificateDer;
 use tokio::sync::mpsc;
 
 use self::locate::Group;
+pub use self::paths::{Paths, own_address};
 use self::ways::{Allowance, place_of};
 use crate::clock;
 use crate::settings::{Challenge, Settings, Trunk};
@@ -45,7 +47,8 @@ struct Hop {
 #[derive(Debug)]
 pub struct Trunks {
     trunks: Vec<Trunk>,
-    listeners: Vec<(Transport, SocketAddr)>,
+    /// Our sockets.
+    pub paths: Paths,
     board: Mutex<Board>,
 }
 
@@ -94,7 +97,7 @@ pub struct Seen {
 
 impl Trunks {
     /// Trunks that are addresses are found at once, the others by [`Trunks::watch`].
-    pub fn new(trunks: &[Trunk], listeners: Vec<(Transport, SocketAddr)>) -> Self {
+    pub fn new(trunks: &[Trunk], paths: Paths) -> Self {
         let known = |trunk: &Trunk| {
             let group = trunk.next_hop().and_then(locate::literal)?;
             Some((trunk.name.clone(), vec![group]))
@@ -105,7 +108,7 @@ impl Trunks {
         };
         Self {
             trunks: trunks.to_vec(),
-            listeners,
+            paths,
             board: Mutex::new(board),
         }
     }
@@ -277,21 +280,11 @@ impl Trunks {
         u32::try_from(index).ok().map(TrunkKey)
     }
 
-    /// A socket of the same kind and family; one on loopback reaches loopback only.
-    fn listener_towards(&self, transport: Transport, remote: IpAddr) -> Option<SocketAddr> {
-        let reaches = |(kind, local): &&(Transport, SocketAddr)| {
-            *kind == transport
-                && local.is_ipv4() == remote.is_ipv4()
-                && (!local.ip().is_loopback() || remote.is_loopback())
-        };
-        self.listeners.iter().find(reaches).map(|(_, at)| *at)
-    }
-
     /// What the endpoint is to keep up with, of one trunk at one of its addresses.
     fn upkeep(&self, index: usize, hop: Hop) -> Option<offhook_sip::Trunk> {
         let trunk = self.trunks.get(index)?;
         let remote = hop.remote;
-        let local = self.listener_towards(hop.transport, remote.ip());
+        let local = self.paths.towards(hop.transport, remote.ip());
         let Some(local) = local else {
             tracing::error!(
                 message = "trunk_down",
@@ -425,8 +418,8 @@ impl Trunks {
     /// Asks for the names of all trunks; what is not found stays where it was.
     async fn look_up(&self, names: &impl locate::Names) {
         let kinds = [Transport::Udp, Transport::Tcp, Transport::Tls];
-        let served = |kind: &Transport| self.listeners.iter().any(|(it, _)| it == kind);
-        let served: Vec<Transport> = kinds.into_iter().filter(served).collect();
+        let served = kinds.into_iter().filter(|kind| self.paths.serves(*kind));
+        let served: Vec<Transport> = served.collect();
         for trunk in &self.trunks {
             let Some(proxy) = trunk.next_hop() else {
                 continue;
@@ -495,7 +488,8 @@ mod tests {
             (Transport::Tls, "192.0.2.1:5061"),
         ];
         let listeners = listeners.map(|(kind, at)| (kind, at.parse().unwrap()));
-        Trunks::new(&settings.trunks, listeners.into())
+        let paths = Paths::new(listeners.into(), Vec::new());
+        Trunks::new(&settings.trunks, paths)
     }
 
     #[test]

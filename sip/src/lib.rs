@@ -38,13 +38,15 @@ pub use command::{
     Command, Door, HangupReason, Invite, ReinviteAnswer, TransferOrder, TransferTarget, WAYS_MAX,
     Way,
 };
-pub use endpoint::{Advertise, Beside, Counters, Endpoint, EndpointConfig, Input, Output};
+pub use endpoint::{
+    Advertise, Beside, Counters, Endpoint, EndpointConfig, Input, Output, host_port,
+};
 pub use event::{EndCause, Event, Failure, Incoming, Party, Summary, TransferOutcome};
 pub use message::{Method, StatusCode};
 pub use parse::parse;
 pub use stored::{BadStoredDialog, StoredDialog};
 pub use timers::{Timer, TimerValues};
-pub use transport::{Flow, Transport};
+pub use transport::{Flow, Transport, is_at, is_nearby};
 pub use trunk::{Outage, Probing, Registration, Standing, Trunk, TrunkKey};
 pub use uri::Uri;
 pub use write::ExtraHeader;

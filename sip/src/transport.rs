@@ -1,7 +1,7 @@
 //! Where a message came from and where one goes: transport and two addresses.
 
 use core::fmt;
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 
 /// How messages are carried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -68,4 +68,20 @@ pub struct Flow {
     pub local: SocketAddr,
     /// The peer's side.
     pub remote: SocketAddr,
+}
+
+/// Whether a socket bound here is the one of an address of ours: an unspecified
+/// address stands for all of its family, with its port.
+pub fn is_at(bound: SocketAddr, local: SocketAddr) -> bool {
+    let any = bound.ip().is_unspecified() && bound.is_ipv4() == local.is_ipv4();
+    bound == local || (any && bound.port() == local.port())
+}
+
+/// Whether no NAT to the world is in the way as a rule: loopback, link-local and
+/// private addresses (RFC 1918, RFC 3927, RFC 4193, RFC 4291 §2.5.6).
+pub fn is_nearby(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(it) => it.is_loopback() || it.is_private() || it.is_link_local(),
+        IpAddr::V6(it) => it.is_loopback() || it.is_unique_local() || it.is_unicast_link_local(),
+    }
 }

@@ -396,22 +396,51 @@ fn requests_in_a_dialog_leave_by_the_address_it_came_in_on() {
 }
 
 #[test]
-fn an_advertised_address_replaces_the_sockets_own() {
-    let local = "192.0.2.1:5060".parse().expect("address");
-    let mut driven = Driven::with(EndpointConfig {
-        advertise: vec![offhook_sip::Advertise {
-            local,
-            host_port: "sip.example.com:15060".into(),
-        }],
-        ..EndpointConfig::default()
-    });
-    driven.dial();
-    let invite = driven.take_sent().remove(0);
-    assert_eq!(
-        header(&invite, "Contact"),
-        "<sip:offhook@sip.example.com:15060>"
-    );
-    assert!(header(&invite, "Via").contains(" sip.example.com:15060;"));
+fn an_advertised_address_replaces_the_sockets_own_where_it_is_needed() {
+    // Who listens, whether peers nearby are told too, what a peer at 192.0.2.2 sees.
+    let rows = [
+        ("192.0.2.1:5060", false, "sip.example.com:15060"),
+        ("0.0.0.0:5060", false, "sip.example.com:15060"),
+        ("0.0.0.0:5061", true, "192.0.2.1:5060"),
+        ("192.0.2.7:5060", true, "192.0.2.1:5060"),
+    ];
+    for (local, nearby, expected) in rows {
+        let mut driven = Driven::with(EndpointConfig {
+            advertise: vec![offhook_sip::Advertise {
+                transport: offhook_sip::Transport::Udp,
+                local: local.parse().expect("address"),
+                host_port: "sip.example.com:15060".into(),
+                nearby,
+            }],
+            ..EndpointConfig::default()
+        });
+        driven.dial();
+        let invite = driven.take_sent().remove(0);
+        let contact = format!("<sip:offhook@{expected}>");
+        assert_eq!(header(&invite, "Contact"), contact, "{local}");
+        assert!(header(&invite, "Via").contains(&format!(" {expected};")));
+    }
+}
+
+#[test]
+fn a_peer_nearby_is_told_the_sockets_own_address() {
+    let entry = |nearby| offhook_sip::Advertise {
+        transport: offhook_sip::Transport::Udp,
+        local: "0.0.0.0:5060".parse().expect("address"),
+        host_port: "203.0.113.10:5060".into(),
+        nearby,
+    };
+    let seen = |remote: &str, nearby| {
+        let flow = offhook_sip::Flow {
+            transport: offhook_sip::Transport::Udp,
+            local: "192.168.1.1:5060".parse().expect("address"),
+            remote: remote.parse().expect("address"),
+        };
+        offhook_sip::host_port(&[entry(nearby)], &flow)
+    };
+    assert_eq!(seen("192.168.1.9:5060", false), "192.168.1.1:5060");
+    assert_eq!(seen("192.168.1.9:5060", true), "203.0.113.10:5060");
+    assert_eq!(seen("198.51.100.9:5060", false), "203.0.113.10:5060");
 }
 
 #[test]

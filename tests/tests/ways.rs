@@ -1,5 +1,6 @@
 //! How calls find their way out: the next trunk or address when one does not
-//! carry them, redirects, outbound proxies, name servers; and whom they may reach.
+//! carry them, redirects, outbound proxies, name servers; whom they may reach, and
+//! by which of our sockets.
 
 use std::net::SocketAddr;
 
@@ -284,4 +285,45 @@ fn a_call_is_taken_over_by_the_one_its_pbx_transferred_it_to_and_goes_on() {
         shown.out.contains("taken over").then_some(())
     });
     assert_eq!(daemon.json(&["status"])["calls"]["active"], 1);
+}
+
+#[test]
+fn each_dialog_stays_on_its_own_socket_and_names_it() {
+    let port = free_port();
+    // Where a peer calls, and what it is told.
+    let rows = [
+        (format!("127.0.0.2:{port}"), format!("127.0.0.2:{port}")),
+        (format!("127.0.0.3:{port}"), format!("127.0.0.3:{port}")),
+        (format!("127.0.0.4:{port}"), format!("192.0.2.44:{port}")),
+    ];
+    let any = free_port();
+    let listen = format!(
+        "listen = [\"udp:127.0.0.1:0\", \"udp:{}\", \"udp:{}\", \"udp:0.0.0.0:{any}\", \
+         {{ at = \"udp:{}\", advertise = \"192.0.2.44\" }}]\nadvertise = \"198.51.100.7\"",
+        rows[0].0, rows[1].0, rows[2].0
+    );
+    let text = Scene::default().text();
+    let text = text.replace("listen = [\"udp:127.0.0.1:0\"]", &listen);
+    let mut daemon = Daemon::start(&text);
+    let on_all = (format!("127.0.0.1:{any}"), format!("127.0.0.1:{any}"));
+    let rows = rows.into_iter().chain([on_all]);
+    let calls: Vec<_> = rows
+        .map(|(at, told)| {
+            let to: SocketAddr = at.parse().expect("an address");
+            let call = Peer::new().call("tone", to);
+            assert_eq!(
+                call.answer().header("Contact"),
+                format!("<sip:offhook@{told}>")
+            );
+            (call, to, told)
+        })
+        .collect();
+    daemon.stop();
+    for (call, to, told) in calls {
+        let limit = seconds(10);
+        let (bye, from) = call.peer().expect("BYE", limit, |it| it.method() == "BYE");
+        assert_eq!(from, to);
+        let via = format!("SIP/2.0/UDP {told};");
+        assert!(bye.header("Via").starts_with(&via), "{bye:?}");
+    }
 }

@@ -15,8 +15,8 @@ use offhook_sip::{
 };
 
 use super::{COULD_NOT, Common, NO, OK, complain, print, print_json};
-use crate::settings::{INSTALLED, Settings, Trunk};
-use crate::trunks::Trunks;
+use crate::settings::{INSTALLED, Listen, Settings, Trunk};
+use crate::trunks::{Trunks, own_address};
 
 mod call;
 mod inbound;
@@ -227,19 +227,27 @@ impl Tester<'_> {
         Probe::new(wire, config).map(Some)
     }
 
-    /// Our address towards the trunk: the listener's, if it has one.
-    fn local(&self, transport: Transport, remote: SocketAddr) -> IpAddr {
-        let mut listens = self.settings.sip.listen.iter();
-        let same = listens.find(|listen| {
+    /// The listener by which calls to the trunk leave.
+    fn listen(&self, transport: Transport, remote: SocketAddr) -> Option<&Listen> {
+        let reaches = |listen: &&Listen| {
             let ip = listen.address.ip();
             listen.transport == transport
                 && ip.is_ipv4() == remote.is_ipv4()
                 && (!ip.is_loopback() || remote.ip().is_loopback())
-        });
-        let ip = same.map(|listen| listen.address.ip());
+        };
+        let listens = self.settings.sip.listen.iter().filter(reaches);
+        let routed = own_address(remote.ip());
+        let mut routed = listens.clone().filter(|it| Some(it.address.ip()) == routed);
+        routed.next().or(listens.clone().next())
+    }
+
+    /// Our address towards the trunk: the listener's, if it has one.
+    fn local(&self, transport: Transport, remote: SocketAddr) -> IpAddr {
+        let listen = self.listen(transport, remote);
+        let ip = listen.map(|listen| listen.address.ip());
         let specified = ip.filter(|ip| !ip.is_unspecified());
         specified
-            .or_else(|| super::agent::local_toward(remote))
+            .or_else(|| own_address(remote.ip()))
             .unwrap_or(remote.ip())
     }
 
@@ -303,8 +311,10 @@ impl Tester<'_> {
             let mut parts = via.split(';').skip(1);
             parts.find_map(|part| part.trim().strip_prefix(name)?.strip_prefix('='))
         };
-        let told = self.settings.sip.advertise;
-        let ours = told.unwrap_or(probe.wire.flow.local.ip());
+        let flow = probe.wire.flow;
+        let listen = self.listen(flow.transport, flow.remote);
+        let told = listen.and_then(|listen| listen.told?.to(flow.remote.ip()));
+        let ours = told.unwrap_or(flow.local.ip());
         let seen = parameter("received").and_then(|ip| ip.parse::<IpAddr>().ok());
         match seen {
             Some(seen) if seen != ours => report.fail(

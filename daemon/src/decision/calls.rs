@@ -58,7 +58,7 @@ impl Decision {
         let id = self.new_id();
         let heard = matches!(book.program, Program::Playbook(_));
         self.board
-            .seat((id, FIRST), key, invite.offer, sound, heard);
+            .seat((id, FIRST), (key, flow), invite.offer, sound, heard);
         let offered = Offered {
             trunk,
             caller: shown,

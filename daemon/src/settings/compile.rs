@@ -19,13 +19,13 @@ use super::books::{Books, POLICY_DEFAULT, Shelf, add_directory, policy_page};
 use super::net::name_server;
 use super::numbers::numbering;
 use super::raw::{
-    At, Raw, RawAnswer, RawBudget, RawDaemon, RawInbound, RawLog, RawMedia, RawOutbound,
+    At, Raw, RawAnswer, RawBudget, RawDaemon, RawInbound, RawListen, RawLog, RawMedia, RawOutbound,
     RawRecording, RawRoute, RawSink, RawSip, RawTrunk, RawUpstream, RawVoice,
 };
 use super::{
     Account, Cidr, Destination, INSTALLED, INSTALLED_SOCKET, INSTALLED_STATE, Inbound, Level,
     Listen, Log, Media, Outbound, Pattern, Proxy, Recording, Route, Secret, SecretSource, Settings,
-    Sink, SinkAddress, Sip, Test, Tls, Trunk, Upstream, VOICES, Voice, tls, trunk,
+    Sink, SinkAddress, Sip, Test, Tls, Told, Trunk, Upstream, VOICES, Voice, tls, trunk,
 };
 
 mod media;
@@ -265,17 +265,23 @@ impl<'c> Compiler<'c> {
             }
             Some(list) => {
                 for entry in list.get_ref() {
-                    let Some(parsed) = self.parsed::<Listen>(entry) else {
+                    let Some(parsed) = self.listener(entry) else {
                         continue;
                     };
-                    if parsed.address.port() != 0 && listen.contains(&parsed) {
+                    let same = |it: &Listen| it.to_string() == parsed.to_string();
+                    if parsed.address.port() != 0 && listen.iter().any(same) {
                         self.fault(entry, format!("`{parsed}` is listed twice: remove one"));
                     }
                     listen.push(parsed);
                 }
             }
         }
-        let advertise = raw.advertise.as_ref().and_then(|at| self.reachable(at));
+        let told = raw.advertise.as_ref().and_then(|at| self.reachable(at));
+        for listen in &mut listen {
+            // An address of the other family is reached directly.
+            let default = told.filter(|it| it.is_ipv4() == listen.address.is_ipv4());
+            listen.told = listen.told.or(default.map(Told::to_all));
+        }
         let mut name_servers = Vec::new();
         for at in &raw.name_servers {
             match name_server(at.get_ref()) {
@@ -291,9 +297,32 @@ impl<'c> Compiler<'c> {
         }
         Sip {
             listen,
-            advertise,
             name_servers,
         }
+    }
+
+    fn listener(&mut self, entry: &At<RawListen>) -> Option<Listen> {
+        let raw = entry.get_ref();
+        let listen: Result<Listen, String> = raw.at.parse();
+        let listen = listen.map_err(|reason| self.fault(entry, reason)).ok()?;
+        let Some(at) = &raw.advertise else {
+            return Some(listen);
+        };
+        let address = self.reachable(at)?;
+        if address.is_ipv4() != listen.address.is_ipv4() {
+            self.fault(
+                at,
+                format!("`{address}` is of another family than the socket `{listen}`: write one of its own"),
+            );
+        }
+        let told = Told {
+            address,
+            nearby: true,
+        };
+        Some(Listen {
+            told: Some(told),
+            ..listen
+        })
     }
 
     /// Certificates, which a TLS listener cannot be without.
@@ -301,7 +330,7 @@ impl<'c> Compiler<'c> {
         let Some(at) = &raw.tls else {
             let entries = raw.sip.listen.iter().flat_map(|list| list.get_ref());
             let bare: Vec<_> = entries
-                .filter(|entry| entry.get_ref().starts_with("tls:"))
+                .filter(|entry| entry.get_ref().at.starts_with("tls:"))
                 .collect();
             for entry in bare {
                 let reason = "has no certificate: write [tls] with certificate = \"FILE\" and key = \"FILE\"";

@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
-use offhook_sip::Transport;
+use offhook_sip::{Transport, is_nearby};
 
 /// Takes `udp:`, `tcp:` or `tls:` off the front, or says what to write.
 fn transport(text: &str) -> Result<(Transport, &str), String> {
@@ -31,6 +31,34 @@ pub struct Listen {
     pub transport: Transport,
     /// Local address; port 0 takes a free one.
     pub address: SocketAddr,
+    /// What peers are told instead.
+    pub told: Option<Told>,
+}
+
+/// The address that peers of a socket are told in Contact and Via.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Told {
+    /// Where they reach us.
+    pub address: IpAddr,
+    /// Peers with a private address are told it too: they are behind the same NAT
+    /// as we are, or the address is a private one itself.
+    pub nearby: bool,
+}
+
+impl Told {
+    /// What stands for all sockets: behind NAT, those in front of it are told.
+    pub fn to_all(address: IpAddr) -> Self {
+        Self {
+            address,
+            nearby: is_nearby(address),
+        }
+    }
+
+    /// What this peer is told, if anything.
+    pub fn to(self, remote: IpAddr) -> Option<IpAddr> {
+        let same_family = self.address.is_ipv4() == remote.to_canonical().is_ipv4();
+        (same_family && (self.nearby || !is_nearby(remote))).then_some(self.address)
+    }
 }
 
 impl FromStr for Listen {
@@ -43,7 +71,11 @@ impl FromStr for Listen {
                 "`{rest}` is not an IP address and a port: write it like \"udp:127.0.0.1:5060\", IPv6 in brackets"
             )
         })?;
-        Ok(Self { transport, address })
+        Ok(Self {
+            transport,
+            address,
+            told: None,
+        })
     }
 }
 

@@ -1,8 +1,12 @@
 //! `offhook.toml` as it is written: shapes only, with the bytes of what may be
 //! refused later. Nobody but `compile` reads these.
 
+use std::fmt;
+
 use offhook_config::Spanned;
-use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 /// A value and where it stands.
 pub(super) type At<T> = Spanned<T>;
@@ -50,10 +54,55 @@ pub(super) struct RawPaths {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RawSip {
-    pub(super) listen: Option<At<Vec<At<String>>>>,
+    pub(super) listen: Option<At<Vec<At<RawListen>>>>,
     pub(super) advertise: Option<At<String>>,
     #[serde(default)]
     pub(super) name_servers: Vec<At<String>>,
+}
+
+/// `"udp:…"`, or `{ at = "udp:…", advertise = "…" }`.
+#[derive(Debug)]
+pub(super) struct RawListen {
+    pub(super) at: String,
+    pub(super) advertise: Option<At<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawListenTable {
+    at: String,
+    #[serde(default)]
+    advertise: Option<At<String>>,
+}
+
+impl<'de> Deserialize<'de> for RawListen {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        /// By hand: an untagged enum would lose where `advertise` stands.
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = RawListen;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(
+                    "a socket like \"udp:0.0.0.0:5060\", or { at = \"…\", advertise = \"…\" }",
+                )
+            }
+
+            fn visit_str<E: de::Error>(self, at: &str) -> Result<RawListen, E> {
+                Ok(RawListen {
+                    at: at.to_owned(),
+                    advertise: None,
+                })
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<RawListen, A::Error> {
+                let table = RawListenTable::deserialize(MapAccessDeserializer::new(map))?;
+                let RawListenTable { at, advertise } = table;
+                Ok(RawListen { at, advertise })
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
 }
 
 #[derive(Debug, Deserialize)]

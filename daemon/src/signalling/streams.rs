@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use offhook_sip::{Flow, Transport};
+use offhook_sip::{Flow, Transport, is_at};
 use rustls::pki_types::ServerName;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::mpsc;
@@ -36,16 +36,16 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub struct StreamListener {
     /// The socket.
     pub listener: TcpListener,
-    /// The address that peers reach it by.
-    pub local: SocketAddr,
+    /// The address that it is bound to.
+    pub bound: SocketAddr,
     /// Certificates, for TLS.
     pub acceptor: Option<TlsAcceptor>,
 }
 
 impl StreamListener {
-    /// How SIP travels here, and the address that peers reach.
+    /// How SIP travels here, and where.
     pub fn place(&self) -> (Transport, SocketAddr) {
-        (self.transport(), self.local)
+        (self.transport(), self.bound)
     }
 
     fn transport(&self) -> Transport {
@@ -133,8 +133,7 @@ pub(super) struct Streams {
     table: HashMap<Flow, Handle>,
     shared: Arc<Shared>,
     connector: TlsConnector,
-    /// Address that peers reach, and the one that is bound.
-    bound: HashMap<(Transport, SocketAddr), IpAddr>,
+    bound: Vec<(Transport, SocketAddr)>,
 }
 
 impl Streams {
@@ -152,11 +151,8 @@ impl Streams {
             numbers: AtomicU64::new(1),
             open: AtomicUsize::new(0),
         });
-        let mut bound = HashMap::new();
+        let bound = listeners.iter().map(StreamListener::place).collect();
         for listener in listeners {
-            let address = listener.listener.local_addr().map(|address| address.ip());
-            let key = (listener.transport(), listener.local);
-            bound.insert(key, address.unwrap_or(listener.local.ip()));
             tokio::spawn(accept(listener, Arc::clone(&shared)));
         }
         let streams = Self {
@@ -220,9 +216,13 @@ impl Streams {
     }
 
     fn dial(&mut self, flow: Flow, bytes: Vec<u8>) -> bool {
-        let Some(local) = self.bound.get(&(flow.transport, flow.local)).copied() else {
+        let mut bound = self.bound.iter();
+        let ours =
+            |at: &&(Transport, SocketAddr)| at.0 == flow.transport && is_at(at.1, flow.local);
+        let Some((_, bound)) = bound.find(ours) else {
             return false;
         };
+        let local = bound.ip();
         let Some(seat) = self.shared.seat(flow.remote.ip(), true) else {
             return false;
         };
@@ -300,9 +300,11 @@ async fn accept(listener: StreamListener, shared: Arc<Shared>) {
             sleep(ACCEPT_PAUSE).await;
             continue;
         };
+        let any = listener.bound.ip().is_unspecified();
+        let own = any.then(|| stream.local_addr().ok()).flatten();
         let flow = Flow {
             transport,
-            local: listener.local,
+            local: own.unwrap_or(listener.bound),
             remote,
         };
         let known = shared.house.settings.trunk_of(remote.ip()).is_some();

@@ -148,7 +148,7 @@ impl Trunks {
             Some(_) => {
                 let hops = self.hops_of(&trunk.name);
                 let reached = |hop: &Hop| {
-                    let local = self.listener_towards(hop.transport, hop.remote.ip());
+                    let local = self.paths.towards(hop.transport, hop.remote.ip());
                     local.is_some()
                 };
                 let all = hops.into_iter().filter(reached);
@@ -177,18 +177,18 @@ impl Trunks {
     }
 
     fn way_to(&self, trunk: &Trunk, hop: Hop, target: Uri) -> Result<Way, Cause> {
-        let local = self.listener_towards(hop.transport, hop.remote.ip());
-        let local = local.ok_or(Cause::TrunkDown)?;
+        let local = self.paths.towards(hop.transport, hop.remote.ip());
+        let flow = Flow {
+            transport: hop.transport,
+            local: local.ok_or(Cause::TrunkDown)?,
+            remote: hop.remote,
+        };
         let from = match &trunk.account {
             Some(account) => format!("sip:{}@{}", account.user, account.domain),
-            None => format!("sip:offhook@{local}"),
+            None => format!("sip:offhook@{}", self.paths.shown(&flow)),
         };
         Ok(Way {
-            flow: Flow {
-                transport: hop.transport,
-                local,
-                remote: hop.remote,
-            },
+            flow,
             trunk: self.key_of(&trunk.name),
             target,
             from: Party {

@@ -5,6 +5,7 @@ use core::time::Duration;
 
 use crate::parse::Defect;
 use crate::timers::TimerValues;
+use crate::transport::{Flow, Transport, is_at, is_nearby};
 
 /// Settings of an endpoint.
 #[derive(Clone, Debug)]
@@ -13,7 +14,8 @@ pub struct EndpointConfig {
     pub product: String,
     /// User part of our Contact.
     pub contact_user: String,
-    /// Addresses to write into Via and Contact instead of a socket's own.
+    /// Addresses to write into Via and Contact instead of a socket's own; the
+    /// first that fits counts.
     pub advertise: Vec<Advertise>,
     /// TCP sockets of ours beside UDP ones: requests that are too long for a
     /// datagram leave by them (RFC 3261 §18.1.1).
@@ -48,19 +50,51 @@ pub struct EndpointConfig {
 /// An address behind which one of our sockets is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Advertise {
-    /// The socket.
+    /// How SIP travels there.
+    pub transport: Transport,
+    /// The socket; an unspecified address stands for all of ours with its port.
     pub local: SocketAddr,
     /// Host and port for peers, as in a URI: `sip.example.com:5060`.
     pub host_port: String,
+    /// Peers [`is_nearby`] are told it too; they reach the socket itself as a rule.
+    pub nearby: bool,
+}
+
+impl Advertise {
+    fn is_for(&self, flow: &Flow) -> bool {
+        self.transport == flow.transport
+            && is_at(self.local, flow.local)
+            && (self.nearby || !is_nearby(flow.remote.ip()))
+    }
+}
+
+/// `host:port` of our end of a flow as its peer sees it.
+pub fn host_port(advertise: &[Advertise], flow: &Flow) -> String {
+    match advertise.iter().find(|entry| entry.is_for(flow)) {
+        Some(entry) => entry.host_port.clone(),
+        None => {
+            let ip = flow.local.ip().to_canonical();
+            format!("{}:{}", crate::write::host_text(ip), flow.local.port())
+        }
+    }
 }
 
 /// A TCP socket that stands in for a UDP one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Beside {
-    /// The UDP socket.
+    /// The UDP socket; an unspecified address stands for all of ours.
     pub datagrams: SocketAddr,
-    /// The TCP socket.
+    /// The TCP socket; the same.
     pub stream: SocketAddr,
+}
+
+impl Beside {
+    /// The TCP end that stands in for this UDP end.
+    pub(crate) fn stream_for(&self, local: SocketAddr) -> Option<SocketAddr> {
+        let any = self.stream.ip().is_unspecified();
+        let ip = if any { local.ip() } else { self.stream.ip() };
+        is_at(self.datagrams, local).then(|| SocketAddr::new(ip, self.stream.port()))
+    }
 }
 
 impl Default for EndpointConfig {
@@ -109,12 +143,9 @@ impl EndpointConfig {
         self
     }
 
-    /// `host:port` of a socket as peers see it.
-    pub(crate) fn host_port(&self, local: SocketAddr) -> String {
-        match self.advertise.iter().find(|entry| entry.local == local) {
-            Some(entry) => entry.host_port.clone(),
-            None => format!("{}:{}", crate::write::host_text(local.ip()), local.port()),
-        }
+    /// `host:port` of our end of a flow as its peer sees it.
+    pub(crate) fn host_port(&self, flow: &Flow) -> String {
+        host_port(&self.advertise, flow)
     }
 }
 

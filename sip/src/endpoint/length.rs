@@ -27,10 +27,10 @@ impl Endpoint {
             return (flow, bytes, None);
         }
         let mut all = self.config.streams.iter();
-        let beside = all.find(|beside| beside.datagrams == flow.local);
-        let stream = beside.map(|beside| Flow {
+        let local = all.find_map(|beside| beside.stream_for(flow.local));
+        let stream = local.map(|local| Flow {
             transport: Transport::Tcp,
-            local: beside.stream,
+            local,
             remote: flow.remote,
         });
         let with = stream.and_then(|stream| {

@@ -27,7 +27,7 @@ use core::net::SocketAddr;
 use core::time::Duration;
 use std::collections::{HashMap, HashSet, VecDeque};
 
-pub use config::{Advertise, Beside, Counters, EndpointConfig};
+pub use config::{Advertise, Beside, Counters, EndpointConfig, host_port};
 
 use self::door::Guarded;
 use crate::call::{Call, CallKey};

@@ -275,7 +275,7 @@ impl Endpoint {
 
     /// Via of a new request.
     pub(super) fn via(&self, flow: &Flow, branch: &str) -> String {
-        let host_port = self.config.host_port(flow.local);
+        let host_port = self.config.host_port(flow);
         let transport = flow.transport;
         format!("SIP/2.0/{transport} {host_port};branch={branch};rport")
     }
@@ -286,7 +286,7 @@ impl Endpoint {
     }
 
     pub(super) fn contact_of(&self, user: &str, flow: &Flow) -> String {
-        let host_port = self.config.host_port(flow.local);
+        let host_port = self.config.host_port(flow);
         if flow.transport.is_reliable() {
             let transport = flow.transport.parameter();
             format!("<sip:{user}@{host_port};transport={transport}>")

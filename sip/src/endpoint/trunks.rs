@@ -364,7 +364,7 @@ impl Endpoint {
         };
         let target = kept.trunk.target.as_str();
         let user = &self.config.contact_user;
-        let host_port = self.config.host_port(kept.trunk.flow.local);
+        let host_port = self.config.host_port(&kept.trunk.flow);
         let address = match &kept.trunk.registration {
             Some(registration) => registration.address.to_string(),
             None => format!("sip:{user}@{host_port}"),

@@ -22,12 +22,12 @@ use crate::clock;
 use crate::media::system::random;
 use crate::media::{self, Digit, Media, Opened, Order, Report, ReportKind, Script, Summary};
 use crate::translate;
+use crate::trunks::own_address;
 
 mod plan;
 mod wire;
 
 pub(super) use plan::{Plan, Teller};
-pub(super) use wire::local_toward;
 use wire::{Arrival, Wire};
 
 /// Once the file is over, so much quiet means that the other side waits for us.
@@ -126,7 +126,7 @@ impl Agent {
     /// An agent with a socket that reaches the target.
     pub(super) fn toward(uri: &str, plan: Plan, teller: Teller) -> Result<Self, String> {
         let remote = wire::resolve(&wire::target(uri)?)?;
-        let local = wire::local_toward(remote).ok_or_else(|| format!("no way to {remote}"))?;
+        let local = own_address(remote.ip()).ok_or_else(|| format!("no way to {remote}"))?;
         Self::new(SocketAddr::new(local, 0), plan, teller)
     }
 

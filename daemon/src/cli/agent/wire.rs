@@ -2,7 +2,7 @@
 //! address by which peers reach us.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _, UdpSocket};
+use std::net::{SocketAddr, ToSocketAddrs as _, UdpSocket};
 use std::os::fd::AsRawFd as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -12,6 +12,7 @@ use std::time::Duration;
 use offhook_sip::{Flow, Transport, Uri};
 
 use crate::bell::Bell;
+use crate::trunks::own_address;
 
 /// The largest UDP payload.
 const DATAGRAM_MAX: usize = 65_535;
@@ -129,7 +130,7 @@ fn tell_errors(socket: &UdpSocket) {
 
 fn flow(address: SocketAddr, remote: SocketAddr) -> Flow {
     let ip = match address.ip() {
-        ip if ip.is_unspecified() => local_toward(remote).unwrap_or(ip),
+        ip if ip.is_unspecified() => own_address(remote.ip()).unwrap_or(ip),
         ip => ip,
     };
     Flow {
@@ -137,17 +138,6 @@ fn flow(address: SocketAddr, remote: SocketAddr) -> Flow {
         local: SocketAddr::new(ip, address.port()),
         remote,
     }
-}
-
-/// Our address on the way to a peer; connecting a UDP socket sends nothing.
-pub(in crate::cli) fn local_toward(remote: SocketAddr) -> Option<IpAddr> {
-    let any: IpAddr = match remote {
-        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-    };
-    let socket = UdpSocket::bind((any, 0)).ok()?;
-    socket.connect(remote).ok()?;
-    Some(socket.local_addr().ok()?.ip())
 }
 
 /// Reads whom to call; `sip:` may be left out.

@@ -76,7 +76,10 @@ pub(super) fn run(
     let mut session = SdpSession::new(LocalMedia {
         session_id: 1,
         version: 1,
-        address: media.advertise.unwrap_or(sound.local.ip()),
+        address: media
+            .told
+            .and_then(|told| told.to(probe.wire.flow.remote.ip()))
+            .unwrap_or(sound.local.ip()),
         port: sound.local.port(),
         codecs: vec![Codec::Pcmu, Codec::Pcma],
         telephone_event: true,

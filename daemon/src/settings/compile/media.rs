@@ -36,7 +36,11 @@ impl Compiler<'_> {
         self.apart(raw.ports.as_ref(), &ports, address, sip);
         Media {
             address,
-            advertise: raw.advertise.as_ref().and_then(|at| self.reachable(at)),
+            told: raw
+                .advertise
+                .as_ref()
+                .and_then(|at| self.reachable(at))
+                .map(Told::to_all),
             max_calls: self.max_calls(raw, &ports, threads),
             ports,
             threads,

@@ -25,6 +25,10 @@ pub struct Way {
     pub target: Uri,
     /// From.
     pub from: Party,
+    /// P-Asserted-Identity (RFC 3325 §9.1); for peers that we trust alone.
+    pub asserted: Option<Party>,
+    /// `Privacy: id` (RFC 3325 §9.3): the peer shows the caller to nobody.
+    pub private: bool,
 }
 
 /// An outgoing call.

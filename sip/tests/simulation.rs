@@ -327,6 +327,8 @@ impl World {
                 display: None,
                 uri: uri(&format!("sip:y@{}", ADDRESSES[side])),
             },
+            asserted: None,
+            private: false,
         }
     }
 

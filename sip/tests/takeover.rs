@@ -197,6 +197,8 @@ fn dial(driven: &mut Driven, length: usize) -> CallKey {
             trunk: None,
             target: uri("sip:bob@198.51.100.7"),
             from,
+            asserted: None,
+            private: false,
         },
         further: Vec::new(),
         to_display: None,

@@ -293,6 +293,8 @@ fn dial_by(driven: &mut Driven, trunk: TrunkKey) -> offhook_sip::CallKey {
                 display: None,
                 uri: uri("sip:box@registrar.example"),
             },
+            asserted: None,
+            private: false,
         },
         further: Vec::new(),
         to_display: None,

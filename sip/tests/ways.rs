@@ -20,6 +20,8 @@ fn way(host: &str, trunk: u32) -> Way {
             display: None,
             uri: uri(&format!("sip:box{trunk}@192.0.2.1")),
         },
+        asserted: None,
+        private: false,
     }
 }
 

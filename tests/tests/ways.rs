@@ -327,3 +327,50 @@ fn each_dialog_stays_on_its_own_socket_and_names_it() {
         assert!(bye.header("Via").starts_with(&via), "{bye:?}");
     }
 }
+
+#[test]
+fn a_trunk_is_told_who_calls_as_its_rules_say() {
+    let (open, hidden, account) = (Peer::new(), Peer::new(), Peer::new());
+    let german = "country = \"DE\"\noutbound = [\"+49* -> 0*\"]\nallow = [\"*\"]\n\
+                  caller_id = \"+4930555\"\ncaller_name = \"Dr Frost\"";
+    let daemon = daemon(&format!(
+        "[[trunk]]\nname = \"open\"\nproxy = \"udp:{}\"\n{german}\n\
+         [[trunk]]\nname = \"hidden\"\nproxy = \"udp:{}\"\n{german}\nprivacy = \"anonymous\"\n\
+         [[trunk]]\nname = \"account\"\nproxy = \"udp:{}\"\nallow = [\"*\"]\nprivacy = \"id\"\n\
+         user = \"box\"\npassword = \"p\"\ndomain = \"c.example\"\n",
+        open.address(),
+        hidden.address(),
+        account.address()
+    ));
+    let own = daemon.sip();
+    let called = |peer: &Peer, trunk: &str| {
+        originate(&daemon, "+4930123", trunk);
+        let (invite, from) = invite(peer, "a call");
+        peer.send(invite.answer("486 Busy Here", "").as_bytes(), from);
+        let from = invite
+            .header("From")
+            .split(";tag")
+            .next()
+            .map(str::to_owned);
+        let optional = |name: &str| {
+            let mut all = invite.headers.iter();
+            all.find(|(it, _)| it == name)
+                .map(|(_, value)| value.clone())
+        };
+        let asserted = optional("P-Asserted-Identity");
+        (from.unwrap_or_default(), asserted, optional("Privacy"))
+    };
+    let own = format!("\"Dr Frost\" <sip:030555@{own}>");
+    let id = Some("id".to_owned());
+    assert_eq!(
+        called(&open, "open"),
+        (own.clone(), Some(own.clone()), None)
+    );
+    let nobody = "\"Anonymous\" <sip:anonymous@anonymous.invalid>".to_owned();
+    assert_eq!(called(&hidden, "hidden"), (nobody, Some(own), id.clone()));
+    let boxed = "<sip:box@c.example>".to_owned();
+    assert_eq!(
+        called(&account, "account"),
+        (boxed.clone(), Some(boxed), id)
+    );
+}

@@ -7,6 +7,7 @@ use offhook_config::one_of;
 use offhook_core::Number;
 use offhook_core::number::{COUNTRIES, Country, Numbering, RULES_MAX, Rewrite};
 
+use super::Presentation;
 use super::raw::{At, RawNumberCase, RawTrunk};
 
 type Wrong = Vec<(Range<usize>, String)>;
@@ -32,14 +33,34 @@ pub(super) fn numbering(raw: &RawTrunk) -> (Numbering, Wrong) {
         inbound: rules(&raw.inbound, &mut wrong),
         outbound: rules(&raw.outbound, &mut wrong),
     };
-    // A case that fails because of a rule that is wrong says nothing new.
-    if wrong.is_empty() {
-        raw.case
-            .iter()
-            .for_each(|case| check(&numbering, case, &mut wrong));
-    }
     (numbering, wrong)
 }
+
+/// What is wrong with the cases of a trunk.
+pub(super) fn cases(raw: &RawTrunk, numbering: &Numbering, presented: &Presentation) -> Wrong {
+    let mut wrong = Wrong::new();
+    let user = raw.user.as_ref().map(|at| at.get_ref().as_str());
+    for case in &raw.case {
+        match &case.get_ref().presents {
+            Some(what) if PRESENTS.contains(&what.get_ref().as_str()) => {
+                let found = presented.shown(what.get_ref(), numbering, user);
+                differ(case.get_ref(), what, &found, &mut wrong);
+            }
+            Some(what) => {
+                let names = one_of(what.get_ref(), PRESENTS);
+                wrong.push((
+                    what.span(),
+                    format!("`{}` is nothing of a caller: {names}", what.get_ref()),
+                ));
+            }
+            None => check(numbering, case, &mut wrong),
+        }
+    }
+    wrong
+}
+
+/// What a case can ask of the caller that is shown.
+const PRESENTS: [&str; 3] = ["from", "asserted", "privacy"];
 
 fn rules(raw: &[At<String>], wrong: &mut Wrong) -> Vec<Rewrite> {
     let mut rules: Vec<Rewrite> = Vec::new();
@@ -78,12 +99,16 @@ fn check(numbering: &Numbering, case: &At<RawNumberCase>, wrong: &mut Wrong) {
             }
         },
         _ => {
-            let reason = "write either inbound = \"…\" or outbound = \"…\", and what it `is`";
+            let reason = "write one of inbound = \"…\", outbound = \"…\", presents = \"from\", and what it `is`";
             return wrong.push((case.span(), reason.to_owned()));
         }
     };
+    differ(raw, given, &found, wrong);
+}
+
+fn differ(raw: &RawNumberCase, given: &At<String>, found: &str, wrong: &mut Wrong) {
     if found != *raw.is.get_ref() {
-        let named = match found.as_str() {
+        let named = match found {
             "" => "no number".to_owned(),
             found => format!("`{found}`"),
         };
@@ -118,6 +143,27 @@ mod tests {
                     { inbound = \"anonymous\", is = \"\" }, \
                     { outbound = \"+4930123456\", is = \"030123456\" }]\n";
         assert_eq!(faults(good), Vec::<String>::new());
+        let proxy = "proxy = \"udp:h\"\ncountry = \"DE\"\noutbound = [\"+49* -> 0*\"]\n";
+        let shown = |keys: &str, case: &str| faults(&format!("{proxy}{keys}\ncase = [{case}]\n"));
+        let number = "caller_id = \"+49301234\"";
+        for (keys, case) in [
+            (number, "{ presents = \"from\", is = \"0301234\" }"),
+            (number, "{ presents = \"asserted\", is = \"0301234\" }"),
+            (number, "{ presents = \"privacy\", is = \"none\" }"),
+            ("", "{ presents = \"from\", is = \"offhook\" }"),
+            ("", "{ presents = \"asserted\", is = \"\" }"),
+            ("privacy = \"id\"", "{ presents = \"asserted\", is = \"\" }"),
+            (
+                "privacy = \"anonymous\"",
+                "{ presents = \"from\", is = \"anonymous\" }",
+            ),
+            (
+                "user = \"box\"\npassword = \"p\"\nprivacy = \"id\"",
+                "{ presents = \"asserted\", is = \"box\" }",
+            ),
+        ] {
+            assert_eq!(shown(keys, case), Vec::<String>::new(), "{keys} {case}");
+        }
         for (text, expected) in [
             (
                 "country = \"DE\"\ncase = [{ inbound = \"030123456\", is = \"+493012345\" }]",
@@ -129,7 +175,27 @@ mod tests {
             ),
             (
                 "case = [{ is = \"x\" }]",
-                "f.toml:4:9: trunk[0].case[0]: write either inbound",
+                "f.toml:4:9: trunk[0].case[0]: write one of inbound",
+            ),
+            (
+                "proxy = \"udp:h\"\ncaller_id = \"030123\"",
+                "f.toml:5:13: trunk[0].caller_id: `030123` is not an E.164 number: write it as +49…",
+            ),
+            (
+                "proxy = \"udp:h\"\ncaller_name = \" \"",
+                "f.toml:5:15: trunk[0].caller_name: is no name",
+            ),
+            (
+                "proxy = \"udp:h\"\nprivacy = \"ID\"",
+                "f.toml:5:11: trunk[0].privacy: `ID` hides nothing",
+            ),
+            (
+                "caller_id = \"+49301\"",
+                "f.toml:4:13: trunk[0].caller_id: nobody is called by this trunk",
+            ),
+            (
+                "proxy = \"udp:h\"\ncaller_id = \"+49301\"\ncase = [{ presents = \"from\", is = \"0301\" }]",
+                "f.toml:6:34: trunk[0].case[0].is: `from` comes out as `+49301`, not as `0301`",
             ),
             (
                 "country = \"D\"",

@@ -244,6 +244,9 @@ pub(super) struct RawTrunk {
     pub(super) outbound: Vec<At<String>>,
     #[serde(default)]
     pub(super) case: Vec<At<RawNumberCase>>,
+    pub(super) caller_id: Option<At<String>>,
+    pub(super) caller_name: Option<At<String>>,
+    pub(super) privacy: Option<At<String>>,
     pub(super) user: Option<At<String>>,
     pub(super) password: Option<At<String>>,
     pub(super) password_file: Option<At<String>>,
@@ -266,6 +269,7 @@ pub(super) struct RawTrunk {
 pub(super) struct RawNumberCase {
     pub(super) inbound: Option<At<String>>,
     pub(super) outbound: Option<At<String>>,
+    pub(super) presents: Option<At<String>>,
     pub(super) is: At<String>,
 }
 

@@ -7,7 +7,7 @@ use offhook_core::number::Numbering;
 use offhook_sip::digest::Credentials;
 use offhook_sip::sdp::Codec;
 
-use super::{Cidr, Permit, Proxy};
+use super::{Cidr, Permit, Presentation, Proxy};
 
 /// How a trunk is asked who it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +37,8 @@ pub struct Trunk {
     pub permit: Permit,
     /// How it writes telephone numbers.
     pub numbering: Numbering,
+    /// Who we are shown as to those whom we call by it.
+    pub presented: Presentation,
     /// Its requests outside of calls must prove that they know the account.
     pub challenge: Option<Challenge>,
     /// Who we are there.

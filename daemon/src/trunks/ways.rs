@@ -9,7 +9,7 @@ use std::time::Duration;
 use offhook_core::Number;
 use offhook_core::input::Cause;
 use offhook_sip::{
-    CallKey, Failure, Flow, Invite, Party, TransferTarget, Transport, TrunkKey, Uri, WAYS_MAX, Way,
+    CallKey, Failure, Flow, Invite, TransferTarget, Transport, TrunkKey, Uri, WAYS_MAX, Way,
 };
 
 use super::{Hop, Trunks};
@@ -183,18 +183,16 @@ impl Trunks {
             local: local.ok_or(Cause::TrunkDown)?,
             remote: hop.remote,
         };
-        let from = match &trunk.account {
-            Some(account) => format!("sip:{}@{}", account.user, account.domain),
-            None => format!("sip:offhook@{}", self.paths.shown(&flow)),
-        };
+        let (account, host) = (trunk.account.as_ref(), self.paths.shown(&flow));
+        let shown = trunk.presented.headers(&trunk.numbering, account, &host);
+        let shown = shown.ok_or(Cause::InternalError)?;
         Ok(Way {
             flow,
             trunk: self.key_of(&trunk.name),
             target,
-            from: Party {
-                display: None,
-                uri: Uri::parse(&from).map_err(|_| Cause::InternalError)?,
-            },
+            from: shown.from,
+            asserted: shown.asserted,
+            private: shown.private,
         })
     }
 

@@ -118,6 +118,14 @@ impl Endpoint {
         writer.field("From", format_args!("{from}<{}>;tag={tag}", way.from.uri));
         let to = quoted(ways.to_display.as_deref());
         writer.field("To", format_args!("{to}<{}>", way.target));
+        if let Some(asserted) = &way.asserted {
+            let name = quoted(asserted.display.as_deref());
+            let value = format_args!("{name}<{}>", asserted.uri);
+            writer.field("P-Asserted-Identity", value);
+        }
+        if way.private {
+            writer.raw(b"Privacy: id\r\n");
+        }
         writer.field("Call-ID", &dialog.call_id);
         writer.field("CSeq", format_args!("{} INVITE", dialog.local_cseq));
         writer.field("Contact", self.contact(&way.flow));

@@ -160,6 +160,8 @@ impl Driven {
                     display: Some("Off \"hook\"".into()),
                     uri: uri("sip:offhook@192.0.2.1"),
                 },
+                asserted: None,
+                private: false,
             },
             further: Vec::new(),
             to_display: None,

@@ -202,6 +202,8 @@ impl Agent {
                     display: display.map(str::to_owned),
                     uri: from,
                 },
+                asserted: None,
+                private: false,
             },
             further: Vec::new(),
             to_display: None,

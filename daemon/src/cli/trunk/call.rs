@@ -133,10 +133,12 @@ fn invite(
         (None, Some(proxy)) => proxy.host_port(),
         (None, None) => flow.remote.to_string(),
     };
-    let from = match &tester.trunk.account {
-        Some(account) => format!("sip:{}@{}", account.user, account.domain),
-        None => format!("sip:offhook@{}", flow.local),
-    };
+    let (trunk, local) = (tester.trunk, flow.local.to_string());
+    let account = trunk.account.as_ref();
+    let shown = trunk
+        .presented
+        .headers(&trunk.numbering, account, &local)
+        .ok_or("caller_id makes no SIP URI")?;
     let uri = |text: &str| Uri::parse(text).map_err(|_| format!("`{text}` is no SIP URI"));
     let target = if number.starts_with("sip:") {
         uri(number)?
@@ -149,10 +151,9 @@ fn invite(
             flow,
             trunk: Some(ACCOUNT),
             target,
-            from: Party {
-                display: None,
-                uri: uri(&from)?,
-            },
+            from: shown.from,
+            asserted: shown.asserted,
+            private: shown.private,
         },
         further: Vec::new(),
         to_display: None,

@@ -6,6 +6,8 @@ use offhook_sip::sdp::Codec;
 
 use super::super::{Keys, Sound, Srtp};
 use super::*;
+use crate::settings::numbers::cases;
+use crate::settings::presented::presentation;
 use crate::settings::{Challenge, Permit};
 
 impl<'c> Compiler<'c> {
@@ -44,7 +46,13 @@ impl<'c> Compiler<'c> {
         if raw.source.is_empty() && raw.identity.is_empty() && raw.proxy.is_none() && self.whole {
             self.fault(at, "neither calls nor is called: write source = [\"CIDR\", …], proxy = \"udp:HOST:PORT\", or both");
         }
-        let (numbering, wrong) = numbering(raw);
+        let (numbering, mut wrong) = numbering(raw);
+        let (presented, more) = presentation(raw, &numbering);
+        wrong.extend(more);
+        // A case that fails because of a rule that is wrong says nothing new.
+        if wrong.is_empty() {
+            wrong = cases(raw, &numbering, &presented);
+        }
         for (span, reason) in wrong {
             self.faults.push(self.source.fault(span, reason));
         }
@@ -81,6 +89,7 @@ impl<'c> Compiler<'c> {
             outbound_proxy,
             permit: self.permit(raw, numbering.country),
             numbering,
+            presented,
             identities,
             proxy,
             challenge: self.challenge(raw),

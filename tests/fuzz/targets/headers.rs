@@ -1,0 +1,80 @@
+//! Any bytes as the values of headers: addresses, digest both ways, and those by which
+//! a trunk tells who calls (Identity, Diversion, History-Info), inside an INVITE.
+#![no_main]
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use libfuzzer_sys::fuzz_target;
+use offhook_sip::digest::{Challenge, Covered, Credentials, Doorkeeper, Login, Verdict};
+use offhook_sip::headers::{CSeq, NameAddr, Via};
+use offhook_sip::{Cause, Endpoint, EndpointConfig, Event, Flow, Input, Output, Transport};
+
+/// Values of one header that are told.
+const VALUES_MAX: usize = 8;
+
+fuzz_target!(|bytes: &[u8]| {
+    let _ = (Via::parse(bytes), CSeq::parse(bytes));
+    if let Some(address) = NameAddr::parse(bytes) {
+        let _ = (address.display(), address.tag(), address.uri.to_uri());
+    }
+    let _ = Cause::from_reason(&String::from_utf8_lossy(bytes));
+    passwords(bytes);
+    caller(bytes);
+});
+
+fn passwords(bytes: &[u8]) {
+    let covered = Covered {
+        method: "INVITE",
+        uri: "sip:x@y",
+        body: b"",
+    };
+    let mut door = Doorkeeper::new("offhook", [3; 32]);
+    let verdict = door.check(Duration::ZERO, &covered, bytes, |_| Some("p".to_owned()));
+    assert!(!matches!(verdict, Verdict::Welcome { .. }), "no nonce of ours");
+    let challenges = Challenge::read(bytes);
+    let mut login = Login::new(Credentials {
+        user: "u".to_owned(),
+        password: "p".to_owned(),
+    });
+    for challenge in &challenges {
+        let _ = format!("{challenge:?}");
+    }
+    let _ = login.lines(&covered, "nonce");
+}
+
+fn caller(bytes: &[u8]) {
+    let mut endpoint = Endpoint::new(EndpointConfig::default(), [1, 2, 3, 4]);
+    let address = |text: &str| text.parse::<SocketAddr>().expect("an address");
+    let flow = Flow {
+        transport: Transport::Udp,
+        local: address("192.0.2.2:5060"),
+        remote: address("192.0.2.1:5060"),
+    };
+    let mut text = b"INVITE sip:x@192.0.2.2 SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bKf\r\n\
+        From: <sip:a@b>;tag=1\r\nTo: <sip:x@192.0.2.2>\r\nCall-ID: 1\r\nCSeq: 1 INVITE\r\n\
+        Contact: <sip:a@192.0.2.1>\r\nMax-Forwards: 70\r\n"
+        .to_vec();
+    for name in ["Identity", "Diversion", "History-Info", "P-Asserted-Identity", "Privacy"] {
+        text.extend_from_slice(name.as_bytes());
+        text.extend_from_slice(b": ");
+        text.extend_from_slice(bytes);
+        text.extend_from_slice(b"\r\n");
+    }
+    text.extend_from_slice(b"Content-Length: 0\r\n\r\n");
+    endpoint.handle(Duration::ZERO, Input::Packet { flow, bytes: &text });
+    loop {
+        match endpoint.poll() {
+            Output::Event(Event::Incoming { invite, .. }) => {
+                let most = [
+                    invite.diversion.len(),
+                    invite.history.len(),
+                    invite.asserted_identity.len(),
+                ];
+                assert!(most.into_iter().all(|count| count <= VALUES_MAX));
+            }
+            Output::Wait(_) => return,
+            Output::Event(_) | Output::Transmit { .. } => {}
+        }
+    }
+}

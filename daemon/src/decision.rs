@@ -255,8 +255,10 @@ impl Decision {
                 self.incoming(now, key, flow, *invite);
             }
             notice => {
-                if let Some((place, told)) = self.board.notice(now, notice) {
+                let mut next = self.board.notice(now, notice);
+                while let Some((place, told)) = next {
                     self.told(place, told);
+                    next = self.board.more();
                 }
             }
         }
@@ -267,6 +269,14 @@ impl Decision {
         match told {
             Told::Event(at, event) => self.feed(conversation, at, Event::Leg(leg, event)),
             Told::Note(at, line) => self.note(conversation, at, line),
+            Told::Strange { foreign, forged } => {
+                let house = &self.house;
+                // Relaxed: numbers that are shown, they order nothing.
+                house
+                    .rtp_foreign
+                    .fetch_add(foreign.into(), Ordering::Relaxed);
+                house.rtp_forged.fetch_add(forged.into(), Ordering::Relaxed);
+            }
             Told::Playout(at, figures) => self.judge_playout(conversation, at, figures),
             Told::Dialog(text) => {
                 self.keeper.keep(Write::Dialog {

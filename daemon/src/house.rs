@@ -31,6 +31,10 @@ pub struct House {
     pub courier: Courier,
     /// Calls whose two callers heard each other too late.
     pub playout_over_bound: AtomicU64,
+    /// Packets of sound that came from somewhere else than their call's peer.
+    pub rtp_foreign: AtomicU64,
+    /// And those whose seal was wrong (SRTP).
+    pub rtp_forged: AtomicU64,
     /// Playbooks that cannot be used, and why.
     pub broken: BTreeMap<String, String>,
     /// Engines that are connected.
@@ -199,6 +203,9 @@ impl House {
             ("sip_streams_stalled", &sip.streams_stalled),
             ("sip_streams_unreadable", &sip.streams_unreadable),
             ("sip_tls_failed", &sip.tls_failed),
+            ("calls_refused", &sip.calls_refused),
+            ("rtp_foreign", &self.rtp_foreign),
+            ("rtp_forged", &self.rtp_forged),
             ("playout_over_bound", &self.playout_over_bound),
         ];
         let endpoint = [

@@ -1,12 +1,20 @@
-//! Who a caller says they are, and what the network says about it.
+//! Who a caller says they are, what the network says about it, and by which detours
+//! they came.
 //!
-//! Reads the INVITE's names; it believes the trunk, which is the one that
-//! verifies signatures, and nobody else. The decision thread asks it.
+//! Reads the INVITE's names; it believes the trunk, and a signature that
+//! [`crate::stir`] has checked, and nobody else. The decision thread asks it.
+
+use std::fmt::Write as _;
+use std::time::Duration;
 
 use offhook_core::Number;
 use offhook_core::memory::Attestation;
 use offhook_core::number::Numbering;
-use offhook_sip::Incoming;
+use offhook_sip::identity::{Attestation as Level, Diversion, HistoryEntry, SignedIdentity};
+use offhook_sip::{Incoming, Uri};
+
+use crate::stir::{Stir, Verdict};
+use crate::timeline::Line;
 
 /// A caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +47,73 @@ pub fn caller(invite: &Incoming, numbering: &Numbering) -> Caller {
         number,
         attestation: verdicts.next_back().unwrap_or_default(),
     }
+}
+
+/// What the signature of a caller is worth, and what it says of the number; `None`:
+/// there is none.
+pub fn signature(
+    invite: &Incoming,
+    caller: &Caller,
+    numbering: &Numbering,
+    stir: Option<&Stir>,
+    now: Duration,
+) -> Option<(Line, Option<Attestation>)> {
+    let signed = invite.identity.as_ref()?;
+    let called = [invite.to.uri.user(), invite.request_uri.user()];
+    let called = called.into_iter().flatten();
+    let read = |user: &String| {
+        numbering
+            .read(user)
+            .map(|number| number.as_str().to_owned())
+    };
+    let called: Vec<_> = called
+        .flat_map(|user| [read(&user), Some(user)])
+        .flatten()
+        .collect();
+    let verdict = stir.map(|stir| stir.judge(signed, &caller.shown, &called, now));
+    let says = match &verdict {
+        Some(Verdict::Right(Some(Level::Full))) => Some(Attestation::Passed),
+        Some(Verdict::Wrong(_)) => Some(Attestation::Failed),
+        // Levels B and C say nothing of the number (RFC 8588 §4).
+        Some(Verdict::Right(_) | Verdict::Unknown) | None => None,
+    };
+    Some((
+        Line::signalling("identity", signed_text(signed, verdict.as_ref())),
+        says,
+    ))
+}
+
+fn signed_text(signed: &SignedIdentity, verdict: Option<&Verdict>) -> String {
+    let level = signed.attestation.map_or('-', Level::letter);
+    let signer = signed.certificate.as_deref().unwrap_or("nobody");
+    let mut text = format!("attestation {level}, signed by {signer}");
+    if let Some(verdict) = verdict {
+        let _ = write!(text, ", {verdict}");
+    }
+    text
+}
+
+/// By which detours a call came: diversions, and the stations that they left it at.
+pub fn detours(invite: &Incoming) -> Vec<Line> {
+    let user = |uri: &Uri| uri.user().unwrap_or_else(|| uri.to_string());
+    let diversion = |it: &Diversion| {
+        let reason = it.reason.as_deref().unwrap_or("unknown");
+        let times = match it.counter {
+            0 | 1 => String::new(),
+            times => format!(", {times} times"),
+        };
+        Line::signalling(
+            "diverted",
+            format!("by {} ({reason}{times})", user(&it.party.uri)),
+        )
+    };
+    let station = |it: &HistoryEntry| match it.cause {
+        Some(cause) => format!("{} {} ({cause})", it.index, user(&it.target)),
+        None => format!("{} {}", it.index, user(&it.target)),
+    };
+    let stations: Vec<_> = invite.history.iter().map(station).collect();
+    let way = (!stations.is_empty()).then(|| Line::signalling("history", stations.join(", ")));
+    invite.diversion.iter().map(diversion).chain(way).collect()
 }
 
 /// The user part of `"Ada" <sip:+4930123456;verstat=…@host>` or `tel:+49…`.

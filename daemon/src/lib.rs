@@ -30,6 +30,7 @@ pub mod resample;
 pub mod settings;
 pub mod signalling;
 pub mod start;
+pub mod stir;
 pub mod store;
 pub mod switchboard;
 pub mod timeline;

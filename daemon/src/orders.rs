@@ -16,8 +16,6 @@ use crate::translate;
 const RETRY_AFTER: u32 = 10;
 /// How long a key is said to have been pressed.
 const KEY_MS: u32 = 100;
-/// Normal call clearing (ITU-T Q.850).
-const NORMAL_CLEARING: u8 = 16;
 
 /// The queue, with what it could not take yet.
 pub struct Orders {
@@ -67,7 +65,7 @@ impl Orders {
 
     /// Refuses an incoming call with the status that tells why.
     pub fn reject(&mut self, key: CallKey, cause: Cause) {
-        let told = translate::refusal(cause);
+        let told = translate::told(cause);
         let status = told.status();
         let retry_after = (status == StatusCode::SERVICE_UNAVAILABLE).then_some(RETRY_AFTER);
         let headers = vec![ExtraHeader {
@@ -99,12 +97,12 @@ impl Orders {
         });
     }
 
-    /// Ends a call in whatever state it is.
-    pub fn hang_up(&mut self, key: CallKey) {
-        let text = "Normal call clearing".to_owned();
+    /// Ends a call in whatever state it is; its peer hears why.
+    pub fn hang_up(&mut self, key: CallKey, cause: Cause) {
+        let told = translate::told(cause);
         let reason = Some(HangupReason {
-            cause: Some(NORMAL_CLEARING),
-            text,
+            cause: Some(told.q850()),
+            text: told.phrase().to_owned(),
         });
         self.command(Command::Hangup { key, reason });
     }

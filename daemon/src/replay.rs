@@ -365,7 +365,7 @@ fn notice_command(command: &Command) -> Option<String> {
         Command::Answer => "answers".to_owned(),
         Command::Refuse(cause) => format!("refuses the call ({})", cause.name()),
         Command::Dial { to, .. } => format!("dials {to}"),
-        Command::HangUp => "hangs up".to_owned(),
+        Command::HangUp(_) => "hangs up".to_owned(),
         Command::Ring => "rings".to_owned(),
         Command::Press { keys } => format!("presses {keys}"),
         Command::Join { with } => format!("joins leg {}", with.0),

@@ -25,6 +25,13 @@ pub enum Told {
     Note(Duration, Line),
     /// How the sound of the other leg fared, once this one is over.
     Playout(Duration, PlayoutFigures),
+    /// Packets that were not its peer's: from elsewhere, and with a wrong seal.
+    Strange {
+        /// From elsewhere.
+        foreign: u32,
+        /// With a wrong seal.
+        forged: u32,
+    },
     /// All state of the leg is gone.
     Gone,
 }
@@ -113,6 +120,10 @@ pub fn reported(report: &Report, mut tell: impl FnMut(Told)) {
                 at,
                 Line::media("media_closed", summary_text(summary)),
             ));
+            let (foreign, forged) = (summary.foreign, summary.forged);
+            if foreign > 0 || forged > 0 {
+                tell(Told::Strange { foreign, forged });
+            }
             if let Some(figures) = summary.playout {
                 tell(Told::Playout(at, figures));
             }

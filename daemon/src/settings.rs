@@ -22,6 +22,8 @@ use offhook_core::budget::Budget;
 use offhook_core::pacer::Pace;
 use offhook_dsp::Sensitivity;
 
+use crate::stir::Stir;
+
 mod barred;
 mod books;
 mod compile;
@@ -46,6 +48,7 @@ pub use route::{APOLOGY, Destination, Fallback, Pattern, Route, Test};
 pub use secret::{Secret, SecretSource};
 pub use sink::{Sink, SinkAddress};
 pub use tls::Tls;
+pub(crate) use tls::certificates;
 pub use trunk::{Account, Challenge, Keys, Sound, Srtp, Trunk};
 
 /// Where the installed config is.
@@ -67,6 +70,8 @@ pub struct Settings {
     /// Certificates of TLS listeners and connections; `None`: there are no
     /// such listeners, and who we call is checked against the public authorities.
     pub tls: Option<Tls>,
+    /// Who vouches for callers' signatures; `None`: they are shown, not checked.
+    pub stir: Option<Stir>,
     /// Audio.
     pub media: Media,
     /// Unix socket of the command line.
@@ -439,6 +444,10 @@ mod tests {
                 "2:11: sip.listen[0]: has no certificate: write [tls]",
             ),
             (
+                "[stir]\nauthorities = \"gone\"",
+                "2:15: stir.authorities: `gone` holds no certificate",
+            ),
+            (
                 "[tls]\ncertificate = \"gone\"\nkey = \"gone\"",
                 "2:15: tls.certificate: `gone` holds no certificate",
             ),
@@ -476,11 +485,11 @@ mod tests {
             ),
             (
                 "[sip]\nlisten = [{ at = \"udp:1.2.3.4:1\", advertise = \"::1\" }]",
-                "2:45: sip.listen[0].advertise: `::1` is of another family",
+                "2:47: sip.listen[0].advertise: `::1` is of another family",
             ),
             (
                 "[sip]\nlisten = [{ at = \"udp:1.2.3.4:1\", advertize = \"1.2.3.5\" }]",
-                "2:34: sip.listen[0].advertize: unknown field `advertize`",
+                "2:35: sip.listen[0].advertize: unknown field `advertize`",
             ),
             (
                 "[sip]\nlisten = [5060]",

@@ -28,7 +28,7 @@ use tokio_rustls::TlsConnector;
 pub use streams::StreamListener;
 
 use self::connection::Heard;
-use self::minute::Minute;
+use self::minute::{Edge, Minute};
 use self::streams::Streams;
 use crate::clock;
 use crate::house::House;
@@ -110,6 +110,8 @@ pub struct Counters {
     pub streams_closed: AtomicU64,
     /// TLS handshakes of callers that failed.
     pub tls_failed: AtomicU64,
+    /// Calls of trunks that were refused: no room, or nobody under that number.
+    pub calls_refused: AtomicU64,
     /// What the endpoint counts, at most a second old.
     pub endpoint: Mutex<offhook_sip::Counters>,
 }
@@ -406,14 +408,24 @@ impl<I: Inbox> Signalling<I> {
     fn lead_on(&mut self, event: &Event) {
         let now = clock::now();
         match event {
-            Event::Rerouted { flow, failure, .. } => self.house.trunks.rest(flow, failure, now),
+            Event::Rerouted {
+                trunk,
+                flow,
+                next,
+                failure,
+                ..
+            } => {
+                self.house.trunks.rest(flow, failure, now);
+                self.house.trunks.came_over(*trunk, *next, now);
+            }
             Event::Redirected {
                 key,
                 trunk,
                 flow,
                 failure,
             } => {
-                let (key, ways) = (*key, self.house.trunks.follow(*trunk, *flow, failure));
+                let ways = self.house.trunks.follow(*trunk, *flow, failure, now);
+                let key = *key;
                 let follow = Input::Command(Command::Follow { key, ways });
                 self.endpoint.handle(now, follow);
             }
@@ -490,8 +502,9 @@ impl<I: Inbox> Signalling<I> {
             let shown = self.house.sip.endpoint.lock();
             *shown.unwrap_or_else(PoisonError::into_inner) = self.endpoint.counters().clone();
         }
-        self.minute.look(now, self.endpoint.counters());
-        self.minute.due(self.endpoint.counters())
+        let edge = Edge::of(&self.house);
+        self.minute.look(now, self.endpoint.counters(), &edge);
+        self.minute.due(self.endpoint.counters(), &edge)
     }
 
     /// A timer that rings too early costs less than one that is set anew for

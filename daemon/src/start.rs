@@ -333,6 +333,8 @@ fn furnish(mut settings: Settings, courier: Courier, paths: Paths) -> Result<Hou
         sip: Arc::default(),
         courier,
         playout_over_bound: AtomicU64::new(0),
+        rtp_foreign: AtomicU64::new(0),
+        rtp_forged: AtomicU64::new(0),
         broken,
         engines: AtomicUsize::new(0),
         events,

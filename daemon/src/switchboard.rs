@@ -9,8 +9,8 @@ use offhook_core::input::{Cause, Digit, Referral};
 use offhook_core::{Command, ConversationId, LegEvent, LegId};
 use offhook_sip::sdp::{LocalMedia, LocalSrtp, Negotiated, SRTP_RANDOM, SdpSession};
 use offhook_sip::{
-    CallKey, Event as SipEvent, Failure, Flow, Invite, ReinviteAnswer, StoredDialog, Summary,
-    TransferTarget, Uri,
+    CallKey, EndCause, Event as SipEvent, Failure, Flow, Invite, ReinviteAnswer, StoredDialog,
+    Summary, TransferTarget, Uri,
 };
 use tokio::sync::mpsc;
 
@@ -54,8 +54,8 @@ struct Leg {
     secret: bool,
     /// Its peer may have us call somebody else.
     follows: bool,
-    /// Hang up as soon as there is a key to hang up.
-    doomed: bool,
+    /// Hang up as soon as there is a key to hang up, for this reason.
+    doomed: Option<Cause>,
 }
 
 /// The switchboard.
@@ -67,7 +67,7 @@ pub struct Switchboard {
     by_slot: HashMap<SlotId, Place>,
     placing: HashMap<u64, Place>,
     next_token: u64,
-    /// What one report had to say beyond the first thing.
+    /// What one report or notice had to say beyond the first thing.
     more: VecDeque<(Place, Told)>,
     /// Address in our SDP, where it is not the socket's own.
     told: Option<Advertised>,
@@ -152,7 +152,7 @@ impl Switchboard {
             self.stream(place, &agreed);
         }
         self.orders.accept(new, sdp);
-        self.orders.hang_up(old);
+        self.orders.hang_up(old, Cause::NearHangup);
         Some(place)
     }
 
@@ -248,8 +248,8 @@ impl Switchboard {
         };
         leg.key = Some(key);
         self.by_key.insert(key, place);
-        if leg.doomed {
-            self.orders.hang_up(key);
+        if let Some(cause) = leg.doomed {
+            self.orders.hang_up(key, cause);
         }
     }
 
@@ -258,7 +258,12 @@ impl Switchboard {
         match event {
             // Incoming calls are seated by the decision thread, which routes them.
             SipEvent::Incoming { .. } => None,
-            SipEvent::Cancelled { .. } => heard(LegEvent::Ended(Cause::Cancelled)),
+            SipEvent::Cancelled { reason, .. } => self.explained(
+                now,
+                place,
+                reason.as_deref(),
+                LegEvent::Ended(Cause::Cancelled),
+            ),
             SipEvent::Confirmed { sdp, .. } => {
                 self.connect_late(place, sdp);
                 None
@@ -277,7 +282,18 @@ impl Switchboard {
                 None
             }
             SipEvent::ReinviteCancelled { .. } => None,
-            SipEvent::Ended { cause, .. } => heard(LegEvent::Ended(translate::ending(&cause))),
+            SipEvent::Ended { cause, .. } => {
+                let reason = match &cause {
+                    EndCause::RemoteBye { reason } => reason.as_deref(),
+                    EndCause::LocalBye
+                    | EndCause::LocalCancel
+                    | EndCause::AckTimeout
+                    | EndCause::PrackTimeout
+                    | EndCause::SessionExpired => None,
+                };
+                let over = LegEvent::Ended(translate::ending(&cause));
+                self.explained(now, place, reason, over)
+            }
             SipEvent::Rerouted { flow, failure, .. } => Some(Told::Note(
                 now,
                 Line::signalling("another way", refused_at(&flow, &failure)),
@@ -294,7 +310,7 @@ impl Switchboard {
                 if let Some(sdp) = sdp
                     && self.connect(place, &sdp).is_err()
                 {
-                    self.hang_up(place);
+                    self.hang_up(place, Cause::NoCommonCodec);
                 }
                 None
             }
@@ -337,6 +353,28 @@ impl Switchboard {
         }
     }
 
+    /// What happened, after the reason that the peer gave.
+    fn explained(
+        &mut self,
+        now: Duration,
+        place: Place,
+        reason: Option<&str>,
+        event: LegEvent,
+    ) -> Option<Told> {
+        let event = Told::Event(now, event);
+        let Some(reason) = reason else {
+            return Some(event);
+        };
+        self.more.push_back((place, event));
+        let line = Line::signalling("reason", translate::reason_text(reason));
+        Some(Told::Note(now, line))
+    }
+
+    /// What the last notice had to say beyond the first thing.
+    pub fn more(&mut self) -> Option<(Place, Told)> {
+        self.more.pop_front()
+    }
+
     /// An outgoing call was answered; without an SDP that we understand it is no call.
     fn answered(&mut self, place: Place, sdp: Option<Vec<u8>>) -> LegEvent {
         let connected = match sdp {
@@ -345,7 +383,7 @@ impl Switchboard {
             None => Ok(()),
         };
         if connected.is_err() {
-            self.hang_up(place);
+            self.hang_up(place, Cause::NoCommonCodec);
             return LegEvent::Failed(Cause::NoCommonCodec);
         }
         self.order(place, MediaOrder::Answered { they_called: false });
@@ -376,7 +414,7 @@ impl Switchboard {
             _ => Ok(()),
         };
         if connected.is_err() {
-            self.hang_up(place);
+            self.hang_up(place, Cause::NoCommonCodec);
         }
     }
 
@@ -422,7 +460,7 @@ impl Switchboard {
             Command::Ring => self.ring(place),
             Command::Answer => return Some(self.answer(place)),
             Command::Refuse(cause) => self.refuse(place, cause),
-            Command::HangUp => self.hang_up(place),
+            Command::HangUp(cause) => self.hang_up(place, cause),
             // The decision thread knows trunks and routes: see `dial` and `refer`.
             Command::Dial { .. } | Command::Refer { .. } => {}
             Command::ReferToLeg { with } => return self.refer_to_leg(place, with),
@@ -609,14 +647,14 @@ impl Switchboard {
         }
     }
 
-    /// Ends a leg in whatever state it is.
-    pub fn hang_up(&mut self, place: Place) {
+    /// Ends a leg in whatever state it is; its peer hears why.
+    pub fn hang_up(&mut self, place: Place, cause: Cause) {
         let Some(leg) = self.legs.get_mut(&place) else {
             return;
         };
         match leg.key {
-            Some(key) => self.orders.hang_up(key),
-            None => leg.doomed = true,
+            Some(key) => self.orders.hang_up(key, cause),
+            None => leg.doomed = Some(cause),
         }
     }
 

@@ -243,7 +243,7 @@ impl Line {
             Command::Answer => say("answer_call", String::new()),
             Command::Refuse(cause) => say("refuse_call", cause.name().to_owned()),
             Command::Dial { to, trunk, .. } => say("dial", format!("{to} by {trunk}")),
-            Command::HangUp => say("hang_up", String::new()),
+            Command::HangUp(cause) => say("hang_up", cause.name().to_owned()),
             Command::Play(play) => say(
                 "play",
                 format!("prompt {}: {}", play.play, play.prompts.join(", ")),

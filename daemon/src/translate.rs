@@ -156,7 +156,7 @@ pub fn report(how: Referral) -> Option<StatusCode> {
     match how {
         Referral::Rings => Some(StatusCode::RINGING),
         Referral::Reached => Some(StatusCode::OK),
-        Referral::Missed(cause) => Some(refusal(cause).status()),
+        Referral::Missed(cause) => Some(told(cause).status()),
         Referral::Refused | Referral::Unreported | Referral::HungUp => None,
     }
 }
@@ -183,10 +183,14 @@ fn failed(told: offhook_sip::Cause, status: StatusCode) -> Cause {
     }
 }
 
-/// Why a call that was up is over.
+/// Why a call that was up is over: a BYE is a person who hangs up, unless it says that
+/// the network gave the call up.
 pub fn ending(cause: &EndCause) -> Cause {
     match cause {
-        EndCause::RemoteBye { .. } => Cause::FarHangup,
+        EndCause::RemoteBye { reason } => {
+            let told = reason.as_deref().and_then(offhook_sip::Cause::from_reason);
+            told.map_or(Cause::FarHangup, given_up)
+        }
         EndCause::LocalBye => Cause::NearHangup,
         EndCause::LocalCancel => Cause::NoAnswer,
         EndCause::AckTimeout => Cause::NoAck,
@@ -194,9 +198,43 @@ pub fn ending(cause: &EndCause) -> Cause {
     }
 }
 
-/// What tells a caller, and the telephone network behind it, why the call is
-/// refused.
-pub fn refusal(cause: Cause) -> offhook_sip::Cause {
+fn given_up(told: offhook_sip::Cause) -> Cause {
+    use offhook_sip::Cause as Told;
+    match told {
+        Told::Congestion | Told::TemporaryFailure => Cause::Congestion,
+        Told::OutOfOrder | Told::Timeout | Told::Protocol | Told::NoRoute | Told::Loop => {
+            Cause::TrunkDown
+        }
+        Told::IncompatibleMedia => Cause::NoCommonCodec,
+        Told::NormalClearing
+        | Told::Busy
+        | Told::NoAnswer
+        | Told::NotReachable
+        | Told::Declined
+        | Told::Unallocated
+        | Told::NumberChanged
+        | Told::InvalidNumber
+        | Told::Forbidden
+        | Told::NotImplemented
+        | Told::Moved
+        | Told::Unspecified => Cause::FarHangup,
+    }
+}
+
+/// A `Reason` header as a person reads it.
+pub fn reason_text(reason: &str) -> String {
+    /// What is longer says nothing more.
+    const LETTERS_MAX: usize = 120;
+    let shown: String = reason.chars().take(LETTERS_MAX).collect();
+    match offhook_sip::Cause::from_reason(reason) {
+        Some(cause) => format!("{} ({shown})", cause.phrase()),
+        None => shown,
+    }
+}
+
+/// What tells a peer, and the telephone network behind it, why the call is refused
+/// or over.
+pub fn told(cause: Cause) -> offhook_sip::Cause {
     use offhook_sip::Cause as Told;
     match cause {
         Cause::Busy => Told::Busy,
@@ -206,12 +244,9 @@ pub fn refusal(cause: Cause) -> offhook_sip::Cause {
         Cause::NoCommonCodec => Told::IncompatibleMedia,
         Cause::Forbidden => Told::Forbidden,
         Cause::Overload | Cause::Congestion | Cause::TrunkDown => Told::Congestion,
-        Cause::InternalError | Cause::Interrupted => Told::TemporaryFailure,
-        Cause::FarHangup
-        | Cause::NearHangup
-        | Cause::Cancelled
-        | Cause::NoAck
-        | Cause::MediaTimeout => Told::NormalClearing,
+        Cause::InternalError | Cause::Interrupted | Cause::MediaTimeout => Told::TemporaryFailure,
+        Cause::NoAck => Told::Timeout,
+        Cause::FarHangup | Cause::NearHangup | Cause::Cancelled => Told::NormalClearing,
     }
 }
 

@@ -618,7 +618,12 @@ mod tests {
             "sip:+4930999@203.0.113.66",
             "sip:+4930999@198.51.100.10",
         ];
-        let ways = trunks.follow(Some(TrunkKey(0)), flow, &redirect(&contacts));
+        let ways = trunks.follow(
+            Some(TrunkKey(0)),
+            flow,
+            &redirect(&contacts),
+            Duration::ZERO,
+        );
         let found: Vec<_> = ways
             .iter()
             .map(|way| (way.target.as_str(), way.flow.remote.to_string()))
@@ -632,7 +637,17 @@ mod tests {
                 (contacts[3], proxy),
             ]
         );
-        assert!(trunks.follow(None, flow, &redirect(&contacts)).is_empty());
+        let now = Duration::ZERO;
+        assert!(
+            trunks
+                .follow(None, flow, &redirect(&contacts), now)
+                .is_empty()
+        );
+        let again = trunks.follow(Some(TrunkKey(0)), flow, &redirect(&contacts), now);
+        assert!(
+            again.is_empty(),
+            "two calls a minute: the call and a redirect"
+        );
     }
 
     #[test]
@@ -652,6 +667,30 @@ mod tests {
             [Ok(()), often]
         );
         assert_eq!(trunks.refused_calls(), 4);
+    }
+
+    #[test]
+    fn a_call_that_comes_over_is_paid_for_by_the_trunk_that_takes_it() {
+        let text = format!(
+            "{GERMAN}next = \"h\"\n{}",
+            GERMAN.replace("\"g\"", "\"h\"").replace("7", "8")
+        );
+        let trunks = of(&text.replace("source = [\"198.51.100.0/24\"]\n", ""));
+        let further = |seconds| {
+            let invite = trunks.invite("g", "+4930123", Duration::from_secs(seconds));
+            invite
+                .map(|it| it.further.len())
+                .map_err(|cause| cause.name())
+        };
+        let (g, h) = (Some(TrunkKey(0)), Some(TrunkKey(1)));
+        assert_eq!(further(0), Ok(1));
+        trunks.came_over(g, g, Duration::ZERO);
+        assert_eq!(further(0), Ok(1));
+        for _ in 0..9 {
+            trunks.came_over(g, h, Duration::ZERO);
+        }
+        assert_eq!(further(30), Ok(0), "it is a minute in arrears");
+        assert_eq!([further(60), further(91)], [Ok(0), Ok(1)]);
     }
 
     #[test]

@@ -197,6 +197,32 @@ impl Cause {
         Some(Self::from_status(StatusCode::new(status)?))
     }
 
+    /// A few words, as Q.850 has them.
+    pub const fn phrase(self) -> &'static str {
+        match self {
+            Self::NormalClearing => "Normal call clearing",
+            Self::Busy => "User busy",
+            Self::NoAnswer => "No answer from user",
+            Self::NotReachable => "No user responding",
+            Self::Declined => "Call rejected",
+            Self::Unallocated => "Unallocated number",
+            Self::NumberChanged => "Number changed",
+            Self::InvalidNumber => "Invalid number format",
+            Self::NoRoute => "No route to destination",
+            Self::Forbidden => "Not authorised",
+            Self::OutOfOrder => "Destination out of order",
+            Self::Congestion => "No circuit available",
+            Self::TemporaryFailure => "Temporary failure",
+            Self::IncompatibleMedia => "Incompatible destination",
+            Self::NotImplemented => "Service not implemented",
+            Self::Timeout => "Recovery on timer expiry",
+            Self::Protocol => "Protocol error",
+            Self::Loop => "Exchange routing error",
+            Self::Moved => "Redirected to another number",
+            Self::Unspecified => "Normal, unspecified",
+        }
+    }
+
     /// Value of a `Reason` header that says it.
     pub fn reason(self) -> String {
         format!("Q.850;cause={}", self.q850())

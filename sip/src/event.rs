@@ -199,6 +199,8 @@ pub enum Event {
         trunk: Option<TrunkKey>,
         /// The way that was of no use.
         flow: Flow,
+        /// The trunk that it goes by now.
+        next: Option<TrunkKey>,
         /// What was wrong with it.
         failure: Box<Failure>,
     },

@@ -165,6 +165,7 @@ cells! {
     a_call_over_ipv6_names_addresses_in_brackets
     a_call_over_tcp_stays_on_its_connection
     a_call_that_begins_on_hold_is_resumed
+    a_call_that_the_network_gives_up_says_why
     a_call_without_an_offer_gets_ours
     a_callee_puts_us_on_hold
     a_callee_that_declines_is_told_as_such

@@ -133,7 +133,7 @@ fn part(caller: &mut Caller, book: &Arc<Book>) -> String {
                     break;
                 }
                 Output::Do(_, Command::Answer) => inbox.push((now, leg(LegEvent::Answered))),
-                Output::Do(_, Command::HangUp) => {
+                Output::Do(_, Command::HangUp(_)) => {
                     inbox.push((now, leg(LegEvent::Ended(Cause::NearHangup))));
                 }
                 Output::Do(_, Command::Play(play)) => {

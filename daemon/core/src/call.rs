@@ -87,7 +87,7 @@ impl Call {
         match self.phase {
             Phase::Idle => self.over(desk, cause),
             Phase::Offered | Phase::Answering | Phase::Dialling | Phase::Up => {
-                desk.command(Command::HangUp);
+                desk.command(Command::HangUp(cause));
                 self.begin_end(desk, cause);
             }
             Phase::Ending | Phase::Over => {}

@@ -62,8 +62,8 @@ pub enum Command {
         /// The call there whose place this one takes, as `Replaces` names it.
         replaces: Option<String>,
     },
-    /// End the leg in whatever state it is.
-    HangUp,
+    /// End the leg in whatever state it is; its peer hears why.
+    HangUp(Cause),
     /// Say something; `Played` answers with the same number.
     Play(Play),
     /// Fade the prompt out within the next packet, and raise the turn. Never

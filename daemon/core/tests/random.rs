@@ -321,7 +321,7 @@ impl World {
                 assert!(!self.suspended, "called while suspended");
                 self.persons.insert(leg);
             }
-            Command::HangUp => {
+            Command::HangUp(_) => {
                 self.persons.remove(&leg);
                 self.joining = false;
             }
@@ -373,7 +373,7 @@ impl World {
                 self.floor = false;
                 None
             }
-            Command::HangUp => {
+            Command::HangUp(_) => {
                 self.up = false;
                 self.closing = true;
                 self.suspended = false;

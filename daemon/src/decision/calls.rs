@@ -2,6 +2,7 @@
 //! a birth row, its facts, and exactly one outcome.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use offhook_core::input::{Cause, Fact, Offered, Originate};
@@ -26,16 +27,24 @@ use crate::timeline::Line;
 
 impl Decision {
     /// A call came in: of a trunk of ours, to somewhere, while there is room.
-    pub(super) fn incoming(&mut self, now: Duration, key: CallKey, flow: Flow, invite: Incoming) {
+    pub(super) fn incoming(
+        &mut self,
+        now: Duration,
+        key: CallKey,
+        flow: Flow,
+        mut invite: Incoming,
+    ) {
         let Some(trunk) = self.house.trunks.of_flow(&flow, &self.house.settings) else {
-            tracing::warn!(message = "call_refused", reason = "unknown source", peer = %flow.remote);
-            return self.board.turn_away(key, Cause::Forbidden);
+            tracing::debug!(message = "call_refused", reason = "unknown source", peer = %flow.remote);
+            return self.turn_away(key, Cause::Forbidden);
         };
         if let Some(old) = invite.replaces {
             let by = trunk.name.clone();
             return self.taken_over(now, (old, key), invite, &by);
         }
         let caller = identity::caller(&invite, &trunk.numbering);
+        let (stir, wall) = (self.house.settings.stir.as_ref(), clock::wall());
+        let signature = identity::signature(&invite, &caller, &trunk.numbering, stir, wall);
         let sound = trunk.sound.clone();
         let trunk = trunk.name.clone();
         let called = invite.request_uri.user().unwrap_or_default();
@@ -46,8 +55,8 @@ impl Decision {
                 return self.board.send_on(key, &uri);
             }
             Reception::Refuse(cause, reason) => {
-                tracing::warn!(message = "call_refused", reason, trunk, called = %Redacted(&called));
-                return self.board.turn_away(key, cause);
+                tracing::debug!(message = "call_refused", reason, trunk, called = %Redacted(&called));
+                return self.turn_away(key, cause);
             }
         };
         let Caller {
@@ -56,9 +65,10 @@ impl Decision {
             attestation,
         } = caller;
         let id = self.new_id();
+        let offer = invite.offer.take();
         let heard = matches!(book.program, Program::Playbook(_));
         self.board
-            .seat((id, FIRST), (key, flow), invite.offer, sound, heard);
+            .seat((id, FIRST), (key, flow), offer, sound, heard);
         let offered = Offered {
             trunk,
             caller: shown,
@@ -78,6 +88,11 @@ impl Decision {
         let agent = invite.user_agent.as_deref().unwrap_or("no User-Agent");
         let line = Line::signalling("peer", format!("{}, {agent}", flow.remote));
         self.note(id, now, line);
+        let (line, verified) = signature.unzip();
+        let attestation = verified.flatten().unwrap_or(attestation);
+        for line in line.into_iter().chain(identity::detours(&invite)) {
+            self.note(id, now, line);
+        }
         if let Some(Apology { why, .. }) = apology {
             tracing::warn!(message = "call_apologised", CALL_ID = %id, reason = why.name());
             self.note(id, now, Line::action("fallback", why.name()));
@@ -89,6 +104,15 @@ impl Decision {
         }
         self.feed(id, now, Event::Offered(offered));
         self.keep_birth(id);
+    }
+
+    /// Refuses a call that gets no leg. A line for each would be the caller's to write:
+    /// the minute's line counts them.
+    fn turn_away(&mut self, key: CallKey, cause: Cause) {
+        // Relaxed: a number that is shown, it orders nothing.
+        let refused = &self.house.sip.calls_refused;
+        refused.fetch_add(1, Ordering::Relaxed);
+        self.board.turn_away(key, cause);
     }
 
     /// Somebody takes a call's place, as a PBX does that transfers it: its trunk
@@ -307,7 +331,7 @@ impl Decision {
     /// The core panicked on this conversation: it ends alone, with an outcome.
     pub(super) fn fail(&mut self, id: ConversationId) {
         tracing::error!(message = "conversation_failed", CALL_ID = %id);
-        self.board.hang_up((id, FIRST));
+        self.board.hang_up((id, FIRST), Cause::InternalError);
         let outcome = Outcome::of(Cause::InternalError, "failed");
         if self.calls.get(&id).is_some_and(|call| !call.over) {
             self.ended(id, outcome);

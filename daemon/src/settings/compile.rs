@@ -20,13 +20,14 @@ use super::net::name_server;
 use super::numbers::numbering;
 use super::raw::{
     At, Raw, RawAnswer, RawBudget, RawDaemon, RawInbound, RawListen, RawLog, RawMedia, RawOutbound,
-    RawRecording, RawRoute, RawSink, RawSip, RawTrunk, RawUpstream, RawVoice,
+    RawRecording, RawRoute, RawSink, RawSip, RawStir, RawTrunk, RawUpstream, RawVoice,
 };
 use super::{
     Account, Cidr, Destination, INSTALLED, INSTALLED_SOCKET, INSTALLED_STATE, Inbound, Level,
     Listen, Log, Media, Outbound, Pattern, Proxy, Recording, Route, Secret, SecretSource, Settings,
     Sink, SinkAddress, Sip, Test, Tls, Told, Trunk, Upstream, VOICES, Voice, tls, trunk,
 };
+use crate::stir::Stir;
 
 mod media;
 mod receivers;
@@ -167,11 +168,13 @@ impl<'c> Compiler<'c> {
         self.state = self.state(raw);
         let sip = self.sip(&raw.sip);
         let tls = self.tls(raw);
+        let stir = raw.stir.as_ref().and_then(|stir| self.stir(stir));
         let trunks = self.trunks(&raw.trunk);
         let tests = raw.test.enabled.unwrap_or(false);
         Settings {
             file: self.file.to_owned(),
             tls,
+            stir,
             drain: self.drain(&raw.daemon),
             media: Media {
                 sensitivity: self.sensitivity(&raw.answer),
@@ -354,6 +357,31 @@ impl<'c> Compiler<'c> {
             self.fault(place(&fault), fault.to_string());
         }
         Some(tls)
+    }
+
+    /// Who vouches for callers' signatures.
+    fn stir(&mut self, raw: &RawStir) -> Option<Stir> {
+        for at in raw.certificates.iter().map(|signer| &signer.url) {
+            if !at.get_ref().starts_with("http") {
+                let reason = format!(
+                    "`{}` is no address of a certificate: write it as signatures name it, like \"https://cert.example.net/a.pem\"",
+                    at.get_ref()
+                );
+                self.fault(at, reason);
+            }
+        }
+        let signers: Vec<_> = raw
+            .certificates
+            .iter()
+            .map(|signer| (signer.url.get_ref().clone(), self.read(&signer.file)))
+            .collect();
+        let authorities = self.read(&raw.authorities);
+        Stir::load(&authorities, &signers)
+            .map_err(|(place, reason)| {
+                let at = place.and_then(|place| raw.certificates.get(place));
+                self.fault(at.map_or(&raw.authorities, |signer| &signer.file), reason);
+            })
+            .ok()
     }
 
     fn sensitivity(&mut self, raw: &RawAnswer) -> Sensitivity {

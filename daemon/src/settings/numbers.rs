@@ -190,12 +190,12 @@ mod tests {
                 "f.toml:5:11: trunk[0].privacy: `ID` hides nothing",
             ),
             (
-                "caller_id = \"+49301\"",
+                "caller_id = \"+4930123456\"",
                 "f.toml:4:13: trunk[0].caller_id: nobody is called by this trunk",
             ),
             (
-                "proxy = \"udp:h\"\ncaller_id = \"+49301\"\ncase = [{ presents = \"from\", is = \"0301\" }]",
-                "f.toml:6:34: trunk[0].case[0].is: `from` comes out as `+49301`, not as `0301`",
+                "proxy = \"udp:h\"\ncaller_id = \"+4930123456\"\ncase = [{ presents = \"from\", is = \"0301\" }]",
+                "f.toml:6:35: trunk[0].case[0].is: `from` comes out as `+4930123456`, not as `0301`",
             ),
             (
                 "country = \"D\"",

@@ -21,6 +21,7 @@ pub(super) struct Raw {
     pub(super) paths: RawPaths,
     pub(super) sip: RawSip,
     pub(super) tls: Option<At<RawTls>>,
+    pub(super) stir: Option<RawStir>,
     pub(super) media: RawMedia,
     pub(super) answer: RawAnswer,
     pub(super) control: RawControl,
@@ -113,6 +114,21 @@ pub(super) struct RawTls {
     pub(super) authorities: Option<At<String>>,
     #[serde(default)]
     pub(super) require_client_certificate: bool,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawStir {
+    pub(super) authorities: At<String>,
+    #[serde(default)]
+    pub(super) certificates: Vec<RawSigner>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawSigner {
+    pub(super) url: At<String>,
+    pub(super) file: At<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

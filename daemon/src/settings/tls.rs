@@ -148,7 +148,8 @@ fn add(roots: &mut RootCertStore, path: &Path) -> Result<(), TlsFault> {
     Ok(())
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+/// The certificates of a file, in its order.
+pub(crate) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let wrong = |error| format!("`{}` holds no certificate: {error}", path.display());
     let found = CertificateDer::pem_file_iter(path).map_err(wrong)?;
     let found: Vec<_> = found.collect::<Result<_, _>>().map_err(wrong)?;

@@ -31,6 +31,9 @@ const WRITE_PATIENCE: Duration = Duration::from_secs(10);
 /// Keepalives of connections that we opened (RFC 5626 §4.4.1: 95 to 120 s; less
 /// for NATs that forget sooner).
 const PING_EVERY: Duration = Duration::from_secs(60);
+/// A peer that answers pings answers each by then, or the connection is dead
+/// (RFC 5626 §4.4.1).
+const PONG_PATIENCE: Duration = Duration::from_secs(10);
 /// Messages that wait for a peer to read.
 pub(super) const QUEUE: usize = 256;
 /// And their bytes.
@@ -60,6 +63,8 @@ pub(super) enum Ending {
     Slow,
     /// The peer does not read.
     Stalled,
+    /// It answered keepalives before, and does no more.
+    Silent,
     /// What came was no SIP.
     Unreadable,
     /// It never came about.
@@ -176,6 +181,12 @@ pub(super) async fn run<S: AsyncRead + AsyncWrite + Unpin>(
         framer: Framer::new(limit),
         patience: Box::pin(sleep(terms.idle())),
         partial: false,
+        keepalive: Keepalive {
+            every: PING_EVERY,
+            patience: PONG_PATIENCE,
+            answered: false,
+            waiting: None,
+        },
         heard,
     };
     let ending = talk.run(stream, post).await;
@@ -201,7 +212,38 @@ struct Talk<'a> {
     patience: Pin<Box<Sleep>>,
     /// A message has begun, and the patience with it runs.
     partial: bool,
+    keepalive: Keepalive,
     heard: &'a mpsc::Sender<Heard>,
+}
+
+/// How the other side is asked whether it is still there.
+struct Keepalive {
+    every: Duration,
+    patience: Duration,
+    /// It has answered once.
+    answered: bool,
+    /// Runs out when the last ping is not answered.
+    waiting: Option<Pin<Box<Sleep>>>,
+}
+
+impl Keepalive {
+    fn asked(&mut self) {
+        if self.answered && self.waiting.is_none() {
+            self.waiting = Some(Box::pin(sleep(self.patience)));
+        }
+    }
+
+    fn heard(&mut self) {
+        (self.answered, self.waiting) = (true, None);
+    }
+
+    /// Rings when an answer is overdue; never, while none is waited for.
+    async fn overdue(&mut self) {
+        match &mut self.waiting {
+            Some(waiting) => waiting.await,
+            None => std::future::pending().await,
+        }
+    }
 }
 
 impl Talk<'_> {
@@ -211,7 +253,7 @@ impl Talk<'_> {
         post: &mut Post,
     ) -> Ending {
         let mut buffer = vec![0; READ];
-        let mut pings = interval(PING_EVERY);
+        let mut pings = interval(self.keepalive.every);
         pings.tick().await;
         loop {
             let done = tokio::select! {
@@ -224,7 +266,11 @@ impl Talk<'_> {
                     None => return Ending::Dropped,
                 },
                 () = &mut self.patience => return Ending::Slow,
-                _ = pings.tick(), if self.terms.dialled => write(stream, PING).await,
+                () = self.keepalive.overdue() => return Ending::Silent,
+                _ = pings.tick(), if self.terms.dialled => {
+                    self.keepalive.asked();
+                    write(stream, PING).await
+                }
             };
             if let Err(ending) = done {
                 return ending;
@@ -244,7 +290,7 @@ impl Talk<'_> {
             whole = true;
             match frame {
                 Frame::Ping => write(stream, PONG).await?,
-                Frame::Pong => {}
+                Frame::Pong => self.keepalive.heard(),
                 Frame::Message(bytes) => {
                     let (flow, known) = (self.flow, self.terms.known);
                     let message = Heard::Message { flow, known, bytes };
@@ -276,5 +322,65 @@ async fn write<S: AsyncWrite + Unpin>(stream: &mut S, bytes: &[u8]) -> Result<()
         Ok(Ok(())) => Ok(()),
         Ok(Err(_)) => Err(Ending::Closed),
         Err(_) => Err(Ending::Stalled),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use offhook_sip::Transport;
+    use tokio::io::{AsyncReadExt as _, duplex};
+
+    use super::*;
+
+    /// What ended a connection whose peer answers so many pings.
+    async fn ended_after(pongs: usize, limit: Duration) -> Option<Ending> {
+        let (mut ours, mut theirs) = duplex(4096);
+        let (_handle, mut post) = Handle::new(1);
+        let (heard, _events) = mpsc::channel(8);
+        let peer = tokio::spawn(async move {
+            let mut ping = [0; PING.len()];
+            for number in 0.. {
+                if theirs.read_exact(&mut ping).await.is_err() {
+                    return;
+                }
+                if number < pongs {
+                    theirs.write_all(PONG).await.expect("it reads");
+                }
+            }
+        });
+        let mut talk = Talk {
+            flow: Flow {
+                transport: Transport::Tcp,
+                local: ([127, 0, 0, 1], 5060).into(),
+                remote: ([127, 0, 0, 1], 5070).into(),
+            },
+            terms: Terms {
+                known: true,
+                dialled: true,
+            },
+            framer: Framer::new(MESSAGE_MAX),
+            patience: Box::pin(sleep(IDLE_MAX)),
+            partial: false,
+            keepalive: Keepalive {
+                every: Duration::from_millis(10),
+                patience: Duration::from_millis(40),
+                answered: false,
+                waiting: None,
+            },
+            heard: &heard,
+        };
+        let ended = timeout(limit, talk.run(&mut ours, &mut post)).await.ok();
+        drop(ours);
+        peer.await.expect("the peer ends");
+        ended
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_answers_no_more_keepalives_loses_its_connection() {
+        let limit = Duration::from_secs(20);
+        assert_eq!(ended_after(2, limit).await, Some(Ending::Silent));
+        // Who never answered one is judged by nothing.
+        let limit = Duration::from_millis(400);
+        assert_eq!(ended_after(0, limit).await, None);
     }
 }

@@ -3,9 +3,12 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use offhook_sip::Counters;
+
+use crate::house::House;
 
 /// How often a line is written.
 const EVERY: Duration = Duration::from_secs(60);
@@ -17,7 +20,53 @@ const STRANGERS_MAX: usize = 64;
 pub(super) struct Minute {
     began: Duration,
     told: Counters,
+    told_edge: Edge,
     strangers: HashMap<IpAddr, u32>,
+}
+
+/// What the daemon counts beside its endpoint: who came to the edge and got no further.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Edge {
+    streams_refused: u64,
+    streams_slow: u64,
+    streams_stalled: u64,
+    tls_failed: u64,
+    calls_refused: u64,
+    outbound_refused: u64,
+    rtp_foreign: u64,
+    rtp_forged: u64,
+}
+
+impl Edge {
+    /// As it stands.
+    pub(super) fn of(house: &House) -> Self {
+        // Relaxed: numbers that are shown, they order nothing.
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let sip = &house.sip;
+        Self {
+            streams_refused: read(&sip.streams_refused),
+            streams_slow: read(&sip.streams_slow),
+            streams_stalled: read(&sip.streams_stalled),
+            tls_failed: read(&sip.tls_failed),
+            calls_refused: read(&sip.calls_refused),
+            outbound_refused: house.trunks.refused_calls(),
+            rtp_foreign: read(&house.rtp_foreign),
+            rtp_forged: read(&house.rtp_forged),
+        }
+    }
+
+    fn since(&self, before: &Self) -> Self {
+        Self {
+            streams_refused: self.streams_refused - before.streams_refused,
+            streams_slow: self.streams_slow - before.streams_slow,
+            streams_stalled: self.streams_stalled - before.streams_stalled,
+            tls_failed: self.tls_failed - before.tls_failed,
+            calls_refused: self.calls_refused - before.calls_refused,
+            outbound_refused: self.outbound_refused - before.outbound_refused,
+            rtp_foreign: self.rtp_foreign - before.rtp_foreign,
+            rtp_forged: self.rtp_forged - before.rtp_forged,
+        }
+    }
 }
 
 /// What one minute brought.
@@ -42,12 +91,13 @@ impl Minute {
     }
 
     /// When there will be something to tell, if nothing more comes.
-    pub(super) fn due(&self, counters: &Counters) -> Option<Duration> {
-        (counters.received != self.told.received).then_some(self.began + EVERY)
+    pub(super) fn due(&self, counters: &Counters, edge: &Edge) -> Option<Duration> {
+        let news = counters.received != self.told.received || *edge != self.told_edge;
+        news.then_some(self.began + EVERY)
     }
 
     /// Writes the line when it is time.
-    pub(super) fn look(&mut self, now: Duration, counters: &Counters) {
+    pub(super) fn look(&mut self, now: Duration, counters: &Counters, edge: &Edge) {
         if now < self.began + EVERY {
             return;
         }
@@ -57,7 +107,8 @@ impl Minute {
             format!("{address} ({count})")
         });
         let hostile = sum.strangers + sum.malformed + sum.wrong_passwords + sum.over_limit;
-        if hostile > 0 {
+        let edge_sum = edge.since(&self.told_edge);
+        if hostile > 0 || edge_sum != Edge::default() {
             tracing::warn!(
                 message = "sip_minute",
                 received = sum.received,
@@ -68,6 +119,14 @@ impl Minute {
                 unknown_dialog = sum.unknown_dialog,
                 over_limit = sum.over_limit,
                 retransmitted = sum.retransmitted,
+                streams_refused = edge_sum.streams_refused,
+                streams_slow = edge_sum.streams_slow,
+                streams_stalled = edge_sum.streams_stalled,
+                tls_failed = edge_sum.tls_failed,
+                calls_refused = edge_sum.calls_refused,
+                outbound_refused = edge_sum.outbound_refused,
+                rtp_foreign = edge_sum.rtp_foreign,
+                rtp_forged = edge_sum.rtp_forged,
                 worst
             );
         } else if sum.received > 0 {
@@ -81,6 +140,7 @@ impl Minute {
         *self = Self {
             began: now,
             told: counters.clone(),
+            told_edge: edge.clone(),
             strangers: HashMap::new(),
         };
     }
@@ -117,12 +177,16 @@ mod tests {
         }
         assert_eq!(minute.strangers.len(), STRANGERS_MAX);
         assert_eq!(minute.sum(&counters).strangers, 4);
-        assert_eq!(minute.due(&counters), Some(EVERY));
-        minute.look(EVERY, &counters);
-        assert_eq!(minute.due(&counters), None, "nothing more has come");
+        let mut edge = Edge::default();
+        assert_eq!(minute.due(&counters, &edge), Some(EVERY));
+        minute.look(EVERY, &counters, &edge);
+        assert_eq!(minute.due(&counters, &edge), None, "nothing more has come");
+        edge.calls_refused = 5;
+        assert_eq!(minute.due(&counters, &edge), Some(2 * EVERY));
+        assert_eq!(edge.since(&minute.told_edge), edge);
         assert!(minute.strangers.is_empty());
         counters.refused_strangers += 3;
-        minute.look(EVERY + Duration::from_secs(1), &counters);
+        minute.look(EVERY + Duration::from_secs(1), &counters, &edge);
         let sum = minute.sum(&counters);
         assert_eq!(
             (sum.received, sum.strangers),

@@ -369,7 +369,9 @@ where
         Ending::Slow => &counters.streams_slow,
         Ending::Stalled => &counters.streams_stalled,
         Ending::Unreadable => &counters.streams_unreadable,
-        Ending::Closed | Ending::Dropped | Ending::NotOpened => &counters.streams_closed,
+        Ending::Closed | Ending::Silent | Ending::Dropped | Ending::NotOpened => {
+            &counters.streams_closed
+        }
     }
     .fetch_add(1, Ordering::Relaxed);
     let ended = Heard::Ended {

@@ -26,27 +26,37 @@ const REST_MAX: Duration = Duration::from_secs(300);
 const CONTACTS_MAX: usize = 4;
 
 /// Milliseconds of a minute.
-const CALL: u64 = 60_000;
+const CALL: i64 = 60_000;
 
 /// What one trunk may dial this minute: a bucket that fills evenly.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Allowance {
     /// In parts of which a call takes [`CALL`]; each millisecond brings as many
-    /// as calls are allowed in a minute.
-    left: u64,
+    /// as calls are allowed in a minute. Below zero: calls came over from other
+    /// trunks, which the next ones wait for, a minute at most.
+    left: i64,
     at: Duration,
 }
 
 impl Allowance {
-    fn take(known: Option<Self>, permit: &Permit, now: Duration) -> (Self, bool) {
-        let each = u64::from(permit.per_minute);
+    /// As it stands now.
+    fn at(known: Option<Self>, permit: &Permit, now: Duration) -> Self {
+        let each = i64::from(permit.per_minute);
         let full = each * CALL;
         let (left, at) = known.map_or((full, now), |it| (it.left, it.at));
-        let passed = u64::try_from(now.saturating_sub(at).as_millis()).unwrap_or(u64::MAX);
+        let passed = i64::try_from(now.saturating_sub(at).as_millis()).unwrap_or(i64::MAX);
         let left = left.saturating_add(passed.saturating_mul(each)).min(full);
-        let enough = left >= CALL;
-        let left = if enough { left - CALL } else { left };
-        (Self { left, at: now }, enough)
+        Self { left, at: now }
+    }
+
+    fn is_enough(self) -> bool {
+        self.left >= CALL
+    }
+
+    fn less_one(self, permit: &Permit) -> Self {
+        let least = -i64::from(permit.per_minute) * CALL;
+        let left = (self.left - CALL).max(least);
+        Self { left, ..self }
     }
 }
 
@@ -82,10 +92,13 @@ impl Trunks {
         let mut ways = self.ways(trunk, to)?.into_iter();
         let way = ways.next().ok_or(Cause::TrunkDown)?;
         self.spend(way.trunk, now)?;
+        // The others pay when the call comes to them.
+        let further = ways.filter(|it| it.trunk == way.trunk || self.has_allowance(it.trunk, now));
+        let further = further.take(WAYS_MAX).collect();
         Ok(Box::new(Invite {
             key: UNKEYED,
             way,
-            further: ways.take(WAYS_MAX).collect(),
+            further,
             to_display: None,
             call_id: None,
             offer: Vec::new(),
@@ -197,8 +210,15 @@ impl Trunks {
     }
 
     /// Where a redirect leads: whom its trunk may call, at the trunk, or at an
-    /// address that is the trunk's too. Numbers at other hosts go by the trunk.
-    pub fn follow(&self, key: Option<TrunkKey>, flow: Flow, failure: &Failure) -> Vec<Way> {
+    /// address that is the trunk's too. Numbers at other hosts go by the trunk. It is a
+    /// call more of that trunk's; one too many leads nowhere.
+    pub fn follow(
+        &self,
+        key: Option<TrunkKey>,
+        flow: Flow,
+        failure: &Failure,
+        now: Duration,
+    ) -> Vec<Way> {
         let Some(trunk) = key.and_then(|key| self.keyed(key)) else {
             return Vec::new();
         };
@@ -227,7 +247,31 @@ impl Trunks {
             let hop = remote.map_or(here, |remote| Hop { remote, ..here });
             self.way_to(trunk, hop, target).ok()
         };
-        contacts.filter_map(way).collect()
+        let ways: Vec<_> = contacts.filter_map(way).collect();
+        match ways.is_empty() || self.spend(key, now).is_ok() {
+            true => ways,
+            false => Vec::new(),
+        }
+    }
+
+    /// A call came over from one trunk to another, which pays for it.
+    pub fn came_over(&self, from: Option<TrunkKey>, to: Option<TrunkKey>, now: Duration) {
+        if from != to
+            && let Some(trunk) = to.and_then(|key| self.keyed(key))
+        {
+            let mut board = self.board();
+            let known = board.allowances.get(&trunk.name).copied();
+            let left = Allowance::at(known, &trunk.permit, now).less_one(&trunk.permit);
+            board.allowances.insert(trunk.name.clone(), left);
+        }
+    }
+
+    fn has_allowance(&self, key: Option<TrunkKey>, now: Duration) -> bool {
+        let Some(trunk) = key.and_then(|key| self.keyed(key)) else {
+            return true;
+        };
+        let known = self.board().allowances.get(&trunk.name).copied();
+        Allowance::at(known, &trunk.permit, now).is_enough()
     }
 
     /// A way was of no use: its address is asked last for a while.
@@ -249,14 +293,15 @@ impl Trunks {
         };
         let mut board = self.board();
         let known = board.allowances.get(&trunk.name).copied();
-        let (left, enough) = Allowance::take(known, &trunk.permit, now);
-        board.allowances.insert(trunk.name.clone(), left);
-        if enough {
+        let left = Allowance::at(known, &trunk.permit, now);
+        if left.is_enough() {
+            let left = left.less_one(&trunk.permit);
+            board.allowances.insert(trunk.name.clone(), left);
             return Ok(());
         }
         board.refused += 1;
         drop(board);
-        tracing::warn!(
+        tracing::debug!(
             message = "outbound_limited",
             trunk = trunk.name,
             calls_per_minute = trunk.permit.per_minute
@@ -266,7 +311,8 @@ impl Trunks {
 
     fn refused(&self, trunk: &Trunk, to: &str, refused: Refused) {
         self.board().refused += 1;
-        tracing::warn!(
+        // A line for each would be the caller's to write; the minute's line counts them.
+        tracing::debug!(
             message = "outbound_refused",
             trunk = trunk.name,
             to = %Redacted(to),

@@ -43,6 +43,7 @@ impl Endpoint {
             key,
             trunk,
             flow,
+            next: way.trunk,
             failure,
         });
         self.set_out_again(key, way);

@@ -91,7 +91,7 @@ impl Dialogue {
             return false;
         };
         if !they_are {
-            desk.command_on(onward.leg, Command::HangUp);
+            desk.command_on(onward.leg, Command::HangUp(Cause::InternalError));
             let leg = onward.leg;
             self.onward = Some(onward);
             self.heard_onward(desk, leg, &LegEvent::Failed(Cause::InternalError));
@@ -101,7 +101,7 @@ impl Dialogue {
         if let Some(asker) = onward.asker {
             let how = Referral::Reached;
             desk.command_on(asker, Command::ReportReferral { how });
-            desk.command_on(asker, Command::HangUp);
+            desk.command_on(asker, Command::HangUp(Cause::NearHangup));
         }
         self.hearing.close();
         self.mouth.forget();
@@ -114,7 +114,7 @@ impl Dialogue {
         let Some(onward) = &self.onward else {
             return false;
         };
-        desk.command_on(onward.leg, Command::HangUp);
+        desk.command_on(onward.leg, Command::HangUp(Cause::NoAnswer));
         self.not_onward(desk, Cause::NoAnswer);
         true
     }
@@ -128,7 +128,7 @@ impl Dialogue {
     /// The call is over.
     pub(super) fn end_onward(&mut self, desk: &mut Desk) {
         if let Some(onward) = self.onward.take() {
-            desk.command_on(onward.leg, Command::HangUp);
+            desk.command_on(onward.leg, Command::HangUp(Cause::NearHangup));
         }
     }
 

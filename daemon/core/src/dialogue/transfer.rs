@@ -494,7 +494,7 @@ impl Dialogue {
         };
         desk.timers.cancel(Timer::Consult);
         if let Some(leg) = consult.leg {
-            desk.command_on(leg, Command::HangUp);
+            desk.command_on(leg, Command::HangUp(Cause::NearHangup));
         }
         true
     }
@@ -512,7 +512,7 @@ impl Dialogue {
         }
         desk.timers.cancel(Timer::Consult);
         if let Some(leg) = self.consult.take().and_then(|it| it.leg) {
-            desk.command_on(leg, Command::HangUp);
+            desk.command_on(leg, Command::HangUp(Cause::NearHangup));
         }
     }
 

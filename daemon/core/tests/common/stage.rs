@@ -155,7 +155,7 @@ impl Stage {
                 self.person_play = play.play;
                 format!("tell the person {}", play.prompts.join(" "))
             }
-            Command::HangUp => "let the person go".to_owned(),
+            Command::HangUp(_) => "let the person go".to_owned(),
             Command::TakeReferral { taken } => format!("go there for them: {taken}"),
             Command::ReportReferral { how } => format!("tell them {how:?}"),
             other => panic!("not on that leg: {other:?}"),
@@ -168,7 +168,7 @@ impl Stage {
             Command::Answer => "answer".to_owned(),
             Command::Refuse(cause) => format!("refuse {}", cause.name()),
             Command::Dial { to, trunk, .. } => format!("dial {to} by {trunk}"),
-            Command::HangUp => "hang up".to_owned(),
+            Command::HangUp(_) => "hang up".to_owned(),
             Command::Play(play) => {
                 self.play = play.play;
                 self.played_on = play.turn.0;

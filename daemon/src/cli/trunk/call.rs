@@ -8,8 +8,8 @@ use offhook_core::Number;
 use offhook_dsp::g711::Law;
 use offhook_sip::sdp::{Codec, Direction, LocalMedia, Negotiated, SdpSession};
 use offhook_sip::{
-    CallKey, Cause, Command, EndCause, Event, Failure, Incoming, Invite, Party, StatusCode,
-    TransferOrder, TransferOutcome, TransferTarget, Uri, Way,
+    CallKey, Cause, Command, EndCause, Event, Failure, Incoming, Invite, StatusCode, TransferOrder,
+    TransferOutcome, TransferTarget, Uri, Way,
 };
 
 use super::probe::Probe;

@@ -94,9 +94,13 @@ class Rows:
     def voice(self, count, random, dense=False):
         """Speech of 0 dBov, of another throat and telephone; and its label. `dense`:
         of five parts the one whose share of speech is closest to a speaker's who goes on."""
-        parts = [self.part('talk', count, random) for _ in range(5 if dense else 1)]
+        pace = random.uniform(0.75, 1.35) if random.random() < 0.7 else 1
+        parts = [self.part('talk', int(count * pace) + 1, random) for _ in range(5 if dense else 1)]
         x, label = min(parts, key=lambda part: abs(np.mean(part[1] & SAID) / SAID - 0.75))
-        return moved(warped(x, random, 0.08), colour(random, 5) - unit(LOUDNESS)), label & SAID
+        place = (np.arange(count) * pace).astype(int)
+        x, label = x[place], label[place] & SAID
+        x = spread(warped(x, random, 0.16), label, random.uniform(0.85, 1.2))
+        return moved(x, colour(random, 7) - unit(LOUDNESS)), label
 
     def scene(self, count, random, mix):
         """A line without a prompt of ours: levels and label."""
@@ -178,6 +182,15 @@ def levels(x):
 def moved(x, by):
     """Louder by so much; what is digitally silent stays so."""
     return np.where(x > SILENT + 0.01, x + by, SILENT).astype(np.float32)
+
+
+def spread(x, label, by):
+    """A voice with loud and soft so much farther apart."""
+    said = label > SAID / 2
+    if not said.any():
+        return x
+    middle = x[said].mean(0)
+    return np.where(x > SILENT + 0.01, middle + (x - middle) * np.float32(by), SILENT)
 
 
 def levelled(x):

@@ -23,14 +23,19 @@ ROW = 40 * RATE
 SAID, BEGINS = 127, 128
 # RMS of speech in a row of talk, of noise in a row of hush, dBov.
 LOUDNESS, NOISE = -22.0, -26.0
+# Whose utterances may last longer goes on speaking, s.
+LONG = 12.0
 
 
 def utterance(library, random, channel, most=8.0, word=0.35):
-    """One utterance at RMS 1 of its active frames, and how likely each frame is speech."""
+    """One utterance at RMS 1 of its active frames, and how likely each frame is speech.
+    One of more than 12 s is drawn from the recordings of those who go on speaking."""
     if random.random() < word:
         voice = library.words[random.integers(0, len(library.words))] if random.random() < 0.5 else None
         if voice is None:
             voice = snippet(library.speech[random.integers(0, library.real)], random)
+    elif most > LONG and library.long:
+        voice = library.long[random.integers(0, len(library.long))]
     else:
         voice = library.speech[random.integers(0, len(library.speech) if random.random() < 0.15 else library.real)]
     x, said = perturbed(voice, random)
@@ -177,9 +182,11 @@ def talk_row(library, random):
     def scene(length):
         channel = Channel(random)
         kind = random.random()
-        if kind < 0.5:
-            style = (0.05, 0.7), 15.0, 0.15
-        elif kind < 0.85:
+        if kind < 0.3:
+            style = (0.02, 0.7), 15.0, 0.05
+        elif kind < 0.65:
+            style = (0.05, 0.7), LONG, 0.15
+        elif kind < 0.9:
             style = (0.5, 5), 6.0, 0.45
         else:
             style = (3, 12), 1.2, 1.0

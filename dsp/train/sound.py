@@ -19,6 +19,9 @@ import teacher
 
 RATE = 8000
 FRAME = 80
+# What loudness adds to the teacher's log-odds.
+LOUD, SOFT = 0.5, -1.0
+GOES_ON = 0.65  # recordings with a larger share of speech are of people who go on speaking
 
 
 def db(power):
@@ -62,6 +65,7 @@ class Library:
         for samples in voices():
             (self.words if len(samples) < 1.2 * RATE else self.speech).append(samples)
         self.speech, self.words = taught(self.speech), taught(self.words)
+        self.long = [voice for voice in self.speech[:self.real] if np.mean(voice.said) > GOES_ON]
 
 
 PHRASES = """hello|hello?|yes|yeah|no|nope|okay|sure|hi|hey|stop|wait|what|who is this|speaking|hang on
@@ -109,12 +113,15 @@ def voices():
 
 
 def taught(recordings):
-    """With the teacher's labels; by loudness where it hears nobody, as in some synthetic voices."""
+    """With the teacher's labels, a little surer where it is loud: people mark words so.
+    By loudness where the teacher hears nobody, as in some synthetic voices."""
     found = []
     for x, said in zip(recordings, teacher.listen(recordings)):
         on = active(x)
         deaf = on.any() and np.mean(said[on]) < 0.4
-        found.append(Voice(x, on.astype(np.float32) if deaf else said))
+        said = np.clip(said, 1e-4, 1 - 1e-4)
+        odds = np.log(said / (1 - said)) + np.where(on, LOUD, SOFT)
+        found.append(Voice(x, on.astype(np.float32) if deaf else (1 / (1 + np.exp(-odds))).astype(np.float32)))
     return found
 
 
@@ -407,13 +414,13 @@ def engine(length, random):
     return x * 10 ** (slowly(length, random, random.uniform(0.3, 6), -random.uniform(0, 18), 0) / 20)
 
 
-def rhythm(length, random):
-    """Noise that comes and goes in time: wipers, wheels on rails, a saw."""
+def rhythm(length, random, rate=None):
+    """Noise that comes and goes in time, `rate` times a second: wipers, wheels on rails, a saw."""
     x = coloured(length, random)
     if random.random() < 0.5:
         b, a = signal.iirpeak(random.uniform(150, 3000), random.uniform(0.7, 12), fs=RATE)
         x = signal.lfilter(b, a, x)
-    rate = np.exp(random.uniform(np.log(0.3), np.log(9)))
+    rate = rate or np.exp(random.uniform(np.log(0.3), np.log(9)))
     turns = np.cumsum(rate * np.exp(slowly(length, random, 1, -0.1, 0.1) * random.random())) / RATE
     place, share = turns % 1, random.uniform(0.08, 0.7)
     rise = np.minimum(1, place / (share * random.uniform(0.02, 0.5)))
@@ -422,6 +429,37 @@ def rhythm(length, random):
     if random.random() < 0.3:
         loudness = loudness * (0.4 + 0.6 * (np.floor(turns) % 2))
     return x * (10 ** (-random.uniform(3, 40) / 20) + loudness)
+
+
+def rumble(length, random):
+    """What shakes a car or a machine: deep noise that swells and thuds, in time or not."""
+    centre = random.uniform(120, 480)
+    sos = signal.butter(int(random.integers(1, 4)), centre * random.uniform(1.1, 1.8), fs=RATE, output='sos')
+    x = signal.sosfilt(sos, random.standard_normal(length))
+    if random.random() < 0.6:
+        x = signal.lfilter(*signal.iirpeak(centre, random.uniform(1, 12), fs=RATE), x)
+    x = x / rms(x)
+    depth, pace = random.uniform(4, 22), np.exp(random.uniform(np.log(0.7), np.log(8)))
+    swell = slowly(length, random, pace, -1, 0)
+    if random.random() < 0.5:
+        turns = np.cumsum(random.uniform(0.4, 3) * np.exp(slowly(length, random, 1, -0.1, 0.1))) / RATE
+        swell = 0.5 * swell + 0.5 * (np.abs(np.sin(np.pi * turns)) ** random.uniform(0.5, 6) - 1)
+    return x * 10 ** (depth * swell / 10)
+
+
+def vehicle(length, random):
+    """Inside a car: the road, which rises and falls with speed, a motor, wipers, what rattles."""
+    road = signal.lfilter([1], [1, -random.uniform(0.8, 0.985)], random.standard_normal(length))
+    x = road / rms(road) * 10 ** (slowly(length, random, random.uniform(0.2, 2), -random.uniform(0, 10), 0) / 20)
+    if random.random() < 0.5:
+        x = x + engine(length, random) * gain(random.uniform(-22, 0))
+    if random.random() < 0.7:
+        shaking = rumble(length, random)
+        x = x + shaking / rms(shaking) * gain(random.uniform(0, 28))
+    if random.random() < 0.5:
+        wipers = rhythm(length, random, random.uniform(0.5, 2.5))
+        x = x + wipers / rms(wipers) * gain(random.uniform(-12, 8))
+    return x
 
 
 def chirps(length, random):
@@ -484,7 +522,7 @@ def background(library, length, random, made=0.35):
     """Some noise of RMS 1, none of it speech; a share of it wholly `made` up."""
     kind = random.random()
     if random.random() < made:
-        x = [engine, rhythm, chirps, song][random.integers(0, 4)](length, random)
+        x = random.choice([engine, rhythm, chirps, song, vehicle, vehicle, vehicle])(length, random)
         if random.random() < 0.4:
             x = x / rms(x) + background(library, length, random, 0) * gain(random.uniform(-15, 5))
     elif kind < 0.58:

@@ -37,12 +37,14 @@ STREAMS = 24
 # What the line without echo is judged against, per band, as `voice.rs` follows it: a
 # floor that falls and rises by these shares a frame, and a mean of this pace.
 FLOOR_FALL, FLOOR_RISE, MEAN_PACE = 0.1, 0.005, 0.005
+# How it weighs log-odds against those of the last second.
+USUAL_PACE, USUAL_SHARE, MOST_ODDS = 0.01, 0.5, 4.0
 # Shares of streams over our prompt, of short scenes of one who goes on speaking, of
 # scenes without speech among the others, of speech at 0 to 14 dB above noise, at -6 to 4.
 MIX = {'echo': 0.28, 'dense': 0.5, 'hush': 0.25, 'middle': 0.5, 'low': 0.15}
 OVER_PROMPT = 1.5  # a caller who is missed there is talked over
 DROPPED = 0.1
-PAIRS = 0.5  # what an ill-ordered pair of frames, of any two streams, weighs
+PAIRS = 1.5  # what an ill-ordered pair of frames, of any two streams, weighs
 DECAY = 1e-3
 RATE = 4e-3
 
@@ -176,12 +178,27 @@ def rest(batch):
 # --- fitting ----------------------------------------------------------------
 
 
+def weighed(odds, usual, keep):
+    """Log-odds beside the usual ones of the last second, as `voice.rs` weighs them; and the usual."""
+
+    def follow(usual, now):
+        odds, keep = now
+        usual = usual * keep
+        usual = usual + USUAL_PACE * (jnp.clip(odds, -MOST_ODDS, MOST_ODDS) - usual)
+        return usual, odds - USUAL_SHARE * usual
+
+    usual, odds = jax.lax.scan(follow, usual, (odds, keep[..., 0]))
+    return odds, usual
+
+
 def loss_of(network, shown, before, behind, states, keep, truth, weight, kept, others):
     """Cross entropy, and how much frames of speech are behind others without."""
     inputs = jnp.concatenate([shown, jnp.where(keep > 0, before, shown), behind], -1)
-    odds, states = forward(network, inputs, states, keep, kept)
+    odds, layers = forward(network, inputs, states[:2], keep, kept)
+    beside, usual = weighed(odds, states[2], keep)
+    states = *layers, usual
     loss = jnp.sum(optax.sigmoid_binary_cross_entropy(odds, truth) * weight) / jnp.sum(weight)
-    odds, truth = odds.reshape(-1), truth.reshape(-1)
+    odds, truth = beside.reshape(-1), truth.reshape(-1)
     order = truth - truth[others]
     pairs = jnp.abs(order) * jax.nn.softplus(-jnp.sign(order) * (odds - odds[others]))
     return loss + PAIRS * jnp.sum(pairs) / (jnp.sum(jnp.abs(order)) + 1), states
@@ -230,11 +247,11 @@ def fit(folder, batches, seed, begin, top, save):
     random = np.random.default_rng(seed)
     begun, losses, count = time.time(), [], 0
     for batch in range(batches):
-        states = rest(STREAMS)
+        states = *rest(STREAMS), jnp.zeros(STREAMS)
         for shown, before, behind, *other in windows(*streams.get(), random):
             count += 1
             rate = top * min(1, count / 200) * (0.01 + 0.99 * 0.5 * (1 + np.cos(np.pi * batch / batches)))
-            pace = min(0.999, 1 - 1 / (count / 10 + 1))
+            pace = 1 - 1 / (count / 2 + 1)
             network, memory, mean, states, loss = step(
                 network, memory, mean, np.float32(rate), np.float32(pace), (shown, before, behind, states, *other))
             losses.append(loss)

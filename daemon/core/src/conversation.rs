@@ -27,6 +27,8 @@ use crate::timers::Timer;
 
 /// Wakeups carried out in one go; what is due beyond that comes with the next.
 const WAKEUPS_MAX: usize = 64;
+/// The fact that says what it costs now.
+const PRICE: &str = "price_cents";
 /// An ended call waits this long for the store before it gives up on it.
 const STORE_SILENT_MS: u64 = 30_000;
 
@@ -159,7 +161,13 @@ impl Conversation {
                     dialogue.happened(&mut self.desk, at, happening);
                 }
             }
-            Event::Leased(leases) => self.desk.lease(leases),
+            Event::Leased(leases) => {
+                let priced = leases.iter().any(|lease| lease.name == PRICE);
+                self.desk.lease(leases);
+                if priced {
+                    self.mind_price();
+                }
+            }
             Event::Approval {
                 action, approved, ..
             } => {
@@ -181,14 +189,23 @@ impl Conversation {
             let Some(id) = FactId::find(&fact.name).filter(|id| id.is_fed()) else {
                 continue;
             };
-            let before = self.desk.facts.value(id);
             self.desk.facts.set(id, fact.value);
-            let changed = before.is_some() && before != fact.value;
-            if let (Talk::Dialogue(dialogue), true, "price_cents") =
-                (&mut self.talk, changed, id.name())
-            {
-                dialogue.price_changed(&mut self.desk);
+            if id.name() == PRICE {
+                self.mind_price();
             }
+        }
+    }
+
+    /// The price that holds was told, by a fact or as an offer: another one than before
+    /// takes back what was agreed to.
+    fn mind_price(&mut self) {
+        let price = FactId::find(PRICE).expect("it is in the list of facts");
+        let price = self.desk.facts.value(price);
+        let before = core::mem::replace(&mut self.desk.price, price);
+        if let (Talk::Dialogue(dialogue), true) =
+            (&mut self.talk, before.is_some() && before != price)
+        {
+            dialogue.price_changed(&mut self.desk);
         }
     }
 

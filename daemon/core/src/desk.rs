@@ -82,6 +82,8 @@ pub(crate) struct Desk {
     pub(crate) wall_at_zero_ms: u64,
     /// What is on offer (`slot.tuesday`), and until when.
     pub(crate) leases: Leases,
+    /// The price that was told last, in cents; an offer of it that is over keeps it here.
+    pub(crate) price: Option<i64>,
     pub(crate) authorised: u32,
     pub(crate) refused: u32,
     outputs: VecDeque<Output>,
@@ -117,6 +119,7 @@ impl Desk {
             memory: Memory::default(),
             wall_at_zero_ms: 0,
             leases: Leases::default(),
+            price: None,
             authorised: 0,
             refused: 0,
             outputs: VecDeque::new(),

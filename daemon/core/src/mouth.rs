@@ -209,6 +209,19 @@ impl Mouth {
             .retain(|utterance| matches!(utterance.purpose, Purpose::Confirm(_)));
     }
 
+    /// What a notice says holds no more: who hears the rest of one that was begun has
+    /// not heard what holds now. Gives whether one was.
+    pub(crate) fn outdate(&mut self, notice: usize) -> bool {
+        let slots = [&mut self.playing, &mut self.cut, &mut self.stopped];
+        let begun = slots.into_iter().flatten();
+        let mut was = false;
+        for it in begun.filter(|it| it.utterance.notice == Some(notice)) {
+            it.utterance.notice = None;
+            was = true;
+        }
+        was
+    }
+
     /// The action does not stand any more: nothing of it is said.
     pub(crate) fn unsay(&mut self, id: ActionId) {
         self.queue

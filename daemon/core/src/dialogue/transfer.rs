@@ -29,8 +29,8 @@ pub(super) const JOIN_MS: u64 = 2_000;
 /// To take our place on a line that is up takes a peer two round trips.
 const TAKE_PLACE_MS: u64 = 8_000;
 /// The person's leg has ended as when somebody took our place; so long until we are
-/// told that it was so.
-const PLACE_TAKEN_MS: u64 = 2_000;
+/// told that it was so. A transfer that failed is undone within a second.
+const PLACE_TAKEN_MS: u64 = 1_000;
 /// What came of a call whose far end left for somebody else, unheard.
 const LEFT_FOR_THERE: &str = "referred";
 /// What keeps the caller company is said so often; a tune of 12 s lasts longer than

@@ -196,12 +196,13 @@ impl Dialogue {
     /// The price that was heard does not hold any more, nor does what was agreed to it.
     pub(crate) fn price_changed(&mut self, desk: &mut Desk) {
         let price = price_heard();
+        let mut known = desk.facts.value(price) == Some(1);
         for (place, notice) in self.playbook.notices.iter().enumerate() {
             if notice.facts.contains(&price) {
                 self.notices_heard &= !(1 << place);
+                known |= self.mouth.outdate(place);
             }
         }
-        let known = desk.facts.value(price) == Some(1);
         for (name, value) in [
             ("price_heard", 0),
             ("price_acknowledged", 0),

@@ -44,7 +44,11 @@ pub fn catalogue() -> Catalogue {
 }
 
 pub fn policy() -> Policy {
-    let text = shipped("policies/default.toml");
+    policy_named("default")
+}
+
+pub fn policy_named(name: &str) -> Policy {
+    let text = shipped(&format!("policies/{name}.toml"));
     let raw: RawPolicy = toml::from_str(&text).unwrap();
     sound(&text, Policy::compile(&raw, &catalogue()))
 }

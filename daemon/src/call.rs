@@ -49,8 +49,8 @@ pub struct Call {
     pub talking: bool,
     /// It has said `Ended`.
     pub over: bool,
-    /// Not kept yet.
-    birth: Option<Birth>,
+    /// Not kept yet. Boxed: it is there for an instant only.
+    birth: Option<Box<Birth>>,
     /// Not kept yet: its last lines are still to come.
     ending: Option<Box<Ended>>,
     conversation: Conversation,
@@ -76,7 +76,7 @@ impl Call {
             born: birth.born,
             trunk: birth.trunk.clone(),
             direction: birth.direction,
-            birth: Some(birth),
+            birth: Some(Box::new(birth)),
             ending: None,
             lead,
             person: None,
@@ -165,7 +165,7 @@ impl Call {
 
     /// The birth, if it is not kept yet, with the beginning of the log.
     pub fn take_birth(&mut self) -> Option<Write> {
-        let birth = self.birth.take()?;
+        let birth = *self.birth.take()?;
         let entries = self.take_log();
         Some(Write::Born { birth, entries })
     }

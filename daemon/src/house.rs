@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, LazyLock, PoisonError};
 
 use offhook_core::input::{Text, Texts};
 use offhook_core::{Book, Policy, Program};
@@ -162,11 +162,12 @@ impl House {
 
     /// What is said in a conversation by this book; nothing on a test line.
     pub fn prompts_of(&self, book: &Book) -> Arc<Prompts> {
+        static NONE: LazyLock<Arc<Prompts>> = LazyLock::new(Arc::default);
         match &book.program {
             Program::Playbook(playbook) => self.prompts.get(&playbook.name).cloned(),
             Program::Test(_) => None,
         }
-        .unwrap_or_default()
+        .unwrap_or_else(|| Arc::clone(&NONE))
     }
 
     /// Book and trunk of an outbound call, by the order or else by the config.

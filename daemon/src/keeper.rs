@@ -58,6 +58,11 @@ impl Keeper {
         self.store.write(write).map_err(|_| Refused)
     }
 
+    /// The store has had no room for what waits.
+    pub fn is_behind(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
     /// Hands over all that waits, waiting for room. For the end, when nothing
     /// else is to be decided; whoever opened the store closes it.
     pub fn finish(&mut self) {

@@ -11,7 +11,7 @@ mod streams;
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -22,6 +22,7 @@ use offhook_sip::{
 use tokio::io::ReadBuf;
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
+use tokio::task::coop::has_budget_remaining;
 use tokio::time::{Sleep, sleep};
 use tokio_rustls::TlsConnector;
 
@@ -97,6 +98,8 @@ pub struct Counters {
     pub send_failed: AtomicU64,
     /// Times that the decision thread's queue was full.
     pub inbox_full: AtomicU64,
+    /// Set by the decision thread: it has more to do than it gets done.
+    pub decision_late: AtomicBool,
     /// Connections closed at once, since there were too many.
     pub streams_refused: AtomicU64,
     /// Connections closed because they began a message and did not end it, or
@@ -118,7 +121,12 @@ pub struct Counters {
 
 /// After work there is often more at once: it waits so long for company, which
 /// saves a wakeup for each message. No timer of SIP is nearly as short.
-const NAP: Duration = Duration::from_millis(2);
+const NAP: Duration = Duration::from_millis(5);
+
+/// A thread that has not once seen its queue empty for so long is late: before it is
+/// twice that, callers send their INVITEs again (T1, RFC 3261 §17.1.1.2), and what
+/// gets done is less than could be.
+pub const LATE: Duration = Duration::from_millis(250);
 
 /// How often the endpoint's counters are shown.
 const COUNTERS_EVERY: Duration = Duration::from_secs(1);
@@ -163,6 +171,10 @@ pub struct Signalling<I> {
     timer_at: Option<Duration>,
     /// Something was done since it last waited.
     busy: bool,
+    /// Since when there was always more to do.
+    behind_since: Option<Duration>,
+    /// The endpoint refuses new calls.
+    overloaded: bool,
     buffer: Box<[u8]>,
     /// The socket whose turn it is.
     turn: usize,
@@ -221,6 +233,8 @@ impl<I: Inbox> Signalling<I> {
             minute: Minute::default(),
             timer_at: Some(Duration::ZERO),
             busy: false,
+            behind_since: None,
+            overloaded: false,
             buffer: vec![0; DATAGRAM_MAX].into_boxed_slice(),
             turn: 0,
         }
@@ -232,6 +246,7 @@ impl<I: Inbox> Signalling<I> {
             self.drain().await;
             let wakeup = poll_fn(|context| self.poll_wakeup(context)).await;
             self.busy = true;
+            self.watch_load(clock::now());
             match wakeup {
                 Wakeup::Datagram {
                     listener,
@@ -272,6 +287,19 @@ impl<I: Inbox> Signalling<I> {
             }
         };
         self.endpoint.handle(clock::now(), input);
+    }
+
+    /// Whether this thread and the next one keep up, else callers had better come
+    /// later than be served late.
+    fn watch_load(&mut self, now: Duration) {
+        let since = *self.behind_since.get_or_insert(now);
+        // Relaxed: a flag that stands alone.
+        let decision_late = self.house.sip.decision_late.load(Ordering::Relaxed);
+        let overloaded = decision_late || now.saturating_sub(since) > LATE;
+        if overloaded != std::mem::replace(&mut self.overloaded, overloaded) {
+            let command = Command::Overloaded(overloaded);
+            self.endpoint.handle(now, Input::Command(command));
+        }
     }
 
     fn hear(&mut self, heard: Heard) {
@@ -384,6 +412,8 @@ impl<I: Inbox> Signalling<I> {
                 Output::Event(Event::Trunk { key, standing }) => {
                     self.house.trunks.stands(key, standing, clock::now());
                 }
+                // Of no call: nobody writes it down.
+                Output::Event(Event::Message { key: None, .. }) => {}
                 Output::Event(event) => {
                     self.lead_on(&event);
                     let answered = match &event {
@@ -537,9 +567,13 @@ impl<I: Inbox> Signalling<I> {
             return Poll::Ready(Wakeup::Timer);
         }
         let wakeup = self.poll_sockets(context);
-        if wakeup.is_pending() && std::mem::take(&mut self.busy) {
-            // Its thread has nothing else to do. What came meanwhile is found at once.
-            std::thread::sleep(NAP);
+        // Without a budget there may be more: the streams get their turn, and it goes on.
+        if wakeup.is_pending() && has_budget_remaining() {
+            self.behind_since = None;
+            if std::mem::take(&mut self.busy) {
+                // Its thread has nothing else to do. What came meanwhile is found at once.
+                std::thread::sleep(NAP);
+            }
         }
         wakeup
     }

@@ -233,4 +233,7 @@ pub enum Command {
     KeepTrunk(Box<Trunk>),
     /// Leave a trunk: what is registered is taken back, nothing more is told.
     DropTrunk(TrunkKey),
+    /// There is more to do than gets done: until it is taken back, new calls are
+    /// refused with 503 and `Retry-After`, at the least cost.
+    Overloaded(bool),
 }

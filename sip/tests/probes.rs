@@ -466,6 +466,28 @@ fn a_full_endpoint_refuses_new_calls_statelessly_and_serves_the_old_ones() {
 }
 
 #[test]
+fn an_overloaded_endpoint_refuses_new_calls_alone_and_until_it_has_caught_up() {
+    let mut driven = Driven::with(EndpointConfig::default());
+    let (_, ours) = talking(&mut driven);
+    let overloaded = |driven: &mut Driven, it| {
+        let now = driven.now;
+        let command = Input::Command(Command::Overloaded(it));
+        driven.endpoint.handle(now, command);
+    };
+    overloaded(&mut driven, true);
+    driven.packet(&invite("9").replace("call-1@", "call-2@"));
+    let refusal = driven.take_sent().remove(0);
+    assert_eq!(first_line(&refusal), "SIP/2.0 503 Service Unavailable");
+    assert_eq!(header(&refusal, "Retry-After"), "5");
+    driven.packet(&request("BYE", 2, "2", &ours, "", b""));
+    assert_eq!(driven.take_lines(), ["SIP/2.0 200 OK"]);
+    overloaded(&mut driven, false);
+    driven.packet(&invite("10").replace("call-1@", "call-3@"));
+    let news = driven.take_events();
+    assert!(news.iter().any(|it| matches!(it, Event::Incoming { .. })));
+}
+
+#[test]
 fn routes_are_kept_reversed_and_strict_routers_obeyed() {
     let mut driven = Driven::new();
     let key = driven.dial();

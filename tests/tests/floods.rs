@@ -152,8 +152,8 @@ fn ten_thousand_half_open_calls_are_bounded_and_a_running_call_does_not_notice()
     let each = after.saturating_sub(before) / (many - few) as u64;
     println!("half open: {many} calls, {each} bytes each, {after} bytes in all");
     // The endpoint alone takes 2 kB (`offhook bench sip`), the conversation behind it
-    // less; the rest is what the store reads its own pages with, up to 8 MB.
-    assert!(each <= 9 * 1024, "{each} bytes for each half-open call");
+    // less; the rest is what the store reads its own pages with, up to 4 MB.
+    assert!(each <= 8 * 1024, "{each} bytes for each half-open call");
     talk.unharmed(&daemon);
 }
 

@@ -71,6 +71,9 @@ impl Conversation {
 
     /// Another policy holds from now on. `Event::Governed` says so in the log.
     pub fn adopt(&mut self, policy: Arc<Policy>) {
+        if Arc::ptr_eq(&self.desk.book.policy, &policy) {
+            return;
+        }
         let book = Book {
             policy,
             ..(*self.desk.book).clone()

@@ -231,6 +231,13 @@ struct Counted {
     sent: u32,
 }
 
+/// Both directions of encrypted reports.
+struct Srtcp {
+    keys: Keys,
+    sealer: Sealer,
+    opener: Opener,
+}
+
 struct Session {
     slot: SlotId,
     local: SocketAddr,
@@ -244,8 +251,8 @@ struct Session {
     cname: Bytes,
     shared: Arc<Shared>,
     target: Option<SocketAddr>,
-    /// SRTCP, as it was agreed on.
-    srtcp: Option<(Keys, Sealer, Opener)>,
+    /// SRTCP, as it was agreed on. Boxed: most calls have none, and it is most of the rest.
+    srtcp: Option<Box<Srtcp>>,
     next: Duration,
     has_reported: bool,
     counted: Counted,
@@ -284,9 +291,14 @@ impl Session {
 
     /// Keys that were agreed on before stay in use, with what they have counted.
     fn encrypt(&mut self, keys: Option<Keys>) {
-        if keys != self.srtcp.as_ref().map(|(known, ..)| *known) {
-            self.srtcp =
-                keys.map(|keys| (keys, Sealer::new(&keys.ours), Opener::new(&keys.theirs)));
+        if keys != self.srtcp.as_ref().map(|known| known.keys) {
+            self.srtcp = keys.map(|keys| {
+                Box::new(Srtcp {
+                    keys,
+                    sealer: Sealer::new(&keys.ours),
+                    opener: Opener::new(&keys.theirs),
+                })
+            });
         }
     }
 
@@ -402,10 +414,10 @@ impl Session {
             // Whoever does not listen for RTCP refuses it; that is no fault.
             Ok(bytes) => {
                 let mut bytes = bytes.to_vec();
-                if let Some((_, sealer, _)) = &mut self.srtcp {
+                if let Some(srtcp) = &mut self.srtcp {
                     let length = bytes.len();
                     bytes.resize(length + GROWTH + 4, 0);
-                    let sealed = sealer.seal_control(&mut bytes, length);
+                    let sealed = srtcp.sealer.seal_control(&mut bytes, length);
                     bytes.truncate(sealed.unwrap_or(0));
                 }
                 if let Some(socket) = self.outlet() {
@@ -442,7 +454,7 @@ impl Session {
     /// Decrypts where that was agreed on.
     fn open(&mut self, at: Duration, from: SocketAddr, bytes: &mut [u8]) {
         let opened = match &mut self.srtcp {
-            Some((.., opener)) => opener.open_control(bytes).ok(),
+            Some(srtcp) => srtcp.opener.open_control(bytes).ok(),
             None => Some(bytes.len()),
         };
         if let Some(length) = opened {

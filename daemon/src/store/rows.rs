@@ -3,7 +3,7 @@
 //!
 //! The writer calls it with batches, `recover` with what a crash left open.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 
@@ -84,6 +84,8 @@ pub(super) struct Rows {
     db: Connection,
     head: Head,
     salts: HashMap<u64, Option<Salt>>,
+    /// Born since the start, and without a row in the outbox.
+    idle: HashSet<u64>,
     random: BufReader<File>,
     /// Wall time of the batch, ms since 1970.
     now_ms: u64,
@@ -101,6 +103,7 @@ impl Rows {
             head: chain::stated_head(&db)?,
             db,
             salts: HashMap::new(),
+            idle: HashSet::new(),
             random: BufReader::with_capacity(4096, random),
             now_ms: 0,
             scratch: Vec::new(),
@@ -112,10 +115,18 @@ impl Rows {
     /// # Errors
     /// SQLite's; nothing was kept.
     pub(super) fn keep(&mut self, batch: &[Write], now_ms: u64) -> rusqlite::Result<Effects> {
+        let ends = batch.iter().enumerate();
+        let ends = ends.filter_map(|(at, write)| Some((write.ends()?, at)));
+        let ends: HashMap<ConversationId, usize> = ends.collect();
         self.atomically(now_ms, |rows, effects| {
-            batch
-                .iter()
-                .try_for_each(|write| rows.apply(write, effects))
+            for (at, write) in batch.iter().enumerate() {
+                // Its outcome, which comes after it, lets go of it in the same instant.
+                let passing = |id| ends.get(&id).is_some_and(|end| at < *end);
+                if !write.dialog_of().is_some_and(passing) {
+                    rows.apply(write, effects)?;
+                }
+            }
+            Ok(())
         })
         .inspect(|effects| {
             if effects.forgotten.contains(&Forgotten::Done) {
@@ -145,6 +156,7 @@ impl Rows {
             }
             self.head = head;
             self.salts.clear();
+            self.idle.clear();
             return Err(error);
         }
         Ok(effects)
@@ -217,6 +229,7 @@ impl Rows {
     fn born(&mut self, birth: &Birth, entries: &[Entry]) -> rusqlite::Result<()> {
         let row = BornRow { birth, entries };
         self.append(birth.conversation.0, Kind::Born, &row)?;
+        self.idle.insert(birth.conversation.0);
         self.list(birth)
     }
 
@@ -274,6 +287,7 @@ impl Rows {
     /// A row that is there already stays as it is: the same id is the same effect.
     fn action(&mut self, row: &OutboxRow, effects: &mut Effects) -> rusqlite::Result<()> {
         let (conversation, number) = (row.id.conversation.0, i64::from(row.id.number));
+        self.idle.remove(&conversation);
         if self.has_row(conversation, number)? {
             return Ok(());
         }
@@ -417,7 +431,10 @@ impl Rows {
         effects: &mut Effects,
     ) -> rusqlite::Result<()> {
         let conversation = ended.conversation;
-        let rows = self.rows_of(conversation)?;
+        let rows = match self.idle.remove(&conversation.0) {
+            true => Vec::new(),
+            false => self.rows_of(conversation)?,
+        };
         for row in &rows {
             if let (state::HELD, Ok(number)) = (row.state, u32::try_from(row.number)) {
                 let action = ActionId {

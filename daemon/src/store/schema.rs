@@ -69,7 +69,7 @@ pub(super) fn open(path: &Path, max_pages: Option<u32>) -> rusqlite::Result<Conn
     db.execute_batch(
         "PRAGMA auto_vacuum=INCREMENTAL; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;
          PRAGMA journal_size_limit=16777216; PRAGMA wal_autocheckpoint=4000;
-         PRAGMA cache_size=-8192; PRAGMA temp_store=MEMORY;
+         PRAGMA cache_size=-4096; PRAGMA temp_store=MEMORY;
          PRAGMA foreign_keys=OFF;",
     )?;
     if version(&db)? == 0 {

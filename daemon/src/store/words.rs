@@ -296,6 +296,22 @@ pub enum Write {
 }
 
 impl Write {
+    /// The conversation whose dialog it keeps.
+    pub(super) const fn dialog_of(&self) -> Option<ConversationId> {
+        match self {
+            Self::Dialog { conversation, .. } => Some(*conversation),
+            _ => None,
+        }
+    }
+
+    /// The conversation that it ends.
+    pub(super) fn ends(&self) -> Option<ConversationId> {
+        match self {
+            Self::Outcome(ended) => Some(ended.conversation),
+            _ => None,
+        }
+    }
+
     /// Somebody waits for it: it does not linger for company.
     pub(super) const fn is_urgent(&self) -> bool {
         match self {

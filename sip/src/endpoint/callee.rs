@@ -24,7 +24,8 @@ struct Objection {
 
 impl Endpoint {
     pub(super) fn on_new_invite(&mut self, flow: &Flow, request: &Request<'_>) {
-        let full = self.transactions.len() >= self.config.max_transactions
+        let full = self.overloaded
+            || self.transactions.len() >= self.config.max_transactions
             || self.live_calls >= self.config.max_calls;
         if full {
             self.trace(None, false, &Summary::Request(Method::Invite), false);

@@ -163,6 +163,8 @@ pub struct Endpoint {
     counters: Counters,
     /// Calls that are not yet released; the others wait for late answers.
     live_calls: usize,
+    /// As the application said last.
+    overloaded: bool,
     last_key: u64,
     /// Second in which strangers were answered last, and how often.
     strangers: (u64, u32),
@@ -191,6 +193,7 @@ impl Endpoint {
             outbox: VecDeque::new(),
             counters: Counters::default(),
             live_calls: 0,
+            overloaded: false,
             last_key: 0,
             strangers: (0, 0),
             streamless: HashSet::new(),
@@ -303,6 +306,10 @@ impl Endpoint {
             Command::Guard(key, door) => self.guard(key, &door),
             Command::KeepTrunk(trunk) => self.keep_trunk(*trunk),
             Command::DropTrunk(key) => self.drop_trunk(key),
+            Command::Overloaded(overloaded) => {
+                self.overloaded = overloaded;
+                Some(())
+            }
         };
         if done.is_none() {
             self.counters.stale_commands += 1;

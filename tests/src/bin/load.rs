@@ -83,10 +83,9 @@ fn daemon(max_calls: u16) -> Daemon {
         .lines()
         .find(|line| line.starts_with("ports = "))
         .expect("ports");
-    let text = text.replace(ports, "ports = \"20000-59999\"").replace(
-        "max_calls = 20",
-        &format!("max_calls = {max_calls}\nthreads = 3"),
-    );
+    let text = text
+        .replace(ports, "ports = \"20000-59999\"")
+        .replace("max_calls = 20", &format!("max_calls = {max_calls}"));
     Daemon::start(&text)
 }
 

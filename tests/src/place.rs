@@ -81,6 +81,25 @@ pub fn free_port() -> u16 {
         .expect("loopback has a port that is free for both")
 }
 
+/// The first of four ports that are free: SIPp takes two for audio and two for video. They
+/// are none that the system gives to whoever asks for any, so that nobody gets between.
+///
+/// # Panics
+/// When loopback has none.
+pub fn free_media_ports() -> u16 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    const FIRST: u16 = 12_000;
+    const FOURS: u32 = 1_900;
+    (0..FOURS)
+        .map(|_| {
+            // Relaxed: the number need only be different, it orders nothing.
+            let next = NEXT.fetch_add(1, Ordering::Relaxed) + std::process::id();
+            FIRST + u16::try_from(next % FOURS * 4).expect("fewer than 65,536")
+        })
+        .find(|first| (0..4).all(|more| UdpSocket::bind(("127.0.0.1", first + more)).is_ok()))
+        .expect("loopback has four free ports")
+}
+
 /// An even port with its odd neighbour free, as RTP and RTCP want.
 ///
 /// # Panics

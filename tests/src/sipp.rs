@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 
-use crate::place::{Place, free_port, free_rtp_pair};
+use crate::place::{Place, free_media_ports, free_port};
 use crate::process::{Running, checkout};
 
 /// A SIPp run to be started.
@@ -29,7 +29,7 @@ impl Sipp {
 
     fn file(file: &Path, to: SocketAddr, place: &Place) -> Self {
         let local = if to.is_ipv6() { "::1" } else { "127.0.0.1" };
-        let media = free_rtp_pair();
+        let media = free_media_ports();
         let mut command = Command::new("sipp");
         command
             .current_dir(place.path())

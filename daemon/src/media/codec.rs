@@ -56,11 +56,6 @@ impl Opus {
     pub fn split(self) -> (opus::Decoder, opus::Encoder) {
         (self.decoder, self.encoder)
     }
-
-    /// Back again, to be freed.
-    pub fn rejoin(decoder: opus::Decoder, encoder: opus::Encoder) -> Self {
-        Self { decoder, encoder }
-    }
 }
 
 /// Ticks of the RTP clock to one sample of ours.

@@ -105,13 +105,6 @@ impl Leg {
         None
     }
 
-    /// Gives back what it was lent.
-    pub fn give_back(&mut self) -> Option<Opus> {
-        let decoder = self.line.decoder().opus.take()?;
-        let encoder = self.desk.sender.encoder.opus.take()?;
-        Some(Opus::rejoin(decoder, encoder))
-    }
-
     /// Packets that were dropped unread, because there were too many.
     pub fn count_flood(&mut self, packets: u32) {
         let flooded = &mut self.desk.counters.flooded;

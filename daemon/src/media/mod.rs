@@ -51,7 +51,7 @@ use codec::Opus;
 use leg::Birth;
 use port::Ports;
 use rtcp::Rtcp;
-use thread::{Ends, Errand, Loop, ORDERS, REPORTS, RETURNED, Returned, SLOTS, Shared};
+use thread::{Ends, Errand, Loop, ORDERS, REPORTS, RETURNED, Returned, SLOTS, Seat, Shared};
 
 pub use playout::PlayoutFigures;
 pub use ring::{Mark, Tapes};
@@ -423,7 +423,7 @@ impl Media {
                 match returned {
                     Returned::Script(script) => drop(script),
                     Returned::Opus(opus) => drop(opus),
-                    Returned::Socket(socket) => close(&mut self.ports, socket),
+                    Returned::Seat(seat) => close(&mut self.ports, seat.into_socket()),
                 }
             }
         }
@@ -484,7 +484,7 @@ impl Hand {
     fn take(&mut self, index: u16, birth: Birth, socket: Arc<UdpSocket>) -> Result<(), Full> {
         let slot = usize::from(index);
         self.shared.board[slot].clear_remote();
-        self.give(Errand::Open(birth, socket))?;
+        self.give(Errand::Open(Seat::new(birth, socket)))?;
         self.slots[slot].taken = true;
         self.free.pop();
         Ok(())

@@ -36,9 +36,9 @@ pub const ORDERS: usize = 1_024;
 pub const REPORTS: usize = 2_048;
 /// Slots of one thread at most.
 pub const SLOTS: usize = 4_096;
-/// What waits to be freed: per slot a socket, the state of Opus, the scripts it speaks, cut and
-/// waits for, and what the orders under way carry. It never fills.
-pub const RETURNED: usize = 5 * SLOTS + ORDERS;
+/// What waits to be freed: per slot the seat, the scripts it speaks, cut and waits for, and
+/// what the orders under way carry. It never fills.
+pub const RETURNED: usize = 4 * SLOTS + ORDERS;
 /// Packets that one leg may bring in one tick: three times what 10 ms packets
 /// after a gap of 40 ms need. What comes above it stays in the socket, and
 /// falls from there.
@@ -50,7 +50,7 @@ const TIMER: u64 = u64::MAX;
 /// What goes to a thread.
 pub enum Errand {
     /// A call takes a slot.
-    Open(Birth, Arc<UdpSocket>),
+    Open(Box<Seat>),
     /// Something for the call on a slot.
     Do(SlotId, Order),
     /// What the call needs for Opus.
@@ -63,10 +63,10 @@ pub enum Errand {
 pub enum Returned {
     /// Said, or not to be said any more.
     Script(Arc<Script>),
-    /// Of a call that is over.
+    /// Lent to a call that has some, or is over.
     Opus(Opus),
-    /// Of a slot that is free again.
-    Socket(Arc<UdpSocket>),
+    /// Of a call that is over: its slot is free again.
+    Seat(Box<Seat>),
 }
 
 /// What a thread and its owner share.
@@ -99,8 +99,8 @@ pub struct Ends {
     pub bell: Bell,
 }
 
-/// A call on a slot.
-struct Seat {
+/// A call on a slot: 52 kB that are made, kept and freed where they lie.
+pub struct Seat {
     leg: Leg,
     /// RTCP that shares its port is sent from it as well.
     socket: Arc<UdpSocket>,
@@ -112,6 +112,24 @@ struct Seat {
     dropped: u32,
 }
 
+impl Seat {
+    /// Of a call that knows no peer yet.
+    pub fn new(birth: Birth, socket: Arc<UdpSocket>) -> Box<Self> {
+        Box::new(Self {
+            leg: Leg::new(birth),
+            socket,
+            budget: BUDGET,
+            deaf: false,
+            dropped: 0,
+        })
+    }
+
+    /// What is left of it when the call is over.
+    pub fn into_socket(self: Box<Self>) -> Arc<UdpSocket> {
+        Arc::clone(&self.socket)
+    }
+}
+
 /// All that a media thread owns. Made before the thread starts.
 pub struct Loop {
     shared: Arc<Shared>,
@@ -119,7 +137,7 @@ pub struct Loop {
     epoll: Epoll,
     timer: Timer,
     batch: Batch,
-    seats: Vec<Option<Seat>>,
+    seats: Vec<Option<Box<Seat>>>,
     bridges: Bridges,
     /// Which seats are taken, so that a tick does not look at the others.
     taken: Vec<u16>,
@@ -224,7 +242,7 @@ impl Loop {
 
     /// Gives whether the seat is free now.
     fn tick_seat(&mut self, now: Duration, slot: usize, ticks: u64) -> bool {
-        let Some(seat) = &mut self.seats[slot] else {
+        let Some(seat) = self.seats[slot].as_deref_mut() else {
             return true;
         };
         let mut common = Common {
@@ -252,27 +270,21 @@ impl Loop {
     }
 
     fn free_seat(&mut self, slot: usize) {
-        let Some(seat) = &mut self.seats[slot] else {
+        let Some(seat) = self.seats[slot].take() else {
             return;
         };
-        if let Some(opus) = seat.leg.give_back() {
-            give_back(&mut self.ends.returned, Returned::Opus(opus));
-        }
         self.bridges.part(slot);
         // It cannot fail for a socket that was added; if it did, an event of it
         // would find the seat empty.
         let _ = self.epoll.remove(&*seat.socket);
-        let socket = Arc::clone(&seat.socket);
-        // In place: a leg is 52 kB, and taking it out would move them.
-        self.seats[slot] = None;
-        give_back(&mut self.ends.returned, Returned::Socket(socket));
+        give_back(&mut self.ends.returned, Returned::Seat(seat));
     }
 
     fn take_orders(&mut self, now: Duration) {
         // As many as were there when it looked: a fast giver cannot hold the tick up.
         for _ in 0..self.ends.orders.len() {
             match self.ends.orders.dequeue() {
-                Some(Errand::Open(birth, socket)) => self.open(birth, socket),
+                Some(Errand::Open(seat)) => self.open(seat),
                 Some(Errand::Do(slot, order)) => self.do_order(now, slot, order),
                 Some(Errand::Lend(slot, opus)) => self.lend(slot, opus),
                 Some(Errand::Join(one, other)) => self.join(now, one, other),
@@ -281,21 +293,16 @@ impl Loop {
         }
     }
 
-    fn open(&mut self, birth: Birth, socket: Arc<UdpSocket>) {
-        let slot = usize::from(birth.slot.index);
-        if self.epoll.add(&*socket, slot as u64).is_err() {
+    fn open(&mut self, seat: Box<Seat>) {
+        let index = seat.leg.slot().index;
+        let slot = usize::from(index);
+        if self.epoll.add(&*seat.socket, slot as u64).is_err() {
             // Out of kernel memory: the leg lives and hears nothing, which is reported as such.
             debug_assert!(false, "a fresh UDP socket can be watched");
         }
         self.bridges.clear(slot);
-        self.seats[slot] = Some(Seat {
-            leg: Leg::new(birth),
-            socket,
-            budget: BUDGET,
-            deaf: false,
-            dropped: 0,
-        });
-        self.taken.push(birth.slot.index);
+        self.seats[slot] = Some(seat);
+        self.taken.push(index);
     }
 
     fn do_order(&mut self, now: Duration, id: SlotId, order: Order) {
@@ -312,7 +319,7 @@ impl Loop {
     fn leg_of(&mut self, id: SlotId) -> Option<(&mut Leg, Out<'_>)> {
         let slot = usize::from(id.index);
         let seat = self.seats[slot].as_mut();
-        let Seat { leg, socket, .. } = seat.filter(|seat| seat.leg.slot() == id)?;
+        let Seat { leg, socket, .. } = &mut **seat.filter(|seat| seat.leg.slot() == id)?;
         let out = Out {
             slot,
             socket,
@@ -374,15 +381,16 @@ fn give_back(returned: &mut Producer<'static, Returned>, item: Returned) {
 /// A seat, and the one that it is joined with.
 #[allow(clippy::type_complexity, reason = "two seats and a place")]
 fn seat_and_partner(
-    seats: &mut [Option<Seat>],
+    seats: &mut [Option<Box<Seat>>],
     slot: usize,
     partner: Option<usize>,
 ) -> Option<(&mut Seat, Option<(usize, &mut Seat)>)> {
     let Some(partner) = partner.filter(|partner| *partner != slot) else {
-        return Some((seats.get_mut(slot)?.as_mut()?, None));
+        return Some((seats.get_mut(slot)?.as_deref_mut()?, None));
     };
     let [seat, other] = seats.get_disjoint_mut([slot, partner]).ok()?;
-    Some((seat.as_mut()?, other.as_mut().map(|other| (partner, other))))
+    let other = other.as_deref_mut().map(|other| (partner, other));
+    Some((seat.as_deref_mut()?, other))
 }
 
 /// What the outlets of all slots have in common.

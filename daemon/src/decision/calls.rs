@@ -280,9 +280,8 @@ impl Decision {
             return;
         };
         let cost = call.spent;
-        // The books say so too: at a thousand calls a second a journal that is told of
-        // each one drops what it should show.
-        tracing::debug!(message = "call_ended", CALL_ID = %id, lead = %Redacted(&call.lead),
+        // What a field tech asks the journal for: each call by its id.
+        tracing::info!(message = "call_ended", CALL_ID = %id, lead = %Redacted(&call.lead),
             cause = outcome.cause.name(), result = outcome.result,
             talk_ms = outcome.talk.as_millis() as u64);
         let line = Line::action(

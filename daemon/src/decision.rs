@@ -145,10 +145,17 @@ impl Decision {
         }
     }
 
-    /// Takes up what was decreed before the start, and keeps the texts that
-    /// govern now; `known` are those that were kept before.
-    pub fn take_up(&mut self, standing: Standing, decreed: u64, known: &BTreeSet<String>) {
+    /// Takes up what was decreed before the start and how actions fared, and keeps the
+    /// texts that govern now; `known` are those that were kept before.
+    pub fn take_up(
+        &mut self,
+        standing: Standing,
+        decreed: u64,
+        vigil: Vigil,
+        known: &BTreeSet<String>,
+    ) {
         self.standing = standing;
+        self.vigil = vigil;
         self.decreed = decreed;
         self.keep_texts(known);
     }

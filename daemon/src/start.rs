@@ -48,6 +48,7 @@ use crate::switchboard::Switchboard;
 use crate::tray::{Inbound, Tray};
 use crate::trunks::{Paths, Trunks};
 use crate::upstream::{self, Forwarder};
+use crate::vigil::Vigil;
 use crate::voice::PromptBank;
 use crate::watchdog::{self, Pulse, Watchdog};
 
@@ -174,7 +175,8 @@ pub fn run(settings: Settings) -> Result<(), StartError> {
         pulse,
     );
     let (standing, decreed, texts) = decreed_before(&reader).map_err(failed("store"))?;
-    decision.take_up(standing, decreed, &texts);
+    let vigil = Vigil::read_back(&reader).map_err(failed("store"))?;
+    decision.take_up(standing, decreed, vigil, &texts);
     let decision = std::thread::Builder::new()
         .name("decision".into())
         .spawn(move || decision.run())

@@ -1,11 +1,16 @@
 //! Watches how authorised actions fare, and says when an action should not go
 //! by itself any more. It only ever narrows; widening is a person's business,
-//! for which it keeps the evidence. The decision thread owns and feeds it.
+//! for which it keeps the evidence. The decision thread owns and feeds it; after a
+//! start it is read back from the chain.
 
 use std::collections::{BTreeMap, VecDeque};
 
-use offhook_core::ActionId;
+use offhook_core::autonomy::{Level, Limit};
+use offhook_core::{ActionId, ConversationId, Verdict};
 use serde::{Deserialize, Serialize};
+
+use crate::store::chain::Kind;
+use crate::store::reader::{Reader, What, what};
 
 /// Actions of one role and kind that are looked back upon.
 const WINDOW: usize = 20;
@@ -23,6 +28,9 @@ const GUESSED_ONE_IN: usize = 2;
 pub const BACKLOG_MAX: u64 = 1_000;
 /// Roles and kinds that are watched; policies grant far fewer.
 const WATCHED_MAX: usize = 1_024;
+
+/// Rows of the chain that are read back after a start; what is older says little.
+const READ_BACK: u32 = 20_000;
 
 /// How one action fared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -63,6 +71,61 @@ pub struct Vigil {
 }
 
 impl Vigil {
+    /// The recent past as the chain has it.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn read_back(reader: &Reader) -> rusqlite::Result<Self> {
+        let mut vigil = Self::default();
+        let mut limits = Vec::new();
+        let kinds = [
+            Kind::Decision,
+            Kind::Withdrawn,
+            Kind::Answered,
+            Kind::Decree,
+        ];
+        reader.lately(
+            READ_BACK,
+            &kinds,
+            |conversation, kind, payload| match kind {
+                Kind::Decree => vigil.decreed(&mut limits, payload),
+                _ => vigil.told(conversation, kind, payload),
+            },
+        )?;
+        Ok(vigil)
+    }
+
+    fn told(&mut self, conversation: ConversationId, kind: Kind, payload: &[u8]) {
+        match what(conversation, kind, payload) {
+            Ok(What::Decision(it, _)) if it.verdict == Verdict::Authorised => {
+                self.authorised(it.action, &it.role, &it.kind);
+            }
+            Ok(What::Withdrawn(action)) => drop(self.went_wrong(action, Fate::TakenBack)),
+            Ok(What::Answered(action, Some(_))) => drop(self.went_wrong(action, Fate::Rejected)),
+            // Other decisions, or what a newer release wrote.
+            _ => {}
+        }
+    }
+
+    /// Limits that a person has widened since they were `before` are judged anew.
+    fn decreed(&mut self, before: &mut Vec<Limit>, payload: &[u8]) {
+        #[derive(Deserialize)]
+        struct Decreed {
+            limits: Vec<Limit>,
+        }
+        let Ok(Decreed { limits }) = serde_json::from_slice(payload) else {
+            return;
+        };
+        for limit in limits.iter().filter(|it| !before.contains(it)) {
+            let same = |it: &&Limit| it.role == limit.role && it.action == limit.action;
+            let level = before.iter().find(same).map_or(Level::Ask, |it| it.level);
+            if limit.level > level {
+                self.forget(&limit.role, &limit.action);
+            }
+        }
+        *before = limits;
+    }
+
     /// An action was authorised.
     pub fn authorised(&mut self, id: ActionId, role: &str, action: &str) {
         let key = (role.to_owned(), action.to_owned());

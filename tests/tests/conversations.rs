@@ -14,7 +14,7 @@ use offhook_tests::skip::skip;
 use offhook_tests::sound::{SPEECH_DB, Sound, level};
 use offhook_tests::speech::{person, silence, write_mu_law};
 use offhook_tests::tap::{Tap, rtp_of};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Samples in a packet of ours.
 const PACKET: usize = 160;
@@ -164,7 +164,7 @@ fn an_opt_out_is_honoured_and_delivered_without_being_held() {
 fn a_denial_in_time_withdraws_the_booking_and_nothing_is_sent() {
     let place = Place::new();
     let sink = Sink::start(&place, SECRET, &[]);
-    let daemon = Scene::with_sink(&sink).start_in(place);
+    let mut daemon = Scene::with_sink(&sink).start_in(place);
     let call = Peer::new().call("booking", daemon.sip());
     let id = book(&daemon, &call);
     call.press('2');
@@ -177,6 +177,17 @@ fn a_denial_in_time_withdraws_the_booking_and_nothing_is_sent() {
     std::thread::sleep(ms(4000));
     let taken = sink.taken_of(&id);
     assert_eq!(taken.len(), 1, "the outcome alone: {taken:#?}");
+    // What speaks for and against letting it act is known after a restart too.
+    let evidence = |daemon: &Daemon| daemon.json(&["autonomy"])["evidence"].clone();
+    let before = evidence(&daemon);
+    let ours = &before[0];
+    assert_eq!(
+        (&ours["action"], &ours["taken_back"]),
+        (&json!("schedule"), &json!(1))
+    );
+    daemon.kill();
+    daemon.restart();
+    assert_eq!(evidence(&daemon), before);
 }
 
 #[test]

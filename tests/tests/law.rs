@@ -64,6 +64,24 @@ fn a_rule_is_tried_on_recorded_calls_then_activated_and_seen_in_explain() {
     let again = offline(&daemon, &["replay", &id]);
     assert_eq!(again.code, 0, "{}{}", again.out, again.err);
     assert!(again.out.contains("bit for bit"), "{}", again.out);
+    let today = offline(&daemon, &["replay", "--last", "5", "--day", "today"]);
+    // Around midnight it is yesterday's.
+    let day = if today.code == 0 {
+        today
+    } else {
+        offline(&daemon, &["replay", "--day", "yesterday"])
+    };
+    assert!(day.out.contains(&id), "{}{}", day.out, day.err);
+    let none = offline(&daemon, &["replay", "--day", "2001-01-01"]);
+    assert_eq!(none.code, 1);
+    assert!(
+        none.err
+            .contains("no call that is over began on 2001-01-01"),
+        "{}",
+        none.err
+    );
+    let faulty = offline(&daemon, &["replay", "--day", "monday"]);
+    assert!(faulty.err.contains("as 2026-11-21"), "{}", faulty.err);
 
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../config/policies/demo.toml");
     let old = std::fs::read_to_string(root).expect("the demo's policy");

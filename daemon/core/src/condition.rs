@@ -59,6 +59,8 @@ pub(crate) enum Literal {
     Number(i64),
     Text(String),
     Freshness(Freshness),
+    /// Leased to us, and not over: `slot.tuesday == offered`.
+    Offered,
 }
 
 /// A comparison as written, its name not yet looked up.
@@ -81,7 +83,11 @@ pub(crate) fn parse(text: &str) -> Result<Parsed<'_>, String> {
             )
         })?;
     let name = text[..at].trim();
-    if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+    if name.is_empty()
+        || !name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"_.".contains(&b))
+    {
         return Err(format!(
             "`{name}` is no name; write e.g. `contacts_24h >= 3`"
         ));
@@ -105,6 +111,7 @@ fn literal(text: &str) -> Result<Literal, String> {
         (Some(inner), _) => Ok(Literal::Text(inner.to_owned())),
         (None, "true") => Ok(Literal::Number(1)),
         (None, "false") => Ok(Literal::Number(0)),
+        (None, "offered") => Ok(Literal::Offered),
         (None, _) => text
             .parse()
             .map(Literal::Number)

@@ -33,7 +33,7 @@ use crate::memory::{Freshness, Identity};
 use crate::mouth::{Heard, Mouth, Purpose, Spoken, Utterance};
 use crate::objection::{Doubt, Objections};
 use crate::output::{Command, Prompts};
-use crate::playbook::{CALL_NAMES, Go, Guard, Handler, Playbook, Stage, StageId, Template};
+use crate::playbook::{CALL_NAMES, Go, Guard, Handler, Known, Playbook, Stage, StageId, Template};
 use crate::signal::{SignalKind, Trigger, is_key};
 use crate::silence::Cadence;
 use crate::timers::Timer;
@@ -618,8 +618,18 @@ impl Dialogue {
     }
 
     fn hold(&self, desk: &Desk, guards: &[Guard]) -> bool {
-        let holds = |guard: &Guard| guard.holds(&desk.facts, &self.values, &self.freshness);
-        guards.iter().all(holds)
+        let known = self.known(desk);
+        guards.iter().all(|guard| guard.holds(known))
+    }
+
+    fn known<'a>(&'a self, desk: &'a Desk) -> Known<'a> {
+        Known {
+            facts: &desk.facts,
+            values: &self.values,
+            freshness: &self.freshness,
+            leases: &desk.leases,
+            now: desk.now,
+        }
     }
 
     fn run(&mut self, desk: &mut Desk, handler: &Handler, signal: &SignalKind) {

@@ -7,6 +7,7 @@ mod check;
 mod compile;
 mod raw;
 
+use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -15,6 +16,7 @@ use crate::facts::{FactId, Facts};
 use crate::id::Name;
 use crate::intent::Thresholds;
 use crate::interpret::Lexicon;
+use crate::lease::Leases;
 use crate::memory::{Freshness, Topic};
 use crate::objection::Doubt;
 use crate::signal::{Meaning, Trigger};
@@ -393,28 +395,38 @@ pub enum Guard {
     Value(Name, Operator, Name),
     /// On what is remembered of a value: `slot == fresh`.
     Recalled(String, Operator, Freshness),
+    /// On what upstream offers at this instant, or does not: `slot.tuesday == offered`.
+    Offered(String, bool),
+}
+
+/// What guards read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Known<'a> {
+    pub(crate) facts: &'a Facts,
+    pub(crate) values: &'a BTreeMap<Name, Name>,
+    pub(crate) freshness: &'a BTreeMap<String, Freshness>,
+    pub(crate) leases: &'a Leases,
+    pub(crate) now: Duration,
 }
 
 impl Guard {
     /// Whether it holds.
-    pub fn holds(
-        &self,
-        facts: &Facts,
-        values: &BTreeMap<Name, Name>,
-        freshness: &BTreeMap<String, Freshness>,
-    ) -> bool {
+    pub(crate) fn holds(&self, known: Known<'_>) -> bool {
         match self {
-            Self::Fact(fact, operator, right) => facts
+            Self::Fact(fact, operator, right) => known
+                .facts
                 .value(*fact)
                 .is_some_and(|left| operator.holds(&left, right)),
-            Self::Value(name, operator, right) => values
+            Self::Value(name, operator, right) => known
+                .values
                 .get(name)
                 .is_some_and(|left| operator.holds(left, right)),
             Self::Recalled(name, operator, right) => {
-                let known = freshness.get(name).copied();
-                let same = known.unwrap_or(Freshness::Unknown) == *right;
+                let found = known.freshness.get(name).copied();
+                let same = found.unwrap_or(Freshness::Unknown) == *right;
                 same == (*operator == Operator::Equal)
             }
+            Self::Offered(offer, wanted) => known.leases.holds(offer, known.now) == *wanted,
         }
     }
 }
@@ -431,6 +443,8 @@ impl core::fmt::Display for Guard {
             Self::Recalled(name, operator, right) => {
                 write!(f, "{name} {} {}", operator.sign(), right.name())
             }
+            Self::Offered(offer, true) => write!(f, "{offer} == offered"),
+            Self::Offered(offer, false) => write!(f, "{offer} != offered"),
         }
     }
 }

@@ -443,6 +443,18 @@ fn every_fault_of_a_playbook_is_named_with_its_remedy() {
         (
             spoilt(
                 "when = ['silence']",
+                "when = ['silence']\nif = ['letter.b == offered', 'letter.a > offered', 'leter.a == offered', 'letter == offered']",
+            ),
+            &[
+                "`letter` is never 'b'",
+                "compare `letter.a` with == or !=",
+                "unknown fact or value `leter`; did you mean `letter`?",
+                "`letter` is no offer; write a value and one it can have, as `slot.tuesday`",
+            ],
+        ),
+        (
+            spoilt(
+                "when = ['silence']",
                 "when = ['silence']\nif = ['letter > 3', 'intnt > 3']",
             ),
             &[

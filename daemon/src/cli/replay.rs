@@ -14,12 +14,17 @@ use super::ask::{Trouble, tell};
 use super::audit::reader;
 use super::policy::{checked, settings};
 use super::{Common, NO, OK, print, print_json};
+use crate::clock;
+use crate::leads::wall_ms;
 use crate::replay::{Difference, Divergence, Library, Recording, Replayed};
 use crate::settings::{CheckedPolicy, recompile};
-use crate::store::reader::Reader;
+use crate::store::reader::{Call, Reader};
+use crate::upstream::event::rfc3339;
 
 /// Differences after the first that are shown of a call; JSON has all.
 const LATER_MAX: usize = 5;
+/// A day, in ms.
+const DAY_MS: u64 = 86_400_000;
 
 /// Live calls through again from their log: the same decisions, bit for bit. With
 /// another policy or playbook: what would have come out otherwise, and by which rule.
@@ -30,6 +35,9 @@ pub(super) struct ReplayArgs {
     /// The last so many calls, beside those that are named.
     #[arg(long, value_name = "NUMBER")]
     last: Option<u32>,
+    /// The calls that began on that day (UTC): `today`, `yesterday`, or as `2026-11-21`.
+    #[arg(long, value_name = "DAY", value_parser = day)]
+    day: Option<String>,
     /// A policy to be tried: a file, or a name that ships.
     #[arg(long, value_name = "POLICY")]
     policy: Option<String>,
@@ -112,19 +120,45 @@ fn named(reader: &Reader, arguments: &ReplayArgs) -> Result<Vec<ConversationId>,
             .map_err(|error| Trouble::No(format!("{call}: {error}")))?;
         ids.push(id);
     }
-    if let Some(last) = arguments.last {
-        let calls = reader.calls(last, None);
+    if arguments.last.is_some() || arguments.day.is_some() {
+        let calls = reader.calls(arguments.last.unwrap_or(u32::MAX), None);
         let calls = calls.map_err(|error| Trouble::CouldNot(error.to_string()))?;
-        // Only what is over, and only dialogues: nothing is decided on a test line.
+        let began_then = |call: &Call| {
+            let began = rfc3339(call.started_ms);
+            arguments
+                .day
+                .as_ref()
+                .is_none_or(|day| began.starts_with(day))
+        };
+        // Only what is over.
         let over = calls.into_iter().filter(|call| call.ended_ms.is_some());
-        ids.extend(over.rev().map(|call| call.conversation));
+        let meant = over.filter(began_then).rev();
+        ids.extend(meant.map(|call| call.conversation));
     }
     ids.dedup();
-    match ids.is_empty() {
-        true => Err(Trouble::No(
-            "no calls: name some, or --last NUMBER".to_owned(),
+    match (ids.is_empty(), &arguments.day) {
+        (true, Some(day)) => Err(Trouble::No(format!("no call that is over began on {day}"))),
+        (true, None) => Err(Trouble::No(
+            "no calls: name some, --last NUMBER or --day yesterday".to_owned(),
         )),
-        false => Ok(ids),
+        (false, _) => Ok(ids),
+    }
+}
+
+/// A day as RFC 3339 begins with it.
+fn day(text: &str) -> Result<String, String> {
+    let now = wall_ms(clock::wall());
+    let date = |ms: u64| rfc3339(ms)[.."2026-11-21".len()].to_owned();
+    let digits =
+        |part: &str, count| part.len() == count && part.bytes().all(|b| b.is_ascii_digit());
+    let parts: Vec<&str> = text.split('-').collect();
+    match (text, parts.as_slice()) {
+        ("today", _) => Ok(date(now)),
+        ("yesterday", _) => Ok(date(now.saturating_sub(DAY_MS))),
+        (_, [year, month, day]) if digits(year, 4) && digits(month, 2) && digits(day, 2) => {
+            Ok(text.to_owned())
+        }
+        _ => Err("write `today`, `yesterday`, or a day as 2026-11-21".to_owned()),
     }
 }
 

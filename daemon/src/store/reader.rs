@@ -370,6 +370,31 @@ impl Reader {
         Ok(())
     }
 
+    /// Rows of these kinds among the last so many of the chain, in their order.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn lately(
+        &self,
+        rows: u32,
+        kinds: &[Kind],
+        mut each: impl FnMut(ConversationId, Kind, &[u8]),
+    ) -> rusqlite::Result<()> {
+        let mut statement = self.db.prepare(
+            "SELECT conversation, kind, payload FROM audit
+             WHERE seq > (SELECT max(seq) FROM audit) - ?1 AND payload IS NOT NULL ORDER BY seq",
+        )?;
+        let mut found = statement.query([rows])?;
+        while let Some(row) = found.next()? {
+            let kind = Kind::named(row.get_ref(1)?.as_str()?);
+            if let Some(kind) = kind.filter(|kind| kinds.contains(kind)) {
+                let conversation = ConversationId(unsigned(row.get(0)?));
+                each(conversation, kind, row.get_ref(2)?.as_blob()?);
+            }
+        }
+        Ok(())
+    }
+
     /// One line of the list.
     ///
     /// # Errors
@@ -765,7 +790,7 @@ impl Due {
 ///
 /// # Errors
 /// It is not what its kind promises.
-pub(super) fn what(
+pub fn what(
     conversation: ConversationId,
     kind: Kind,
     payload: &[u8],

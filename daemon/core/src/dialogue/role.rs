@@ -50,8 +50,9 @@ impl Dialogue {
         if handler.confirms {
             facts.own("confirmations", self.confirmations.saturating_add(1));
         }
-        let holds = |guard: &Guard| guard.holds(&facts, &self.values, &self.freshness);
-        guards.iter().all(holds)
+        let mut known = self.known(desk);
+        known.facts = &facts;
+        guards.iter().all(|guard| guard.holds(known))
     }
 
     fn missing(&self, desk: &Desk, role: RoleId) -> impl Iterator<Item = &Guard> {
@@ -153,7 +154,7 @@ impl Dialogue {
             Guard::Fact(fact, _, _) => {
                 Some((Name::new_static(fact.name()), desk.facts.value(*fact)))
             }
-            Guard::Value(..) | Guard::Recalled(..) => None,
+            Guard::Value(..) | Guard::Recalled(..) | Guard::Offered(..) => None,
         };
         guards.filter_map(read).collect()
     }

@@ -219,8 +219,8 @@ fn compile_test(text: &str) -> Result<Test, String> {
             operator: parsed.operator,
             value,
         }),
-        Literal::Freshness(_) => Err(format!(
-            "`{}` is compared with a number; what is remembered is for playbooks to ask",
+        Literal::Freshness(_) | Literal::Offered => Err(format!(
+            "`{}` is compared with a number; what is remembered or offered is for playbooks to ask",
             parsed.name
         )),
         Literal::Text(text) => Err(format!(

@@ -153,6 +153,12 @@ impl<'a> Compiler<'a> {
                 )),
             };
         }
+        if parsed.literal == Literal::Offered {
+            return match equality {
+                true => self.read_offer(name, operator == Operator::Equal),
+                false => Err(format!("compare `{name}` with == or !=")),
+            };
+        }
         let of_call = CALL_NAMES.contains(&name).then_some(&None);
         match (parsed.literal, self.values.get(name).or(of_call)) {
             (Literal::Text(right), Some(known)) => {
@@ -177,8 +183,25 @@ impl<'a> Compiler<'a> {
             (Literal::Text(_), None) if FactId::find(name).is_some() => {
                 Err(format!("`{name}` is a number; write an integer"))
             }
-            (Literal::Text(_) | Literal::Freshness(_), None) => Err(self.unknown_name(name)),
-            (Literal::Freshness(_), Some(_)) => unreachable!("taken above"),
+            (Literal::Text(_), None) => Err(self.unknown_name(name)),
+            (Literal::Freshness(_) | Literal::Offered, _) => unreachable!("taken above"),
+        }
+    }
+
+    /// `slot.tuesday`: a value that this playbook may collect, as upstream offers it.
+    fn read_offer(&self, offer: &str, wanted: bool) -> Result<Guard, String> {
+        let Some((name, value)) = offer.split_once('.') else {
+            return Err(format!(
+                "`{offer}` is no offer; write a value and one it can have, as `slot.tuesday`"
+            ));
+        };
+        match self.values.get(name) {
+            None => Err(self.unknown_name(name)),
+            Some(Some(known)) if !known.contains(value) => {
+                let near = suggest(value, known.iter().copied());
+                Err(format!("`{name}` is never '{value}'{near}"))
+            }
+            Some(_) => Ok(Guard::Offered(offer.to_owned(), wanted)),
         }
     }
 

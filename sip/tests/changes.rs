@@ -11,16 +11,6 @@ use offhook_sip::{
 };
 use support::*;
 
-const CONTACT: &str = "Contact: <sip:bob@198.51.100.7:5060>\r\n";
-
-fn accept(driven: &mut Driven, key: CallKey) {
-    driven.command(Command::Accept {
-        key,
-        sdp: ANSWER.to_vec(),
-        headers: Vec::new(),
-    });
-}
-
 fn ring(driven: &mut Driven, key: CallKey, code: u16, sdp: Option<&[u8]>) {
     driven.command(Command::Ring {
         key,

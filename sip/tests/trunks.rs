@@ -355,8 +355,6 @@ fn a_call_goes_by_the_service_route_and_proves_itself_with_its_body() {
     assert_eq!(driven.endpoint.transaction_count(), 0);
 }
 
-const CONTACT: &str = "Contact: <sip:bob@198.51.100.7:5060>\r\n";
-
 #[test]
 fn a_call_with_a_wrong_password_fails_with_the_servers_words() {
     let mut door = Doorkeeper::new("r", [1; 32]);

@@ -13,6 +13,9 @@ t=0 0\r\nm=audio 4000 RTP/AVP 0\r\n";
 pub const ANSWER: &[u8] = b"v=0\r\no=- 2 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\n\
 t=0 0\r\nm=audio 5000 RTP/AVP 0\r\n";
 
+/// Where the peer of most tests is reached.
+pub const CONTACT: &str = "Contact: <sip:bob@198.51.100.7:5060>\r\n";
+
 pub fn millis(value: u64) -> Duration {
     Duration::from_millis(value)
 }
@@ -251,4 +254,13 @@ pub fn response(request: &str, status: &str, to_tag: &str, lines: &str, body: &[
         body.len(),
         String::from_utf8_lossy(body)
     )
+}
+
+/// Answers an incoming call.
+pub fn accept(driven: &mut Driven, key: CallKey) {
+    driven.command(Command::Accept {
+        key,
+        sdp: ANSWER.to_vec(),
+        headers: Vec::new(),
+    });
 }

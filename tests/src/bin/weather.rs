@@ -1,8 +1,10 @@
 //! `weather [NAME...]`: the same recording through the same weather to Offhook,
 //! Asterisk and baresip: speech quality of what each heard and of what was passed on
 //! to a second leg, and what Offhook reports of the call. One line each on standard
-//! output; what cannot be tried here is said, not left out.
+//! output; what cannot be tried here is said, not left out. Ends with 1 when something
+//! FAILED, as that says.
 
+use std::process::ExitCode;
 use std::thread;
 
 use offhook_tests::pesq::Pesq;
@@ -50,19 +52,27 @@ const BOXES: [(&str, Try); 3] = [
     ("baresip", Trial::baresip),
 ];
 
-fn main() {
+fn main() -> ExitCode {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
     let judge = Pesq::find().inspect_err(|reason| skip(reason)).ok();
     let clean = person("demo-congrats")[..SECONDS * 8_000].to_vec();
+    let mut failed = false;
+    for name in wanted
+        .iter()
+        .filter(|it| ROWS.iter().all(|row| row.0 != **it))
+    {
+        println!("FAILED: no weather is called {name}");
+        failed = true;
+    }
     for (name, weather, ppm, kbit) in ROWS {
         if !wanted.is_empty() && !wanted.iter().any(|it| it == name) {
             continue;
         }
         let alone = trial(&clean, weather, (ppm, kbit), false);
         let joined = trial(&clean, weather, (ppm, kbit), true);
-        let heard = try_all(&alone, &BOXES[1..]);
+        let heard = try_all(&alone, &BOXES[1..], &mut failed);
         // Offhook's caller is heard by its ear and passed on in one call.
-        let passed = try_all(&joined, &BOXES[..2]);
+        let passed = try_all(&joined, &BOXES[..2], &mut failed);
         let score = |samples: &[i16]| match &judge {
             Some(judge) if !samples.is_empty() => judge
                 .score(&clean, samples)
@@ -93,6 +103,11 @@ fn main() {
             ours.second
         );
     }
+    if failed {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    }
 }
 
 fn trial(clean: &[i16], weather: &str, (ppm, kbit): (i32, u32), joined: bool) -> Trial {
@@ -108,8 +123,8 @@ fn trial(clean: &[i16], weather: &str, (ppm, kbit): (i32, u32), joined: bool) ->
     }
 }
 
-/// Each on a lane of its own, at the same time.
-fn try_all(trial: &Trial, boxes: &[(&str, Try)]) -> Vec<Heard> {
+/// Each on a lane of its own, at the same time; a box that fails has heard nothing.
+fn try_all(trial: &Trial, boxes: &[(&str, Try)], failed: &mut bool) -> Vec<Heard> {
     thread::scope(|scope| {
         let tried: Vec<_> = boxes
             .iter()
@@ -125,6 +140,7 @@ fn try_all(trial: &Trial, boxes: &[(&str, Try)]) -> Vec<Heard> {
                 }
                 Err(_) => {
                     println!("FAILED: {name} through weather: see above");
+                    *failed = true;
                     Heard::default()
                 }
             });

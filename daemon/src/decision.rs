@@ -254,6 +254,8 @@ impl Decision {
         let unsure = words.last.then(|| self.vigil.heard(words.confidence));
         let said = recognised.to_ms.map(Duration::from_millis);
         let at = said.map_or_else(clock::now, |said| call.born.saturating_add(said));
+        let place = (recognised.conversation, recognised.leg);
+        self.board.understood(place, words);
         let event = Event::Leg(recognised.leg, LegEvent::Words(recognised.words));
         self.feed(recognised.conversation, at, event);
         if let Some(reason) = unsure.flatten() {

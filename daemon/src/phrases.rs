@@ -1,8 +1,8 @@
 //! Telling phrases in what a recogniser understood: who answers like that.
 //!
 //! A short list per language, matched on words alone (case and punctuation do
-//! not count). It is evidence for the ear, never a verdict. Called by
-//! `offhook score`.
+//! not count). It is evidence for the ear, never a verdict. Called by the
+//! switchboard for calls that we placed, and by `offhook score`.
 
 use offhook_dsp::{Phrase, Words};
 
@@ -101,6 +101,36 @@ const PHRASES: [(Phrase, &[&str]); 4] = [
     ),
 ];
 
+/// Octets of what a leg says that are looked at: who answered is known by then.
+const TRANSCRIPT_MAX: usize = 2_000;
+
+/// What a leg said so far, as a recogniser understood it.
+#[derive(Debug, Default)]
+pub(crate) struct Transcript {
+    /// Of the utterances that are over.
+    whole: String,
+    /// The latest of them.
+    utterance: u32,
+    told: Words,
+}
+
+impl Transcript {
+    /// Takes a text of an utterance, counted from 1; the `last` one stands, those before
+    /// are replaced by the next. Gives what all of it says, where that is news.
+    pub(crate) fn take(&mut self, utterance: u32, text: &str, last: bool) -> Option<Words> {
+        let full = self.whole.len() + text.len() > TRANSCRIPT_MAX;
+        if full || utterance <= self.utterance {
+            return None;
+        }
+        let all = format!("{} {text}", self.whole);
+        let told = words(&all);
+        if last {
+            (self.whole, self.utterance) = (all, utterance);
+        }
+        (std::mem::replace(&mut self.told, told) != told).then_some(told)
+    }
+}
+
 /// What a text says of who speaks it.
 pub(crate) fn words(text: &str) -> Words {
     let flat = flat(text);
@@ -152,5 +182,24 @@ mod tests {
             assert_eq!(words(text).phrase, phrase, "{text}");
         }
         assert_eq!(words("  Hello, hello? ").count, 2);
+    }
+
+    #[test]
+    fn texts_that_may_change_are_replaced_and_those_that_stand_are_kept() {
+        let mut transcript = Transcript::default();
+        let mut take = |utterance, text, last| {
+            let told = transcript.take(utterance, text, last);
+            told.map(|words| (words.count, words.phrase))
+        };
+        assert_eq!(take(1, "you have", false), Some((2, None)));
+        assert_eq!(take(1, "you have", false), None, "no news");
+        let greeting = Some(Phrase::Greeting);
+        assert_eq!(take(1, "you have reached us", true), Some((4, greeting)));
+        assert_eq!(take(1, "press one", true), None, "it stands");
+        let menu = Some(Phrase::Menu);
+        assert_eq!(take(2, "press", false), Some((5, greeting)));
+        assert_eq!(take(2, "press one", false), Some((6, menu)));
+        assert_eq!(take(2, "please", true), Some((5, greeting)));
+        assert_eq!(take(3, &"word ".repeat(500), true), None, "too long");
     }
 }

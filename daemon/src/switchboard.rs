@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use offhook_core::input::{Cause, Digit, Referral};
+use offhook_core::input::{Cause, Digit, Referral, Words};
 use offhook_core::{Command, ConversationId, LegEvent, LegId};
 use offhook_sip::sdp::{LocalMedia, LocalSrtp, Negotiated, SRTP_RANDOM, SdpSession};
 use offhook_sip::{
@@ -20,6 +20,7 @@ use crate::media::{
     Digits, Full, Hearing, Media, Opened, Order as MediaOrder, ReportKind, Secret, SlotId, Speech,
 };
 use crate::orders::Orders;
+use crate::phrases::Transcript;
 use crate::prompts::Prompts;
 use crate::reports::{Told, reported};
 use crate::settings::{Keys, Sound, Srtp, Told as Advertised};
@@ -50,6 +51,8 @@ struct Leg {
     sound: Sound,
     /// The ear listens from the beginning, not from the first packet on.
     heard: bool,
+    /// What it said, where the question is who answered: we called it.
+    said: Option<Transcript>,
     /// Keys are secret now, those in INFO too.
     secret: bool,
     /// Its peer may have us call somebody else.
@@ -611,6 +614,16 @@ impl Switchboard {
         self.media.listen(slot.ok_or(Full::Gone)?)
     }
 
+    /// A recogniser understood these words of a leg: evidence for its ear, which alone
+    /// says who answered.
+    pub fn understood(&mut self, place: Place, words: &Words) {
+        let said = self.legs.get_mut(&place).and_then(|leg| leg.said.as_mut());
+        let news = said.and_then(|it| it.take(words.utterance, &words.text, words.last));
+        if let Some(news) = news {
+            self.order(place, MediaOrder::Understand(news));
+        }
+    }
+
     /// Lets an operator speak on a leg, now; speech over it cuts it.
     pub fn speak(&mut self, place: Place) -> Result<Speech, Full> {
         let leg = self.legs.get(&place).ok_or(Full::Gone)?;
@@ -672,6 +685,7 @@ impl Switchboard {
         self.open(place)?;
         let leg = self.legs.get_mut(&place).ok_or(Cause::InternalError)?;
         leg.heard = true;
+        leg.said = Some(Transcript::default());
         leg.follows = follows;
         invite.offer = leg.sdp.as_mut().ok_or(Cause::InternalError)?.offer();
         let token = self.token(place);

@@ -328,7 +328,7 @@ impl Answer {
 
     /// What speech and words say now.
     fn judge(&self, at: u64, speech: &Speech) -> Option<(AnswerClass, u8, Rule)> {
-        if let Some((class, confidence)) = self.words.phrase.and_then(by_phrase) {
+        if let Some((class, confidence)) = self.telling_phrase().and_then(by_phrase) {
             return Some((class, confidence, Rule::Phrase));
         }
         self.turn?;
@@ -347,6 +347,15 @@ impl Answer {
                 | AnswerClass::Reorder,
             ) => None,
         }
+    }
+
+    /// The phrase that was understood. A person who is asked by us may say of somebody
+    /// that they are not available: then only a beep makes a recording of them.
+    fn telling_phrase(&self) -> Option<Phrase> {
+        let asked = self.replied && self.class() == Some(AnswerClass::Human);
+        self.words
+            .phrase
+            .filter(|phrase| !asked || *phrase != Phrase::Greeting)
     }
 
     /// The rule over span and pause.

@@ -4,7 +4,8 @@
 use offhook_dsp::noise::ComfortNoise;
 use offhook_dsp::tone::{Dtmf, Sine};
 use offhook_dsp::{
-    AnswerClass, Ear, Event, EventKind, Events, FRAME, Line, SilenceCause, Source, ToneKind,
+    AnswerClass, Ear, Event, EventKind, Events, FRAME, Line, Phrase, SilenceCause, Source,
+    ToneKind, Words,
 };
 use proptest::prelude::*;
 
@@ -74,7 +75,27 @@ impl Scene {
         self.hear_by(ear, 1.0, Some(0.0))
     }
 
-    fn hear_by(&self, mut ear: Ear, gain: f32, answered_at: Option<f32>) -> Vec<Event> {
+    fn hear_by(&self, ear: Ear, gain: f32, answered_at: Option<f32>) -> Vec<Event> {
+        self.hear_all(ear, gain, answered_at, |_, _| {})
+    }
+
+    /// By an ear that is told something at a time.
+    fn hear_told(&self, answered_at: Option<f32>, at: f32, tell: impl Fn(&mut Ear)) -> Vec<Event> {
+        let first = (at * 100.0) as usize;
+        self.hear_all(Ear::new(), 1.0, answered_at, |index, ear| {
+            if index == first {
+                tell(ear);
+            }
+        })
+    }
+
+    fn hear_all(
+        &self,
+        mut ear: Ear,
+        gain: f32,
+        answered_at: Option<f32>,
+        before: impl Fn(usize, &mut Ear),
+    ) -> Vec<Event> {
         let mut heard = Vec::new();
         let (near, _) = self.near.as_chunks::<FRAME>();
         let (far, _) = self.far.as_chunks::<FRAME>();
@@ -88,6 +109,7 @@ impl Scene {
                 answered: answered_at.is_some_and(|answer| start >= answer),
                 prompt: played.is_some_and(|(first, last)| (first..=last).contains(&index)),
             };
+            before(index, &mut ear);
             let mut out = Events::new();
             ear.hear(
                 &near.map(|s| (s * gain) as i16),
@@ -469,6 +491,42 @@ fn a_person_who_goes_on_like_a_recording_is_corrected_once() {
             ..
         }
     ));
+}
+
+#[test]
+fn words_tell_a_recording_at_once_but_not_what_a_person_says_of_somebody_to_us() {
+    let understood = |phrase| {
+        move |ear: &mut Ear| {
+            ear.understand(Words {
+                count: 5,
+                phrase: Some(phrase),
+            });
+        }
+    };
+    let turn = Scene::new(6.0).add(0.5, &speech(0.8, -22.0, 130.0));
+    let table = [
+        (Phrase::Greeting, AnswerClass::Machine),
+        (Phrase::Menu, AnswerClass::Ivr),
+        (Phrase::Screening, AnswerClass::Screening),
+        (Phrase::Person, AnswerClass::Human),
+    ];
+    for (phrase, class) in table {
+        let events = turn.hear_with(understood(phrase));
+        assert_eq!(answers(&events), [class], "{phrase:?}");
+        let telling = phrase != Phrase::Person;
+        assert!(!telling || named(&events, "answer")[0].at < SECOND as u64);
+    }
+    // A person answers, we speak, and they say these words.
+    let reply = Scene::new(8.0)
+        .add(0.5, &speech(0.8, -22.0, 130.0))
+        .prompt(3.0, &speech(1.0, -20.0, 190.0), 240, 0.0)
+        .add(5.0, &speech(1.0, -22.0, 130.0));
+    for (phrase, corrections) in [(Phrase::Greeting, 0), (Phrase::Menu, 1)] {
+        let events = reply.hear_told(Some(0.0), 5.5, understood(phrase));
+        assert_eq!(answers(&events), [AnswerClass::Human]);
+        let corrected = named(&events, "answer_corrected").len();
+        assert_eq!(corrected, corrections, "{phrase:?}: {events:?}");
+    }
 }
 
 #[test]

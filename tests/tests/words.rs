@@ -13,11 +13,12 @@ use std::thread;
 use offhook_tests::daemon::Daemon;
 use offhook_tests::patience::{ms, seconds, wait_for, watch};
 use offhook_tests::peer::Peer;
-use offhook_tests::place::Place;
+use offhook_tests::place::{Place, free_port};
 use offhook_tests::process::Running;
 use offhook_tests::scene::{SECRET, Scene};
 use offhook_tests::sink::Sink;
-use offhook_tests::speech::person;
+use offhook_tests::sound::Sound;
+use offhook_tests::speech::{person, silence};
 use serde_json::Value;
 
 /// What a caller does next.
@@ -397,6 +398,50 @@ fn thirteen_conversations_in_words_go_as_told() {
         }
     }
     assert!(wrong.is_empty(), "{}\n{}", wrong.join("\n"), engine.said());
+}
+
+/// Whoever says "hello" and pauses is a person, to the ear alone.
+#[test]
+fn what_an_engine_understands_corrects_who_answered() {
+    use std::io::Write as _;
+
+    let place = Place::new();
+    let port = free_port();
+    let scene = Scene {
+        proxy: Some(format!("127.0.0.1:{port}")),
+        ..Scene::default()
+    };
+    let path = place.file("hello.wav");
+    Sound::mono([silence(400), person("hello"), silence(20_000)].concat()).write(&path);
+    let daemon = scene.start_in(place);
+    let (listen, path) = (format!("127.0.0.1:{port}"), path.display().to_string());
+    let _there = daemon.offhook_running(
+        &["answer", "--listen", &listen, "--play", &path],
+        "answer.log",
+    );
+    thread::sleep(ms(500));
+    let socket = daemon.place().file("engine.sock");
+    let mut engine = UnixStream::connect(&socket).expect("the engine socket is open");
+    let placed = daemon.json(&["originate", "5550100"]);
+    let id = placed["id"].as_str().expect("an id");
+    let said_of = |event: &str| {
+        // A call that was ordered a moment ago may not be in the books yet.
+        let ran = daemon.offhook(&["call", id, "--json"]);
+        let detail: Value = serde_json::from_str(&ran.out).ok()?;
+        let lines = detail["timeline"].as_array()?;
+        let line = lines.iter().find(|it| it["event"] == event)?;
+        Some(line["detail"].as_str()?.to_owned())
+    };
+    let answer = wait_for("who answered", seconds(30), || said_of("answer"));
+    assert!(answer.starts_with("human"), "{answer}");
+    let line = serde_json::json!({
+        "call": id, "utterance": 1, "text": "For sales, press 1", "confidence": 90, "last": false,
+    });
+    writeln!(engine, "{line}").expect("it listens");
+    let corrected = wait_for("the correction", seconds(10), || {
+        said_of("answer_corrected")
+    });
+    assert_eq!(corrected, "ivr (95 %)");
 }
 
 #[test]

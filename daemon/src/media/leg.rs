@@ -279,6 +279,7 @@ impl Leg {
                 desk.mouth.echo();
             }
             Order::Doze => self.line.doze(),
+            Order::Understand(words) => self.line.understand(words),
             Order::Tone { hz } => desk.mouth.tone(hz),
             Order::Record(recording) => {
                 desk.tape.get_or_insert(Tape {

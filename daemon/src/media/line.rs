@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use offhook_dsp::conceal::Concealer;
 use offhook_dsp::noise::{ComfortNoise, level_of_payload};
-use offhook_dsp::{Ear, Events, FRAME, Sensitivity, Source};
+use offhook_dsp::{Ear, Events, FRAME, Sensitivity, Source, Words};
 use offhook_sip::rtp::{Arrival, Coded, Fill, Piece, Receiver};
 
 use super::codec::{Decoder, SAMPLES_LONGEST};
@@ -190,6 +190,11 @@ impl Line {
         if they_called {
             self.sound.ear.they_called();
         }
+    }
+
+    /// A recogniser understood this much of the peer.
+    pub fn understand(&mut self, words: Words) {
+        self.sound.ear.understand(words);
     }
 
     /// What it decodes with.

@@ -270,6 +270,7 @@ impl Media {
             | Order::SendDigits(_)
             | Order::Echo
             | Order::Doze
+            | Order::Understand(_)
             | Order::Tone { .. }
             | Order::Record(_) => {}
         }

@@ -144,6 +144,8 @@ pub enum Order {
     Echo,
     /// The ear sleeps until the peer's first packet.
     Doze,
+    /// What a recogniser understood so far: evidence of who answered.
+    Understand(offhook_dsp::Words),
     /// Send this tone and nothing else.
     Tone {
         /// Below 4,000.

@@ -184,10 +184,10 @@ impl Ear {
         self.dropped = dropped;
     }
 
-    /// The next 10 ms go by unheard: only the clock goes on. For a line on which
-    /// nothing has come yet and on which its silence is of no interest.
-    pub fn pass(&mut self) {
-        self.at += FRAME as u64;
+    /// So many times 10 ms have gone by unheard: only the clock goes on. For a line on
+    /// which nothing has come yet and on which its silence is of no interest.
+    pub fn pass(&mut self, frames: u64) {
+        self.at += frames * FRAME as u64;
     }
 
     /// They called us: who answered is no question any more. Beeps, tones and

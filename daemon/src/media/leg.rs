@@ -55,7 +55,7 @@ pub struct Passed<'a> {
 
 /// One leg.
 pub struct Leg {
-    line: Line,
+    line: Box<Line>,
     desk: Desk,
     tick: u32,
     phase: u32,
@@ -68,10 +68,10 @@ pub struct Leg {
 }
 
 impl Leg {
-    /// A leg that knows no peer yet.
-    pub fn new(birth: Birth) -> Self {
+    /// A leg that knows no peer yet, on a line that is new.
+    pub fn new(birth: Birth, line: Box<Line>) -> Self {
         Self {
-            line: Line::new(birth.seed, birth.sensitivity),
+            line,
             desk: Desk::new(birth),
             tick: 0,
             // Neighbours send in different ticks.
@@ -82,6 +82,11 @@ impl Leg {
             summary: None,
             closed: false,
         }
+    }
+
+    /// What is left of it when the call is over.
+    pub fn into_line(self) -> Box<Line> {
+        self.line
     }
 
     /// Its name.

@@ -44,6 +44,13 @@ struct Sent {
     prompt: bool,
 }
 
+impl Sent {
+    const SILENT: Self = Self {
+        frame: [0; FRAME],
+        prompt: false,
+    };
+}
+
 /// What we sent, kept until it pairs with what we hear.
 struct Far {
     ring: [Sent; FAR_FRAMES as usize],
@@ -55,12 +62,8 @@ struct Far {
 
 impl Far {
     const fn new() -> Self {
-        let silent = Sent {
-            frame: [0; FRAME],
-            prompt: false,
-        };
         Self {
-            ring: [silent; FAR_FRAMES as usize],
+            ring: [Sent::SILENT; FAR_FRAMES as usize],
             written: 0,
             shift: None,
             shifts: 0,
@@ -73,6 +76,13 @@ impl Far {
             prompt,
         };
         self.written += 1;
+    }
+
+    /// Nothing was sent yet. Only what was written is erased.
+    fn renew(&mut self) {
+        let written = self.written.min(FAR_FRAMES) as usize;
+        self.ring[..written].fill(Sent::SILENT);
+        (self.written, self.shift, self.shifts) = (0, None, 0);
     }
 
     /// The frame that pairs with the line's frame `number`, and by how many
@@ -100,11 +110,9 @@ impl Far {
         let sent = u64::try_from(index + moved)
             .ok()
             .filter(|index| *index < self.written);
-        let silent = Sent {
-            frame: [0; FRAME],
-            prompt: false,
-        };
-        let sent = sent.map_or(silent, |index| self.ring[(index % FAR_FRAMES) as usize]);
+        let sent = sent.map_or(Sent::SILENT, |index| {
+            self.ring[(index % FAR_FRAMES) as usize]
+        });
         (sent, samples)
     }
 }
@@ -133,8 +141,12 @@ struct Sound {
     /// Samples of lost packets that the next one repeated.
     recovered: u64,
     answered: bool,
+    /// They called us: the ear is told with the first frame.
+    called_us: bool,
     /// The ear sleeps until the first packet.
     dozes: bool,
+    /// Frames for which it has slept, from the first.
+    slept: u64,
     events: Events,
 }
 
@@ -166,12 +178,33 @@ impl Line {
                 decoder: Decoder::default(),
                 recovered: 0,
                 answered: false,
+                called_us: false,
                 dozes: false,
+                slept: 0,
                 events: Events::new(),
             },
             came: [Came::default(); ARRIVALS],
             came_count: 0,
         }
+    }
+
+    /// Its ear has not heard anything yet, and nothing came: another call may have it.
+    pub fn is_new(&self) -> bool {
+        self.came_count == 0 && self.sound.is_asleep()
+    }
+
+    /// For another call, as after `new`; only while it is new.
+    pub fn renew(&mut self, seed: u32) {
+        debug_assert!(self.is_new(), "a call was heard on it");
+        self.receiver = Receiver::new(Duration::ZERO);
+        let sound = &mut self.sound;
+        sound.far.renew();
+        (sound.number, sound.slept, sound.filled) = (0, 0, 0);
+        sound.noise = ComfortNoise::new(QUIETEST, seed);
+        sound.source = Source::NoRtp;
+        sound.types = ReceiveTypes::new();
+        sound.decoder = Decoder::default();
+        (sound.answered, sound.called_us, sound.dozes) = (false, false, false);
     }
 
     /// Sample 0 is now.
@@ -187,8 +220,10 @@ impl Line {
     /// The call is answered, theirs by us or ours by them.
     pub fn answer(&mut self, they_called: bool) {
         self.sound.answered = true;
-        if they_called {
-            self.sound.ear.they_called();
+        match self.sound.is_asleep() {
+            true => self.sound.called_us = they_called,
+            false if they_called => self.sound.ear.they_called(),
+            false => {}
         }
     }
 
@@ -384,6 +419,19 @@ impl Sound {
         }
     }
 
+    /// The ear has not heard a frame yet.
+    fn is_asleep(&self) -> bool {
+        self.slept == self.number
+    }
+
+    /// The ear is about to hear its first frame.
+    fn wake(&mut self) {
+        self.ear.pass(self.slept);
+        if self.called_us {
+            self.ear.they_called();
+        }
+    }
+
     fn frame(&mut self, hear: &mut impl FnMut(Heard<'_>)) {
         match self.source {
             Source::Received | Source::ComfortNoise => self.concealer.good(&mut self.near),
@@ -399,9 +447,13 @@ impl Sound {
         };
         self.events.clear();
         self.dozes &= self.source == Source::NoRtp;
-        if self.dozes {
-            self.ear.pass();
-        } else {
+        match (self.dozes, self.is_asleep()) {
+            (true, true) => self.slept += 1,
+            (true, false) => self.ear.pass(1),
+            (false, true) => self.wake(),
+            (false, false) => {}
+        }
+        if !self.dozes {
             self.ear
                 .hear(&self.near, &sent.frame, line, &mut self.events);
         }
@@ -420,6 +472,7 @@ impl Sound {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use offhook_dsp::EventKind;
 
     fn far_with(written: u64) -> Far {
         let mut far = Far::new();
@@ -430,7 +483,7 @@ mod tests {
     }
 
     /// Keys over noise, given to the ear in pieces of these sizes, in turn.
-    fn heard_in_pieces(sizes: &[usize]) -> Vec<offhook_dsp::Event> {
+    fn heard_in_pieces(mut line: Line, sizes: &[usize]) -> Vec<offhook_dsp::Event> {
         let mut noise = ComfortNoise::new(40, 3);
         let mut sound = vec![0; 8_000];
         noise.fill(&mut sound);
@@ -438,7 +491,6 @@ mod tests {
             let mut key = offhook_dsp::tone::Dtmf::new(*digit, 90, 0, -16.0).expect("a key");
             key.fill(&mut sound[1_000 + 1_600 * place..][..720]);
         }
-        let mut line = Line::new(7, Sensitivity::DEFAULT);
         let (mut events, mut rest) = (Vec::new(), sound.as_slice());
         for &size in sizes.iter().cycle() {
             let (piece, later) = rest.split_at(size.min(rest.len()));
@@ -455,11 +507,54 @@ mod tests {
 
     #[test]
     fn any_size_of_packets_gives_the_same_events() {
-        let usual = heard_in_pieces(&[160]);
+        let fresh = || Line::new(7, Sensitivity::DEFAULT);
+        let usual = heard_in_pieces(fresh(), &[160]);
         assert!(usual.len() >= 5, "{usual:?}");
         for sizes in [&[80][..], &[240, 480], &[1, 7, 159, 2], &[8_000]] {
-            assert_eq!(heard_in_pieces(sizes), usual, "{sizes:?}");
+            assert_eq!(heard_in_pieces(fresh(), sizes), usual, "{sizes:?}");
         }
+    }
+
+    #[test]
+    fn a_line_that_was_only_slept_on_is_as_new() {
+        let fresh = || Line::new(7, Sensitivity::DEFAULT);
+        let usual = heard_in_pieces(fresh(), &[160]);
+        let mut slept = Line::new(9, Sensitivity::DEFAULT);
+        slept.answer(true);
+        slept.doze();
+        for number in 0..FAR_FRAMES + 3 {
+            slept.sent(&[number as i16; FRAME], true);
+            slept.sound.take_fill(FRAME + 1, Fill::Stopped, &mut |_| {});
+        }
+        assert!(slept.is_new());
+        slept.renew(7);
+        assert_eq!(heard_in_pieces(slept, &[160]), usual);
+
+        let mut heard = fresh();
+        heard.sound.take_fill(FRAME, Fill::Stopped, &mut |_| {});
+        assert!(!heard.is_new(), "its ear was awake");
+    }
+
+    #[test]
+    fn an_ear_that_wakes_has_slept_for_as_long_as_the_line() {
+        let mut line = Line::new(7, Sensitivity::DEFAULT);
+        line.doze();
+        line.sound
+            .take_fill(100 * FRAME, Fill::Stopped, &mut |_| {});
+        let late = heard_in_pieces(line, &[160]);
+        let usual = heard_in_pieces(Line::new(7, Sensitivity::DEFAULT), &[160]);
+        let keys = |events: &[offhook_dsp::Event]| -> Vec<u64> {
+            let keys = events
+                .iter()
+                .filter(|it| matches!(it.kind, EventKind::Dtmf { .. }));
+            keys.map(|it| it.at).collect()
+        };
+        let moved: Vec<u64> = keys(&usual)
+            .iter()
+            .map(|at| at + 100 * FRAME as u64)
+            .collect();
+        assert!(!moved.is_empty());
+        assert_eq!(keys(&late), moved);
     }
 
     #[test]

@@ -49,6 +49,7 @@ use crate::recorder::{Job, Recorder};
 use crate::watchdog::Pulse;
 use codec::Opus;
 use leg::Birth;
+use line::Line;
 use port::Ports;
 use rtcp::Rtcp;
 use thread::{Ends, Errand, Loop, ORDERS, REPORTS, RETURNED, Returned, SLOTS, Seat, Shared};
@@ -148,6 +149,9 @@ struct Hand {
     thread: Option<JoinHandle<()>>,
 }
 
+/// New lines that are kept for other calls, 42 kB each.
+const LINES_KEPT: usize = 32;
+
 /// All media of the process.
 pub struct Media {
     hands: Vec<Hand>,
@@ -161,6 +165,8 @@ pub struct Media {
     cname: Bytes,
     /// Where `next_report` looks first, so that no thread is neglected.
     turn: usize,
+    /// Of calls that were over before anything was heard: as good as new, and dear.
+    lines: Vec<Box<Line>>,
 }
 
 impl Media {
@@ -198,6 +204,7 @@ impl Media {
             holders: 0,
             cname: settings.cname.into(),
             turn: 0,
+            lines: Vec::new(),
         })
     }
 
@@ -231,7 +238,14 @@ impl Media {
         let (rtp, rtcp) = (pair.rtp, pair.rtcp);
         let socket = Arc::new(pair.socket);
         let sockets = (rtcp, Arc::downgrade(&socket));
-        hand.take(index, birth, socket)?;
+        let line = match self.lines.pop() {
+            Some(mut line) => {
+                line.renew(birth.seed);
+                line
+            }
+            None => Box::new(Line::new(birth.seed, birth.sensitivity)),
+        };
+        hand.take(index, birth, line, socket)?;
         let shared = Arc::clone(&hand.shared);
         self.rtcp
             .open(slot, sockets, birth.template.ssrc(), &self.cname, shared);
@@ -424,7 +438,13 @@ impl Media {
                 match returned {
                     Returned::Script(script) => drop(script),
                     Returned::Opus(opus) => drop(opus),
-                    Returned::Seat(seat) => close(&mut self.ports, seat.into_socket()),
+                    Returned::Seat(seat) => {
+                        let (socket, line) = seat.into_parts();
+                        close(&mut self.ports, socket);
+                        if line.is_new() && self.lines.len() < LINES_KEPT {
+                            self.lines.push(line);
+                        }
+                    }
                 }
             }
         }
@@ -482,10 +502,16 @@ impl Hand {
         known.is_some_and(|known| known.taken && known.generation == slot.generation)
     }
 
-    fn take(&mut self, index: u16, birth: Birth, socket: Arc<UdpSocket>) -> Result<(), Full> {
+    fn take(
+        &mut self,
+        index: u16,
+        birth: Birth,
+        line: Box<Line>,
+        socket: Arc<UdpSocket>,
+    ) -> Result<(), Full> {
         let slot = usize::from(index);
         self.shared.board[slot].clear_remote();
-        self.give(Errand::Open(Seat::new(birth, socket)))?;
+        self.give(Errand::Open(Seat::new(birth, line, socket)))?;
         self.slots[slot].taken = true;
         self.free.pop();
         Ok(())

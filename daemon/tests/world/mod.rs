@@ -15,6 +15,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use offhook::media::board::Figures;
 use offhook::media::leg::{Birth, Leg};
+use offhook::media::line::Line;
 use offhook::media::outlet::{Outlet, Remote, Voice};
 use offhook::media::{
     Clip, Codec, Direction, Mark, Order, PlayoutFigures, ReceiveTypes, Report, ReportKind, Script,
@@ -212,7 +213,7 @@ impl World {
             sensitivity: offhook_dsp::Sensitivity::DEFAULT,
         };
         Self {
-            leg: Leg::new(birth),
+            leg: Leg::new(birth, Box::new(Line::new(birth.seed, birth.sensitivity))),
             out: Outside::default(),
             ms: 0,
             caller: Vec::new(),

@@ -227,9 +227,12 @@ impl Line {
         }
     }
 
-    /// A recogniser understood this much of the peer.
+    /// A recogniser understood this much of the peer. An ear that has heard nothing
+    /// takes nobody's word.
     pub fn understand(&mut self, words: Words) {
-        self.sound.ear.understand(words);
+        if !self.sound.is_asleep() {
+            self.sound.ear.understand(words);
+        }
     }
 
     /// What it decodes with.

@@ -50,7 +50,7 @@ struct Story {
     sent: &'static [&'static str],
 }
 
-const STORIES: [Story; 13] = [
+const STORIES: [Story; 16] = [
     Story {
         caller: "books",
         called: "booking",
@@ -209,6 +209,65 @@ const STORIES: [Story; 13] = [
         sent: &["schedule"],
     },
     Story {
+        caller: "drifts",
+        called: "sales",
+        steps: &[
+            Speaks("offer", 3_000),
+            Speaks("chosen_tuesday", 2_500),
+            Presses("age", 500, '2'),
+            Speaks("interested", 1_500),
+            Speaks("price_answer", 2_500),
+            Speaks("timing_answer", 2_500),
+            Speaks("price_answer_more", 2_500),
+            Leaves("interested", 500),
+        ],
+        words: &[
+            "tuesday",
+            "yes",
+            "that is too expensive",
+            "well it is too soon anyway",
+            "but still, that is a lot of money",
+            "I see, fair enough",
+        ],
+        result: "booked",
+        said: &["price_answer", "timing_answer", "price_answer_more"],
+        unsaid: &["summary"],
+        sent: &["schedule"],
+    },
+    Story {
+        caller: "last-moment",
+        called: "sales",
+        steps: &[
+            Speaks("offer", 3_000),
+            Speaks("chosen_tuesday", 2_500),
+            Presses("age", 500, '2'),
+            Speaks("interested", 1_500),
+            Speaks("sign", 3_000),
+            Speaks("signing", 800),
+            IsLeft,
+        ],
+        words: &["tuesday", "yes", "that works", "yes", "no wait, cancel that"],
+        result: "booked",
+        said: &["summary", "sign", "signing", "sign_back", "goodbye"],
+        unsaid: &[],
+        sent: &["schedule"],
+    },
+    Story {
+        caller: "cut-twice",
+        called: "booking",
+        steps: &[
+            Presses("offer", 1_000, '1'),
+            Speaks("chosen_tuesday", 900),
+            Speaks("booked", 700),
+            IsLeft,
+        ],
+        words: &["yes", "yes yes"],
+        result: "booked",
+        said: &["chosen_tuesday", "booked", "goodbye"],
+        unsaid: &["withdrawn"],
+        sent: &["schedule"],
+    },
+    Story {
         caller: "wants-a-person",
         called: "sales",
         steps: &[Speaks("offer", 2_000), Speaks("shall_call", 2_500), IsLeft],
@@ -362,7 +421,7 @@ fn faults(story: &Story, id: &str, daemon: &Daemon, sink: &Sink, said: &[String]
 }
 
 #[test]
-fn thirteen_conversations_in_words_go_as_told() {
+fn sixteen_conversations_in_words_go_as_told() {
     let place = Place::new();
     let sink = Sink::start(&place, SECRET, &[]);
     let daemon = Scene::with_sink(&sink).start_in(place);

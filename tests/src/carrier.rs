@@ -14,6 +14,8 @@ use crate::peer::Message;
 #[allow(missing_docs, reason = "the words say it")]
 pub enum Fault {
     None,
+    /// No fault: it plays something of its own, and keys lead nowhere.
+    NoEcho,
     Silent,
     OptionsRefused,
     SeesAnotherAddress,
@@ -35,17 +37,19 @@ pub enum Fault {
     LosesPackets,
     OtherPayload,
     NoKeys,
+    KeysLost,
     HoldRefused,
     HoldIgnored,
     NoAudioAfterResume,
+    PortsShut,
     TransferRefused,
     TransferFails,
     ByeRefused,
 }
 
 impl Fault {
-    /// All of them, but for none.
-    pub const ALL: [Self; 27] = [
+    /// All of them, but for none and what is none.
+    pub const ALL: [Self; 29] = [
         Self::Silent,
         Self::OptionsRefused,
         Self::SeesAnotherAddress,
@@ -67,9 +71,11 @@ impl Fault {
         Self::LosesPackets,
         Self::OtherPayload,
         Self::NoKeys,
+        Self::KeysLost,
         Self::HoldRefused,
         Self::HoldIgnored,
         Self::NoAudioAfterResume,
+        Self::PortsShut,
         Self::TransferRefused,
         Self::TransferFails,
         Self::ByeRefused,
@@ -78,7 +84,7 @@ impl Fault {
     /// The check of `offhook trunk test` that must name it, and a word of its advice.
     pub const fn named(self) -> (&'static str, &'static str) {
         match self {
-            Self::None => ("", ""),
+            Self::None | Self::NoEcho => ("", ""),
             Self::Silent => ("reach", "firewall"),
             Self::OptionsRefused => ("options", "switched on"),
             Self::SeesAnotherAddress => ("nat", "advertise = \"203.0.113.77\""),
@@ -99,10 +105,12 @@ impl Fault {
             Self::AudioFromElsewhere => ("audio source", "disagree"),
             Self::LosesPackets => ("loss", "QoS"),
             Self::OtherPayload => ("payload types", "another codec"),
-            Self::NoKeys => ("keys", "RFC 4733"),
+            Self::NoKeys => ("keys", "switch RFC 4733"),
+            Self::KeysLost => ("keys", "drops telephone-event"),
             Self::HoldRefused => ("hold", "re-INVITE"),
             Self::HoldIgnored => ("hold", "as if nothing"),
             Self::NoAudioAfterResume => ("resume", "after hold"),
+            Self::PortsShut => ("rtp range", "only a part"),
             Self::TransferRefused => ("transfer", "sends nobody on"),
             Self::TransferFails => ("transfer", "from inside"),
             Self::ByeRefused => ("hang up", "BYE"),
@@ -289,8 +297,10 @@ fn change(message: &Message, fault: Fault, at: (SocketAddr, u16), state: &State)
     if fault == Fault::HoldRefused {
         return message.answer("488 Not Acceptable Here", "");
     }
-    state.held.store(holds, Ordering::Relaxed);
-    state.resumed.store(!holds, Ordering::Relaxed);
+    let held = state.held.swap(holds, Ordering::Relaxed);
+    if held && !holds {
+        state.resumed.store(true, Ordering::Relaxed);
+    }
     let direction = match (holds, fault) {
         (true, Fault::HoldIgnored) | (false, _) => "sendrecv",
         (true, _) => "recvonly",
@@ -333,7 +343,7 @@ fn with_sdp(
 /// Sends back what comes, in its own way.
 fn echo(audio: &UdpSocket, elsewhere: &UdpSocket, fault: Fault, state: &State, over: &AtomicBool) {
     let mut bytes = [0; 2048];
-    let mut number = 0_u32;
+    let (mut number, mut first_port) = (0_u32, None);
     while !over.load(Ordering::Relaxed) {
         let Ok((length, from)) = audio.recv_from(&mut bytes) else {
             continue;
@@ -342,7 +352,11 @@ fn echo(audio: &UdpSocket, elsewhere: &UdpSocket, fault: Fault, state: &State, o
         let mut packet = bytes[..length].to_vec();
         let held = state.held.load(Ordering::Relaxed);
         let after = state.resumed.load(Ordering::Relaxed);
+        let first_port = *first_port.get_or_insert(from.port());
         let lost = match fault {
+            Fault::KeysLost | Fault::NoEcho if packet[1] & 0x7f == 101 => true,
+            // Its firewall has the lower half of the tests' 200 ports shut.
+            Fault::PortsShut => from.port() + 100 < first_port,
             Fault::NoAudio => true,
             Fault::LosesPackets => number.is_multiple_of(5),
             Fault::NoAudioAfterResume => after,
@@ -353,6 +367,17 @@ fn echo(audio: &UdpSocket, elsewhere: &UdpSocket, fault: Fault, state: &State, o
         }
         match fault {
             Fault::SilentAudio if packet[1] & 0x7f == 0 => packet[12..].fill(0xff),
+            Fault::NoEcho => {
+                let square = |at: usize| {
+                    if (at / 8).is_multiple_of(2) {
+                        0x20
+                    } else {
+                        0xa0
+                    }
+                };
+                let sound = packet[12..].iter_mut().enumerate();
+                sound.for_each(|(at, code)| *code = square(at));
+            }
             Fault::OtherPayload if packet[1] & 0x7f == 0 => packet[1] = 96,
             _ => {}
         }

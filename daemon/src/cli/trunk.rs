@@ -68,6 +68,16 @@ pub(super) struct TestArgs {
 const HEALTH: TrunkKey = TrunkKey(1);
 const ACCOUNT: TrunkKey = TrunkKey(2);
 
+/// Addresses of a trunk that are tried: DNS may name many.
+const ADDRESSES_MAX: usize = 16;
+
+const ADVICE_ON_CONNECTING: &str = "is the port right, and does a firewall let us through? \
+     Of several addresses calls go to the next one, after its time: have the carrier take \
+     this one out of DNS";
+const ADVICE_ON_SILENCE: &str = "nobody answers there: is host and port right, are we known \
+     to the carrier by this address, does a firewall drop us? Of several addresses calls go \
+     to the next one, after 32 s: have the carrier take this one out of DNS";
+
 pub(super) fn run(common: &Common, verb: &TrunkVerb) -> u8 {
     let TrunkVerb::Test(arguments) = verb;
     let report = match test(common, arguments) {
@@ -141,29 +151,22 @@ impl Tester<'_> {
             return Ok(());
         };
         let found = Trunks::find(self.trunk, &self.settings.sip.name_servers)?;
-        let shown: Vec<String> = found
-            .iter()
-            .map(|(transport, at)| format!("{}:{at}", transport.parameter()))
-            .collect();
-        let (transport, remote) = match found.first() {
-            Some(first) => *first,
-            None => {
-                report.fail(
-                    "dns",
-                    format!("{} has no address", proxy.host),
-                    "name the trunk's `proxy` as the carrier does, or set [sip] name_servers",
-                );
-                return Ok(());
-            }
-        };
-        report.pass("dns", shown.join(" "));
-        let Some(mut probe) = self.reach(report, transport, remote, &proxy.host)? else {
-            return Ok(());
-        };
-        self.ask(report, &mut probe);
-        if probe.answer_to("OPTIONS").is_none() {
+        if found.is_empty() {
+            report.fail(
+                "dns",
+                format!("{} has no address", proxy.host),
+                "name the trunk's `proxy` as the carrier does, or set [sip] name_servers",
+            );
             return Ok(());
         }
+        let shown: Vec<String> = found
+            .iter()
+            .map(|(transport, remote)| at(*transport, *remote))
+            .collect();
+        report.pass("dns", shown.join(" "));
+        let Some(mut probe) = self.first_that_answers(report, &found, &proxy.host)? else {
+            return Ok(());
+        };
         self.nat(report, &probe);
         let registered = self.register(report, &mut probe);
         match &self.arguments.call {
@@ -189,6 +192,39 @@ impl Tester<'_> {
         account.is_some_and(|account| account.register.is_some())
     }
 
+    /// Tries every address, in the order in which calls do; the first that is well
+    /// serves for all else, or else the first that says anything.
+    fn first_that_answers(
+        &self,
+        report: &mut Report,
+        found: &[(Transport, SocketAddr)],
+        name: &str,
+    ) -> Result<Option<Probe>, String> {
+        let (mut well, mut ill) = (None, None);
+        for (transport, remote) in found.iter().take(ADDRESSES_MAX) {
+            let Some(mut probe) = self.reach(report, *transport, *remote, name)? else {
+                continue;
+            };
+            let good = self.ask(report, &mut probe);
+            if good {
+                well = well.or(Some(probe));
+            } else if probe.answer_to("OPTIONS").is_some() {
+                ill = ill.or(Some(probe));
+            }
+        }
+        if found.len() > ADDRESSES_MAX {
+            let more = found.len() - ADDRESSES_MAX;
+            report.skip("reach", format!("{more} more addresses were not tried"));
+        }
+        let best = well.or(ill);
+        if let Some(probe) = best.as_ref().filter(|_| found.len() > 1) {
+            let flow = probe.wire.flow;
+            let at = at(flow.transport, flow.remote);
+            report.pass("address", format!("all that follows goes by {at}"));
+        }
+        Ok(best)
+    }
+
     /// The connection, and who proved to be there.
     fn reach(
         &self,
@@ -203,22 +239,24 @@ impl Tester<'_> {
             Ok(wire) => wire,
             Err(why) if transport == Transport::Tls && is_about_trust(&why) => {
                 let advice = advice_on_trust(&why, name);
-                report.fail("tls", why, advice);
+                report.fail("tls", format!("{}: {why}", at(transport, remote)), advice);
                 return Ok(None);
             }
             Err(why) => {
-                let shown = format!("{}:{remote}: {why}", transport.parameter());
-                let advice = "is the port right, and does a firewall let us through?";
-                report.fail("reach", shown, advice);
+                let shown = format!("{}: {why}", at(transport, remote));
+                report.fail("reach", shown, ADVICE_ON_CONNECTING);
                 return Ok(None);
             }
         };
         match &wire.secured {
             Some(secured) => report.pass(
                 "tls",
-                format!("{name} proved by its certificate, {secured}"),
+                format!(
+                    "{}: {name} proved by its certificate, {secured}",
+                    at(transport, remote)
+                ),
             ),
-            None => report.skip("tls", format!("the trunk speaks {}", transport.parameter())),
+            None => report.skip("tls", format!("{}: no TLS", at(transport, remote))),
         }
         let config = EndpointConfig {
             trace: false,
@@ -269,9 +307,10 @@ impl Tester<'_> {
         })
     }
 
-    fn ask(&self, report: &mut Report, probe: &mut Probe) {
+    /// Whether it answers OPTIONS as a trunk does that works.
+    fn ask(&self, report: &mut Report, probe: &mut Probe) -> bool {
         let Some(trunk) = self.upkeep(HEALTH, probe) else {
-            return;
+            return false;
         };
         let probing = Probing {
             every: Duration::from_secs(3600),
@@ -289,18 +328,21 @@ impl Tester<'_> {
             } => Some(standing),
             _ => None,
         });
-        let shown = probe.shown("OPTIONS");
         probe.command(Command::DropTrunk(HEALTH));
+        let flow = probe.wire.flow;
+        let at = at(flow.transport, flow.remote);
+        let shown = format!("{at}: {}", probe.shown("OPTIONS"));
         let Some(answer) = probe.answer_to("OPTIONS") else {
-            let advice = "nobody answers there: is host and port right, are we known to the carrier by this address, does a firewall drop us?";
-            report.fail("reach", shown, advice);
-            return;
+            report.fail("reach", shown, ADVICE_ON_SILENCE);
+            return false;
         };
         let agent = answer.header("Server").or(answer.header("User-Agent"));
-        report.pass("reach", agent.unwrap_or("no Server line").to_owned());
+        let agent = agent.unwrap_or("no Server line");
+        report.pass("reach", format!("{at}: {agent}"));
         let good = standing == Some(Standing::Up);
         let advice = "it answers and refuses: ask the carrier whether the trunk is switched on";
         report.judge("options", good, shown, advice);
+        good
     }
 
     /// Which address the trunk sees, against the one that we tell it.
@@ -392,6 +434,11 @@ impl Tester<'_> {
             probe.step();
         }
     }
+}
+
+/// An address as a report writes it.
+fn at(transport: Transport, remote: SocketAddr) -> String {
+    format!("{}:{remote}", transport.parameter())
 }
 
 fn is_about_trust(why: &str) -> bool {

@@ -1,5 +1,5 @@
 //! The call of a trunk's test: how it rings, what was agreed, whether audio goes
-//! both ways, keys, hold and resume, and how it ends.
+//! both ways, keys, hold and resume, the range of ports, and how it ends.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -11,6 +11,8 @@ use offhook_sip::{
     CallKey, Cause, Command, EndCause, Event, Failure, Incoming, Invite, StatusCode, TransferOrder,
     TransferOutcome, TransferTarget, Uri, Way,
 };
+
+mod range;
 
 use super::probe::Probe;
 use super::report::Report;
@@ -383,7 +385,12 @@ impl Call<'_, '_> {
             );
         }
         self.info();
-        self.hold(heard.packets > 0);
+        if self.hold(heard.packets > 0) {
+            self.range();
+        } else {
+            self.report
+                .skip("rtp range", "it needs re-INVITE, and audio after it");
+        }
         self.abilities();
         self.hang_up();
     }
@@ -493,21 +500,33 @@ impl Call<'_, '_> {
     }
 
     fn keys(&mut self, agreed: &Negotiated, heard: &Heard) {
-        match agreed.telephone_event {
-            None => self.report.fail(
+        let Some(event) = agreed.telephone_event else {
+            return self.report.fail(
                 "keys",
                 "the answer has no telephone-event",
                 "keys would travel as tones only: have the carrier switch RFC 4733 (RFC 2833) on",
-            ),
-            Some(event) if heard.keys > 0 => self.report.pass(
-                "keys",
-                format!("5 sent as type {}, and it came back", event.send),
-            ),
-            Some(event) => self.report.pass(
-                "keys",
-                format!("agreed as type {}; 5 sent, nothing came back", event.send),
-            ),
+            );
+        };
+        let kind = event.send;
+        if heard.keys > 0 {
+            let shown = format!("5 sent as type {kind}, and it came back");
+            return self.report.pass("keys", shown);
         }
+        let is_echo = heard.echo * 2 > heard.packets;
+        if is_echo {
+            return self.report.fail(
+                "keys",
+                format!("agreed as type {kind}; 5 sent: our tone comes back, the key does not"),
+                "something on the way drops telephone-event packets: have the carrier let RFC 4733 (RFC 2833) through unchanged",
+            );
+        }
+        self.report.skip(
+            "keys",
+            format!(
+                "not proven: agreed as type {kind}; 5 sent, and nothing came back, \
+                 but neither did our tone: call an echo to prove it"
+            ),
+        );
     }
 
     fn info(&mut self) {
@@ -524,12 +543,13 @@ impl Call<'_, '_> {
         }
     }
 
-    /// Hold and resume; `audio`: there was some before.
-    fn hold(&mut self, audio: bool) {
+    /// Hold and resume; `audio`: there was some before. Whether there is some after it.
+    fn hold(&mut self, audio: bool) -> bool {
         let Some(held) = self.change(Direction::SendOnly) else {
             let shown = self.probe.shown("INVITE");
             let advice = "it does not take a re-INVITE: no hold, no transfer by hold; the carrier must allow it";
-            return self.report.fail("hold", shown, advice);
+            self.report.fail("hold", shown, advice);
+            return false;
         };
         let stopped = matches!(held, Direction::RecvOnly | Direction::Inactive);
         let advice =
@@ -552,6 +572,7 @@ impl Call<'_, '_> {
             shown,
             "after hold there is no audio any more: the carrier's re-INVITE handling is broken",
         );
+        packets > 0
     }
 
     fn change(&mut self, direction: Direction) -> Option<Direction> {

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use offhook_dsp::g711::Law;
@@ -31,6 +32,9 @@ pub(super) struct Heard {
     /// Packets that carry our own tone.
     pub(super) echo: u32,
     pub(super) keys: u32,
+    /// Packets of a key that we sent meanwhile: where none of them comes back, it is
+    /// keys that are lost, and not the line that loses.
+    keys_sent: u32,
     /// Of packets that carry another type than was agreed.
     pub(super) odd_types: u32,
     pub(super) from: Option<SocketAddr>,
@@ -49,7 +53,8 @@ impl Heard {
         if self.packets == 0 || self.first.is_none() {
             return 100.0;
         }
-        let lost = expected.saturating_sub(u64::from(self.packets));
+        let keys = if self.keys == 0 { self.keys_sent } else { 0 };
+        let lost = expected.saturating_sub(u64::from(self.packets) + u64::from(keys));
         100.0 * lost as f64 / expected as f64
     }
 
@@ -98,13 +103,8 @@ impl Sound {
     /// None is free.
     pub(super) fn bind(address: IpAddr, ports: (u16, u16)) -> Result<Self, String> {
         let (first, last) = ports;
-        let mut even = (first..last).rev().filter(|port| port % 2 == 0);
-        let socket = even.find_map(|port| UdpSocket::bind((address, port)).ok());
-        let socket = socket.ok_or_else(|| format!("no free port from {first} to {last}"))?;
-        socket
-            .set_nonblocking(true)
-            .map_err(|error| error.to_string())?;
-        let local = socket.local_addr().map_err(|error| error.to_string())?;
+        let (socket, local) = first_free(address, (first..last).rev())
+            .ok_or_else(|| format!("no free port from {first} to {last}"))?;
         Ok(Self {
             socket,
             local,
@@ -119,6 +119,17 @@ impl Sound {
         })
     }
 
+    /// Goes on from the first of these ports that is free and even; which one, or
+    /// `None` and where it was.
+    pub(super) fn move_to(&mut self, ports: RangeInclusive<u16>) -> Option<u16> {
+        if ports.contains(&self.local.port()) {
+            return Some(self.local.port());
+        }
+        let (socket, local) = first_free(self.local.ip(), ports)?;
+        (self.socket, self.local) = (socket, local);
+        Some(local.port())
+    }
+
     /// Sends there from now on.
     pub(super) fn connect(&mut self, remote: SocketAddr, law: Law, kind: u8, event: Option<u8>) {
         self.remote = Some(remote);
@@ -128,6 +139,7 @@ impl Sound {
     /// Presses 5 with the next packets.
     pub(super) fn press(&mut self) {
         self.key_at = self.event.map(|_| self.ticks);
+        self.heard.keys_sent = self.key_at.map_or(0, |_| KEY_PACKETS + KEY_ENDS);
     }
 
     /// What came until now; counting begins anew.
@@ -216,6 +228,18 @@ impl Sound {
             heard.odd_types += 1;
         }
     }
+}
+
+/// A socket that does not wait, at the first even port that nobody has.
+fn first_free(
+    address: IpAddr,
+    ports: impl IntoIterator<Item = u16>,
+) -> Option<(UdpSocket, SocketAddr)> {
+    let mut even = ports.into_iter().filter(|port| port % 2 == 0);
+    let socket = even.find_map(|port| UdpSocket::bind((address, port)).ok())?;
+    socket.set_nonblocking(true).ok()?;
+    let local = socket.local_addr().ok()?;
+    Some((socket, local))
 }
 
 fn root_mean_square(samples: &[f64]) -> f64 {

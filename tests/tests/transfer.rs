@@ -1,13 +1,16 @@
 //! A caller is passed on to a person on a second leg, over the wire: they hear each
 //! other through the box, and whoever does not answer as a person is none.
 
+use offhook_dsp::g711::Law;
 use offhook_tests::connect;
 use offhook_tests::daemon::Daemon;
 use offhook_tests::patience::{ms, seconds, wait_for};
 use offhook_tests::peer::{Call, Message, Peer};
-use offhook_tests::place::free_port;
+use offhook_tests::place::{Place, free_port};
 use offhook_tests::process::Running;
-use offhook_tests::scene::Scene;
+use offhook_tests::rtp::Packet;
+use offhook_tests::scene::{SECRET, Scene};
+use offhook_tests::sink::Sink;
 use offhook_tests::sound::{SPEECH_DB, Sound, level, likeness};
 use offhook_tests::speech::{person, silence};
 use serde_json::Value;
@@ -152,10 +155,26 @@ fn greeting(parts: &[&[i16]]) -> Vec<i16> {
     parts.concat()
 }
 
-/// Whoever or whatever is there, the caller is back and hears so.
-fn brings_back(arguments: &[&str], sound: Option<Vec<i16>>) {
-    let port = free_port();
-    let daemon = daemon(port);
+/// Whoever or whatever is there, the caller is back and hears so; and it is named as
+/// what it was, in the explanation and in the outcome that the upstream is told.
+fn brings_back(arguments: &[&str], sound: Option<Vec<i16>>, came: &str, sign: &str) {
+    brings_back_with(arguments, sound, (came, sign), |_, _| {});
+}
+
+/// The same, with what is done once it is answered there.
+fn brings_back_with(
+    arguments: &[&str],
+    sound: Option<Vec<i16>>,
+    (came, sign): (&str, &str),
+    meanwhile: impl FnOnce(&Daemon, &str),
+) {
+    let (port, place) = (free_port(), Place::new());
+    let sink = Sink::start(&place, SECRET, &[]);
+    let scene = Scene {
+        proxy: Some(format!("127.0.0.1:{port}")),
+        ..Scene::with_sink(&sink)
+    };
+    let daemon = connect::daemon(&scene.text(), BRIDGE);
     let (file, record) = (
         daemon.place().name("sound.wav"),
         daemon.place().name("record.wav"),
@@ -165,23 +184,54 @@ fn brings_back(arguments: &[&str], sound: Option<Vec<i16>>) {
         Sound::mono(sound).write(std::path::Path::new(&file));
         arguments.extend(["--play", &file, "--record", &record]);
     }
-    let _there = answering(&daemon, port, &arguments);
+    let mut there = answering(&daemon, port, &arguments);
     std::thread::sleep(ms(500));
     let call = Peer::new().call("connect", daemon.sip());
     let id = ask(&daemon, &call);
+    meanwhile(&daemon, &id);
     let back = wait_event(&daemon, &id, "play", "nobody");
     let lines = timeline(&daemon, &id);
     let joins = lines.iter().filter(|line| line["event"] == "join").count();
     assert_eq!(joins, 0, "{lines:#?}");
-    // The other leg is let go of before the caller hears of it.
-    let gone = lines.iter().filter(|line| {
+    // A recording may still be listened to; the caller does not wait for it.
+    let known = lines.iter().rfind(|line| {
         let event = line["event"].as_str().unwrap_or_default();
-        matches!(event, "hang_up" | "failed") && line["ms"].as_u64() <= Some(back)
+        let leg = line["detail"].as_str().unwrap_or_default();
+        let told = matches!(event, "answer" | "answer_corrected" | "failed");
+        event == "hang_up" || told && leg.starts_with("leg 1")
     });
-    assert!(gone.count() > 0, "{lines:#?}");
+    let known = known.and_then(|line| line["ms"].as_u64());
+    assert!(
+        known.is_some_and(|known| back < known + 1_000),
+        "{lines:#?}"
+    );
     wait_stage(&daemon, "waiting");
+    // The other leg is let go of while the caller stays.
+    wait_for("the other leg to end", seconds(25), || {
+        let lines = timeline(&daemon, &id);
+        let closed = |line: &Value| {
+            let event = line["event"].as_str().unwrap_or_default();
+            let detail = line["detail"].as_str().unwrap_or_default();
+            event == "hang_up" || event == "failed" && detail.starts_with("leg 1")
+        };
+        lines.iter().any(closed).then_some(())
+    });
+    there.finish(seconds(10));
     call.hang_up();
     assert_ne!(result(&daemon, &id)["call"]["result"], "transferred");
+    let explained = daemon.json(&["explain", &id]);
+    let told = sink.wait_taken("outcome", 1, seconds(10));
+    for persons in [&explained["persons"], &told[0]["data"]["persons"]] {
+        assert_eq!(persons[0]["came"], came, "{persons:#}");
+        let signs = persons[0]["signs"].as_array().expect("signs");
+        let says = |it: &Value| it["what"].as_str().is_some_and(|it| it.starts_with(sign));
+        assert!(signs.iter().any(says), "{sign}: {persons:#}");
+    }
+    let text = daemon.offhook(&["explain", &id]).out;
+    assert!(
+        text.contains(&format!("CALLED  closer  leg 1 by loopback: {came} after")),
+        "{text}"
+    );
 }
 
 fn wait_stage(daemon: &Daemon, wanted: &str) {
@@ -196,12 +246,12 @@ fn wait_stage(daemon: &Daemon, wanted: &str) {
 
 #[test]
 fn a_busy_phone_brings_the_caller_back() {
-    brings_back(&["--refuse", "486"], None);
+    brings_back(&["--refuse", "486"], None, "busy", "busy");
 }
 
 #[test]
 fn a_phone_that_nobody_answers_brings_the_caller_back() {
-    brings_back(&["--after-ring", "20"], None);
+    brings_back(&["--after-ring", "20"], None, "no_answer", "ringing");
 }
 
 #[test]
@@ -216,21 +266,41 @@ fn a_voicemail_brings_the_caller_back() {
         &person("beep"),
         &silence(20_000),
     ]);
-    brings_back(&[], Some(sound));
+    brings_back(&[], Some(sound), "voicemail", "beep");
 }
 
-#[test]
-fn a_menu_brings_the_caller_back() {
-    let menu = [
-        &silence(300)[..],
+/// What a menu says, and then its quiet: samples.
+fn menu(quiet: usize) -> Vec<i16> {
+    greeting(&[
+        &silence(300),
         &person("vm-opts"),
         &person("vm-press"),
         &person("digits/1"),
         &person("vm-for"),
-        &person("vm-intro"),
-        &silence(20_000),
-    ];
-    brings_back(&[], Some(greeting(&menu)));
+        &silence(quiet),
+    ])
+}
+
+#[test]
+fn a_menu_brings_the_caller_back() {
+    brings_back(&[], Some(menu(20_000)), "ivr", "greeting_end");
+}
+
+#[test]
+fn a_menu_that_an_engine_understands_is_named_by_its_words() {
+    use std::io::Write as _;
+    let endless = greeting(&[&menu(800), &menu(800), &menu(800), &menu(800)]);
+    brings_back_with(&[], Some(endless), ("ivr", "ivr 95 %"), |daemon, id| {
+        let socket = daemon.place().file("engine.sock");
+        let mut engine = std::os::unix::net::UnixStream::connect(socket).expect("it is open");
+        wait_event(daemon, id, "answered", "leg 1");
+        let said = serde_json::json!({
+            "call": id, "leg": 1, "utterance": 1, "confidence": 90, "last": true,
+            "text": "For new messages press one",
+        });
+        writeln!(engine, "{said}").expect("it listens");
+        wait_event(daemon, id, "words", "press one");
+    });
 }
 
 #[test]
@@ -241,7 +311,92 @@ fn a_fax_brings_the_caller_back() {
         (8_000.0 * phase.sin()) as i16
     });
     let sound = greeting(&[&silence(500), &tone.collect::<Vec<_>>(), &silence(20_000)]);
-    brings_back(&[], Some(sound));
+    brings_back(&[], Some(sound), "fax", "fax");
+}
+
+/// So many seconds of busy tone, 480 and 620 Hz by half seconds (ITU-T E.180 supplement 2,
+/// North America), as packets of µ-law in 20 ms.
+fn send_busy_tone(socket: &std::net::UdpSocket, to: std::net::SocketAddr, tone_s: u32) {
+    use offhook_tests::sound::sine;
+    let (low, high) = (sine(480.0, 4_000, 4_000.0), sine(620.0, 4_000, 4_000.0));
+    let sound = low.iter().zip(&high).map(|(low, high)| low + high);
+    let cycle: Vec<i16> = sound.chain(silence(500)).collect();
+    let packets = cycle.chunks(160).cycle().take(50 * tone_s as usize);
+    for (number, sound) in packets.enumerate() {
+        let number = number as u32;
+        let packet = Packet {
+            kind: 0,
+            marker: number == 0,
+            sequence: number as u16,
+            timestamp: number * 160,
+            source: 7,
+            payload: sound.iter().map(|it| Law::Mu.encode(*it)).collect(),
+        };
+        // It may be over before the tone is.
+        let _ = socket.send_to(&packet.bytes(), to);
+        std::thread::sleep(ms(20));
+    }
+}
+
+/// Takes a call on the network's side: 183 with a busy tone, and no answer ever. Gives
+/// the request that ends it.
+fn busy_in_early_media(network: &Peer) -> String {
+    let invited = |it: &Message| it.method() == "INVITE";
+    let (invite, from) = network.expect("the INVITE", seconds(30), invited);
+    let tone = std::net::UdpSocket::bind("127.0.0.1:0").expect("loopback has a port");
+    let rtp = tone.local_addr().expect("a bound socket").port();
+    let early = invite.accept(network.address(), rtp);
+    let early = early.replacen("SIP/2.0 200 OK", "SIP/2.0 183 Session Progress", 1);
+    network.send(early.as_bytes(), from);
+    let to = invite.audio().expect("an offer with an address");
+    let sent = std::thread::spawn(move || send_busy_tone(&tone, to, 8));
+    let ends = |it: &Message| matches!(it.method(), "CANCEL" | "BYE");
+    let (end, from) = network.expect("the end of the call", seconds(20), ends);
+    network.send(end.reply("200 OK").as_bytes(), from);
+    let over = invite.answer("487 Request Terminated", "");
+    network.send(over.as_bytes(), from);
+    sent.join().expect("it only sends");
+    end.method().to_owned()
+}
+
+#[test]
+fn a_busy_tone_before_the_answer_is_busy_on_a_first_leg_and_on_a_second() {
+    let network = Peer::new();
+    let scene = Scene {
+        proxy: Some(network.address().to_string()),
+        ..Scene::default()
+    };
+    let daemon = connect::daemon(&scene.text(), BRIDGE);
+    // A call of ours.
+    let order = [
+        "originate",
+        "200",
+        "--trunk",
+        "loopback",
+        "--playbook",
+        "outreach",
+    ];
+    let ran = daemon.offhook(&[&order[..], &["--consent", "test"]].concat());
+    assert_eq!(ran.code, 0, "{}{}", ran.out, ran.err);
+    assert_eq!(busy_in_early_media(&network), "CANCEL");
+    let id = daemon.json(&["calls"])[0]["id"].as_str().map(str::to_owned);
+    let detail = result(&daemon, &id.expect("a call"));
+    assert_eq!(detail["call"]["cause"], "busy", "{detail:#}");
+    // A person who is called for a caller.
+    let call = Peer::new().call("connect", daemon.sip());
+    let id = wait_for("the caller's call", seconds(10), || {
+        let calls = daemon.json(&["calls"]);
+        let id = calls[0]["id"].as_str().map(str::to_owned);
+        id.filter(|_| calls[0]["called"] == "connect")
+    });
+    wait_event(&daemon, &id, "play", "back");
+    call.press('5');
+    assert_eq!(busy_in_early_media(&network), "CANCEL");
+    wait_event(&daemon, &id, "play", "nobody");
+    call.hang_up();
+    result(&daemon, &id);
+    let persons = daemon.json(&["explain", &id])["persons"].clone();
+    assert_eq!(persons[0]["came"], "busy", "{persons:#}");
 }
 
 /// A person who says hello and takes the call; what they hear goes into a file.

@@ -460,7 +460,8 @@ impl Conversation {
             | Timer::Approval(_)
             | Timer::Silence
             | Timer::Elapsed
-            | Timer::Consult => {
+            | Timer::Consult
+            | Timer::Naming => {
                 if let Talk::Dialogue(dialogue) = &mut self.talk {
                     dialogue.wake(desk, timer);
                 }
@@ -522,7 +523,9 @@ impl Conversation {
             collected: dialogue.map_or_else(Vec::new, |it| it.collected()),
             intent: self.desk.intent.score(self.desk.now, Dimension::Readiness),
             cost: 0,
+            origin: Vec::new(),
             stages: dialogue.map_or_else(Vec::new, |it| it.stays(self.call.ended_at())),
+            persons: dialogue.map_or_else(Vec::new, |it| it.attempts(self.call.ended_at())),
         }
     }
 

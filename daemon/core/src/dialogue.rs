@@ -6,6 +6,7 @@
 
 mod actions;
 mod approvals;
+mod attempts;
 mod listening;
 mod onward;
 mod remembering;
@@ -32,12 +33,13 @@ use crate::ledger::{Ledger, Turnout};
 use crate::memory::{Freshness, Identity};
 use crate::mouth::{Heard, Mouth, Purpose, Spoken, Utterance};
 use crate::objection::{Doubt, Objections};
-use crate::output::{Command, Prompts};
+use crate::output::{Came, Command, Prompts};
 use crate::playbook::{CALL_NAMES, Go, Guard, Handler, Known, Playbook, Stage, StageId, Template};
 use crate::signal::{SignalKind, Trigger, is_key};
 use crate::silence::Cadence;
 use crate::timers::Timer;
 use approvals::Pending;
+use attempts::Attempts;
 
 use onward::Onward;
 use role::Return;
@@ -102,7 +104,9 @@ pub(crate) struct Dialogue {
     asked_in: StageId,
     persons_called: u8,
     /// Why no person took the call, until the caller is told.
-    failed: Option<&'static str>,
+    failed: Option<Came>,
+    /// What came of each person who was called.
+    attempts: Attempts,
     /// Notices heard to their end, a bit each.
     notices_heard: u32,
     /// The price that was heard holds no more, and the caller does not know yet.
@@ -158,6 +162,7 @@ impl Dialogue {
             asked_in: StageId::default(),
             persons_called: 0,
             failed: None,
+            attempts: Attempts::default(),
             notices_heard: 0,
             price_moved: false,
             so_far: false,

@@ -308,6 +308,158 @@ pub struct Outcome {
     /// longer than [`STAYS_MAX`] the last ones.
     #[serde(default)]
     pub stages: Vec<Stay>,
+    /// By which signatures and detours the call came, as `name`, `value`. The core knows
+    /// of neither: whoever took the call in fills it in.
+    #[serde(default)]
+    pub origin: Vec<(String, String)>,
+    /// What came of each person who was called for the caller, the first one first.
+    #[serde(default)]
+    pub persons: Vec<Attempt>,
+}
+
+/// Persons called that an outcome tells of.
+pub const ATTEMPTS_MAX: usize = 8;
+/// What is told of each of them at most.
+pub const SIGNS_MAX: usize = 12;
+
+/// A person who was called for the caller, and what came of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// Whom we called, or had the caller's side call.
+    pub to: String,
+    /// By which trunk.
+    pub trunk: String,
+    /// Our leg there; `None`: the caller's side was asked to call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leg: Option<u8>,
+    /// From the order until it was known, in ms.
+    pub ms: u64,
+    /// What it came to.
+    pub came: Came,
+    /// What was heard there, in order, as it told who it was.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub signs: Vec<Sign>,
+}
+
+/// Something that happened on the leg of a person who was called.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sign {
+    /// Since the order, in ms.
+    pub ms: u64,
+    /// By public name: `answered`, `machine 80 %`, `beep`; words in quotes.
+    pub what: String,
+}
+
+/// What came of a person who was called. Closed: playbooks ask for it by name, and
+/// receivers of outcomes read it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Came {
+    /// They talk to each other.
+    Person,
+    /// A recording that takes messages: it beeped.
+    Voicemail,
+    /// A menu: it says so, or it waits for us without a beep.
+    Ivr,
+    /// A recording; which of them did not come out.
+    Machine,
+    /// An assistant that asks who calls.
+    Screening,
+    /// A fax.
+    Fax,
+    /// Busy, by SIP or by tone.
+    Busy,
+    /// The network has no line.
+    Congestion,
+    /// The person has heard what it is about, and the caller is too upset for it.
+    Cooled,
+    /// Refused there.
+    Declined,
+    /// The trunk does not let us.
+    Forbidden,
+    /// As many persons were called as one conversation may.
+    Limit,
+    /// It rang, and nobody answered.
+    NoAnswer,
+    /// It was answered, and nobody spoke.
+    NoVoice,
+    /// A person answered and has not taken the call.
+    NotAccepted,
+    /// They could not be joined.
+    NotJoined,
+    /// The gate refused it.
+    Refused,
+    /// The caller's side does not transfer.
+    TransferRefused,
+    /// There is no such number, or no way there.
+    Unreachable,
+    /// The caller's side never told how it went.
+    Unreported,
+    /// The conversation went on without them.
+    Dropped,
+    /// The call was over before it was known.
+    Unfinished,
+}
+
+impl Came {
+    /// All that a playbook can be told of.
+    pub const TOLD: [Self; 19] = [
+        Self::Busy,
+        Self::Congestion,
+        Self::Cooled,
+        Self::Declined,
+        Self::Fax,
+        Self::Forbidden,
+        Self::Ivr,
+        Self::Limit,
+        Self::Machine,
+        Self::NoAnswer,
+        Self::NoVoice,
+        Self::NotAccepted,
+        Self::NotJoined,
+        Self::Refused,
+        Self::Screening,
+        Self::TransferRefused,
+        Self::Unreachable,
+        Self::Unreported,
+        Self::Voicemail,
+    ];
+
+    /// The public name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Person => "person",
+            Self::Voicemail => "voicemail",
+            Self::Ivr => "ivr",
+            Self::Machine => "machine",
+            Self::Screening => "screening",
+            Self::Fax => "fax",
+            Self::Busy => "busy",
+            Self::Congestion => "congestion",
+            Self::Cooled => "cooled",
+            Self::Declined => "declined",
+            Self::Forbidden => "forbidden",
+            Self::Limit => "limit",
+            Self::NoAnswer => "no_answer",
+            Self::NoVoice => "no_voice",
+            Self::NotAccepted => "not_accepted",
+            Self::NotJoined => "not_joined",
+            Self::Refused => "refused",
+            Self::TransferRefused => "transfer_refused",
+            Self::Unreachable => "unreachable",
+            Self::Unreported => "unreported",
+            Self::Dropped => "dropped",
+            Self::Unfinished => "unfinished",
+        }
+    }
+
+    /// What it said was no person's.
+    pub const fn is_recording(self) -> bool {
+        matches!(
+            self,
+            Self::Voicemail | Self::Ivr | Self::Machine | Self::Screening
+        )
+    }
 }
 
 /// Stays in stages that an outcome tells of.
@@ -350,6 +502,8 @@ impl Outcome {
             intent: 0,
             cost: 0,
             stages: Vec::new(),
+            origin: Vec::new(),
+            persons: Vec::new(),
         }
     }
 }

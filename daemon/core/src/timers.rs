@@ -37,6 +37,8 @@ pub(crate) enum Timer {
     Elapsed,
     /// The person who is called does not answer, or does not take the call.
     Consult,
+    /// A recording that answered for a person has not told what it is.
+    Naming,
 }
 
 /// At most one of each, in no order; as many as there are names and actions.

@@ -1,6 +1,9 @@
 //! `offhook explain`: why each action of a call was allowed or refused.
 
 use std::fmt::Write as _;
+use std::time::Duration;
+
+use offhook_core::output::Attempt;
 
 use super::ask::asking;
 use super::text::{or_dash, tame};
@@ -51,12 +54,39 @@ fn text(explanation: &Explanation) -> String {
     if !explanation.playbook.is_empty() {
         text.push_str(&format!("playbook {}\n", explanation.playbook));
     }
+    for line in &explanation.origin {
+        text.push_str(&format!("{} {}\n", line.event, tame(&line.detail)));
+    }
     if explanation.decisions.is_empty() {
         text.push_str("nothing was proposed\n");
     }
     for decision in &explanation.decisions {
         text.push('\n');
         text.push_str(&one(decision));
+    }
+    for person in &explanation.persons {
+        text.push('\n');
+        text.push_str(&person_text(person));
+    }
+    text
+}
+
+/// A person who was called: what it came to, and what was heard there.
+fn person_text(person: &Attempt) -> String {
+    let seconds = |ms: u64| Duration::from_millis(ms).as_secs_f64();
+    let by = match person.leg {
+        Some(leg) => format!("leg {leg} by {}", tame(&person.trunk)),
+        None => "by the caller's side".to_owned(),
+    };
+    let mut text = format!(
+        "CALLED  {}  {by}: {} after {:.1} s\n",
+        tame(&person.to),
+        person.came.name(),
+        seconds(person.ms),
+    );
+    for sign in &person.signs {
+        writeln!(text, "    {:5.1} s  {}", seconds(sign.ms), tame(&sign.what))
+            .expect("a String takes all");
     }
     text
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use offhook_core::output::Outcome;
+use offhook_core::output::{Attempt, Outcome};
 use offhook_core::{ConversationId, Name, Record, Verdict};
 
 use super::words::{
@@ -21,6 +21,9 @@ use crate::timeline::Line;
 
 /// The event that ends every call.
 pub(super) const OUTCOME: &str = "outcome";
+
+/// Lines on the way by which a call came.
+const ORIGIN: [&str; 4] = ["identity", "identity_div", "diverted", "history"];
 
 /// State of an action that was authorised and could not be made durable: it was
 /// never sent and never will be.
@@ -99,7 +102,22 @@ impl Archive {
             call: row,
             playbook: playbook.unwrap_or_default(),
             decisions,
+            origin: timeline(&call, self.reader.items(id)?)
+                .into_iter()
+                .filter(|line| ORIGIN.contains(&line.event.as_str()))
+                .collect(),
+            persons: self.outcome(id)?.map(|it| it.persons).unwrap_or_default(),
         }))
+    }
+
+    /// Of a call that is over.
+    fn outcome(&self, id: ConversationId) -> rusqlite::Result<Option<Outcome>> {
+        let items = self.reader.items(id)?.into_iter().rev();
+        let mut outcomes = items.filter_map(|item| match item.what {
+            What::Outcome(outcome) => Some(outcome),
+            _ => None,
+        });
+        Ok(outcomes.next())
     }
 
     pub(super) fn outbox(&self) -> rusqlite::Result<OutboxStatus> {
@@ -170,7 +188,10 @@ fn timeline(call: &Call, items: Vec<Item>) -> Vec<TimelineEntry> {
                 let detail = format!("{id}: {reason}");
                 lines.push(action(committed_ms, "given_up", detail));
             }
-            What::Outcome(outcome) => lines.push(ended(committed_ms, &outcome)),
+            What::Outcome(outcome) => {
+                lines.extend(outcome.persons.iter().map(|it| called(committed_ms, it)));
+                lines.push(ended(committed_ms, &outcome));
+            }
             What::Forgotten => lines.push(note(committed_ms, "forgotten")),
             What::Unreadable => lines.push(note(committed_ms, "unreadable")),
             What::Born(_) | What::Lead(_) => {}
@@ -222,6 +243,16 @@ fn note(ms: u64, event: &str) -> TimelineEntry {
         lane: Lane::Note,
         ..action(ms, event, String::new())
     }
+}
+
+fn called(ms: u64, person: &Attempt) -> TimelineEntry {
+    let seconds = Duration::from_millis(person.ms).as_secs_f64();
+    let (to, came) = (&person.to, person.came.name());
+    action(
+        ms,
+        "person_called",
+        format!("{to}: {came} after {seconds:.1} s"),
+    )
 }
 
 fn ended(ms: u64, outcome: &Outcome) -> TimelineEntry {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use offhook_core::Weighed;
+use offhook_core::output::Attempt;
 use offhook_core::{Limit, Override};
 use serde::{Deserialize, Serialize};
 
@@ -291,6 +292,12 @@ pub struct Explanation {
     pub playbook: String,
     /// What the gate was asked, by time.
     pub decisions: Vec<Decision>,
+    /// By which signatures and detours the call came.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub origin: Vec<TimelineEntry>,
+    /// What came of each person who was called for the caller, once the call is over.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub persons: Vec<Attempt>,
 }
 
 /// One decision of the gate.

@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use offhook_core::ConversationId;
-use offhook_core::output::{OutboxRow, Outcome, Stay};
+use offhook_core::output::{Attempt, OutboxRow, Outcome, Stay};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
@@ -66,6 +66,15 @@ struct OutcomeData<'a> {
     cost: i64,
     collected: Pairs<'a>,
     stages: Vec<StayData<'a>>,
+    persons: &'a [Attempt],
+    origin: Vec<Arrived<'a>>,
+}
+
+/// A signature or a detour by which the call came.
+#[derive(Serialize)]
+struct Arrived<'a> {
+    event: &'a str,
+    detail: &'a str,
 }
 
 #[derive(Serialize)]
@@ -131,7 +140,13 @@ fn outcome_data(conversation: ConversationId, outcome: &Outcome) -> OutcomeData<
         cost: outcome.cost,
         collected: Pairs(&outcome.collected),
         stages: outcome.stages.iter().map(stay_data).collect(),
+        persons: &outcome.persons,
+        origin: outcome.origin.iter().map(arrived).collect(),
     }
+}
+
+fn arrived((event, detail): &(String, String)) -> Arrived<'_> {
+    Arrived { event, detail }
 }
 
 fn stay_data(stay: &Stay) -> StayData<'_> {

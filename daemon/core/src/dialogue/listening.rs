@@ -284,6 +284,7 @@ impl Dialogue {
             }
             Timer::Elapsed => self.on_signal(desk, &SignalKind::Elapsed),
             Timer::Consult => self.consult_late(desk),
+            Timer::Naming => self.stop_naming(desk),
             Timer::Bridge => self.bridge(),
             Timer::Release(number) => {
                 if let Some(entry) = self.ledger.by_number(number) {

@@ -14,7 +14,7 @@ use crate::gate::FIELD_MISSING;
 use crate::id::{LegId, Name, Turn};
 use crate::input::{AnswerClass, Cause, Digit, LegEvent, Referral};
 use crate::mouth::Purpose;
-use crate::output::{Command, Output, Play, Prompts, joined};
+use crate::output::{Came, Command, Output, Play, Prompts, joined};
 use crate::playbook::{Transfer, TransferWay};
 use crate::record::Verdict;
 use crate::signal::{SignalKind, is_key};
@@ -112,18 +112,19 @@ impl Dialogue {
             ..Ask::default()
         };
         if self.persons_called >= CALLS_MAX {
-            self.failed = Some("limit");
+            self.failed = Some(Came::Limit);
             return;
         }
         let record = desk.judge(&self.scene(), ask);
         let verdict = record.verdict;
         desk.put(Output::Decided(record));
         if verdict == Verdict::Refused {
-            self.failed = Some("refused");
+            self.failed = Some(Came::Refused);
             return;
         }
         self.persons_called += 1;
         self.asked_in = self.stage;
+        self.stop_naming(desk);
         let own = || self.values.get("trunk").map(Name::to_string);
         let trunk = transfer.trunk.clone().or_else(own).unwrap_or_default();
         let by_us = transfer.way != TransferWay::Refer;
@@ -140,6 +141,7 @@ impl Dialogue {
             let until = desk.after_ms(transfer.ring_ms);
             desk.timers.set(Timer::Consult, until);
         }
+        self.attempts.begin(desk.now, &to, &trunk, leg);
         self.consult = Some(Consult {
             leg,
             state: if by_us {
@@ -184,7 +186,8 @@ impl Dialogue {
 
     /// Something happened on the person's leg.
     pub(crate) fn consulted(&mut self, desk: &mut Desk, leg: LegId, event: LegEvent) {
-        if self.heard_onward(desk, leg, &event) {
+        self.attempts.note(desk.now, leg, &event);
+        if self.heard_onward(desk, leg, &event) || self.heard_recording(desk, leg, &event) {
             return;
         }
         if let LegEvent::AskedOnward { to, replaces } = event {
@@ -247,13 +250,14 @@ impl Dialogue {
         );
         let no_person = match class {
             AnswerClass::Human if consult.state == State::Listening => return self.brief(desk),
-            AnswerClass::Machine | AnswerClass::Screening => "machine",
-            AnswerClass::Ivr => "ivr",
-            AnswerClass::Fax => "fax",
-            AnswerClass::Busy => "busy",
-            AnswerClass::Reorder => "congestion",
-            AnswerClass::Sit => "unreachable",
-            AnswerClass::Silence => "no_voice",
+            AnswerClass::Machine => Came::Machine,
+            AnswerClass::Screening => Came::Screening,
+            AnswerClass::Ivr => Came::Ivr,
+            AnswerClass::Fax => Came::Fax,
+            AnswerClass::Busy => Came::Busy,
+            AnswerClass::Reorder => Came::Congestion,
+            AnswerClass::Sit => Came::Unreachable,
+            AnswerClass::Silence => Came::NoVoice,
             AnswerClass::Human | AnswerClass::Ringback | AnswerClass::Unsure => return,
         };
         // A busy tone comes before any answer.
@@ -388,14 +392,14 @@ impl Dialogue {
                 consult.caller_left = true;
                 self.result = Some(LEFT_FOR_THERE.to_owned());
             }
-            Referral::Refused => self.not_referred(desk, "transfer_refused"),
+            Referral::Refused => self.not_referred(desk, Came::TransferRefused),
             Referral::Missed(cause) => self.not_referred(desk, missed(cause)),
-            Referral::Unreported => self.not_referred(desk, "unreported"),
+            Referral::Unreported => self.not_referred(desk, Came::Unreported),
         }
     }
 
     /// The caller's side has not got there. A person who waits is joined here.
-    fn not_referred(&mut self, desk: &mut Desk, reason: &'static str) {
+    fn not_referred(&mut self, desk: &mut Desk, reason: Came) {
         let waits = self.consult.as_mut().filter(|it| it.leg.is_some());
         if let Some(consult) = waits {
             consult.stays_here = true;
@@ -412,6 +416,7 @@ impl Dialogue {
         if let Some(consult) = &mut self.consult {
             consult.state = State::Joined;
         }
+        self.attempts.end(desk.now, Came::Person);
         desk.timers.cancel(Timer::Consult);
         self.hearing.close();
         self.mouth.forget();
@@ -428,7 +433,7 @@ impl Dialogue {
         }
         match they_are {
             true => self.with_person(desk),
-            false => self.call_off(desk, "not_joined"),
+            false => self.call_off(desk, Came::NotJoined),
         }
     }
 
@@ -442,11 +447,11 @@ impl Dialogue {
             return self.end_person(desk);
         }
         let reason = match consult.state {
-            State::Dialling => "no_answer",
-            State::Listening => "no_voice",
-            State::Briefing(_) | State::Asked => "not_accepted",
-            State::Accepted | State::Joining => "not_joined",
-            State::Referring => return self.not_referred(desk, "no_answer"),
+            State::Dialling => Came::NoAnswer,
+            State::Listening => Came::NoVoice,
+            State::Briefing(_) | State::Asked => Came::NotAccepted,
+            State::Accepted | State::Joining => Came::NotJoined,
+            State::Referring => return self.not_referred(desk, Came::NoAnswer),
             State::Joined => return,
         };
         self.call_off(desk, reason);
@@ -471,38 +476,51 @@ impl Dialogue {
         if consult.state == State::Joined {
             self.wants_hang_up = true;
         } else if !self.is_over {
+            self.attempts.end(desk.now, missed(cause));
             self.failed = Some(missed(cause));
         }
     }
 
     /// Lets go of the person, unless the caller is already theirs.
-    pub(super) fn call_off(&mut self, desk: &mut Desk, reason: &'static str) {
-        if self.hang_up_on_person(desk) {
-            self.failed = Some(reason);
-        }
+    pub(super) fn call_off(&mut self, desk: &mut Desk, reason: Came) {
+        let Some(consult) = self.let_go(desk) else {
+            return;
+        };
+        let came = match consult.leg {
+            Some(leg) if reason == Came::Machine => self.name_recording(desk, leg),
+            Some(leg) => {
+                desk.command_on(leg, Command::HangUp(Cause::NearHangup));
+                reason
+            }
+            None => reason,
+        };
+        self.attempts.end(desk.now, came);
+        self.failed = Some(came);
     }
 
     /// The stage in which a person was called is left otherwise.
     pub(super) fn drop_person(&mut self, desk: &mut Desk) {
-        self.hang_up_on_person(desk);
+        if let Some(consult) = self.let_go(desk) {
+            self.attempts.end(desk.now, Came::Dropped);
+            if let Some(leg) = consult.leg {
+                desk.command_on(leg, Command::HangUp(Cause::NearHangup));
+            }
+        }
         self.failed = None;
     }
 
-    fn hang_up_on_person(&mut self, desk: &mut Desk) -> bool {
-        let Some(consult) = self.consult.take_if(|it| it.state != State::Joined) else {
-            return false;
-        };
+    /// Nobody waits for the person any more, unless the caller is already theirs.
+    fn let_go(&mut self, desk: &mut Desk) -> Option<Consult> {
+        let consult = self.consult.take_if(|it| it.state != State::Joined)?;
         desk.timers.cancel(Timer::Consult);
-        if let Some(leg) = consult.leg {
-            desk.command_on(leg, Command::HangUp(Cause::NearHangup));
-        }
-        true
+        Some(consult)
     }
 
     /// The call is over; so is the person's leg, unless the caller has left to take
     /// our place there: for that it must still be up.
     pub(super) fn end_person(&mut self, desk: &mut Desk) {
         self.end_onward(desk);
+        self.stop_naming(desk);
         let Some(consult) = &mut self.consult else {
             return;
         };
@@ -520,22 +538,27 @@ impl Dialogue {
     pub(super) fn tell_failed(&mut self, desk: &mut Desk) {
         if let Some(reason) = self.failed.take() {
             self.mouth.stop_company(desk);
-            let name = Name::new_static(crate::playbook::TRANSFER_VALUE);
-            self.values.insert(name, reason.into());
+            self.values_of_transfer(reason);
             self.on_signal(desk, &SignalKind::TransferFailed);
         }
+    }
+
+    /// The playbook can ask for it from now on.
+    pub(super) fn values_of_transfer(&mut self, came: Came) {
+        let name = Name::new_static(crate::playbook::TRANSFER_VALUE);
+        self.values.insert(name, Name::new_static(came.name()));
     }
 }
 
 /// Why a person was not reached.
-pub(super) const fn missed(cause: Cause) -> &'static str {
+pub(super) const fn missed(cause: Cause) -> Came {
     match cause {
-        Cause::Busy => "busy",
-        Cause::NoAnswer | Cause::Cancelled => "no_answer",
-        Cause::Declined => "declined",
-        Cause::Congestion | Cause::Overload => "congestion",
-        Cause::Forbidden => "forbidden",
-        Cause::FarHangup => "not_accepted",
+        Cause::Busy => Came::Busy,
+        Cause::NoAnswer | Cause::Cancelled => Came::NoAnswer,
+        Cause::Declined => Came::Declined,
+        Cause::Congestion | Cause::Overload => Came::Congestion,
+        Cause::Forbidden => Came::Forbidden,
+        Cause::FarHangup => Came::NotAccepted,
         Cause::NearHangup
         | Cause::Unallocated
         | Cause::NoCommonCodec
@@ -544,6 +567,6 @@ pub(super) const fn missed(cause: Cause) -> &'static str {
         | Cause::NoRoute
         | Cause::MediaTimeout
         | Cause::Interrupted
-        | Cause::InternalError => "unreachable",
+        | Cause::InternalError => Came::Unreachable,
     }
 }

@@ -11,6 +11,7 @@ use crate::intent::{Change, Dimension, Evidence};
 use crate::memory::Topic;
 use crate::mouth::Purpose;
 use crate::objection::{Doubt, Life};
+use crate::output::Came;
 use crate::playbook::Go;
 use crate::signal::{Meaning, Signal, SignalKind};
 
@@ -137,7 +138,7 @@ impl Dialogue {
         match desk.intent.judge(desk.now, self.playbook.thresholds) {
             Some(Change::Ready) => self.on_signal(desk, &SignalKind::Ready),
             Some(Change::Cooled) => {
-                self.call_off(desk, "cooled");
+                self.call_off(desk, Came::Cooled);
                 self.on_signal(desk, &SignalKind::Cooled);
             }
             None => {}

@@ -21,6 +21,7 @@ use crate::intent::Thresholds;
 use crate::interpret::{Lexicon, Phrases};
 use crate::memory::Topic;
 use crate::objection::Doubt;
+use crate::output::Came;
 use crate::phrase::Phrase;
 use crate::policy::unknown_fact;
 use crate::signal::{Meaning, SignalKind, TRIGGER_WORDS, Trigger, is_key};
@@ -38,27 +39,7 @@ const HALF_LIFE_MS: u64 = 24_000;
 const SCORE_MOST: i64 = 1_000;
 /// `go` to where the role was entered from.
 const BACK: &str = "back";
-/// Why a call to a person came to nothing: what `transfer` may be.
-pub(crate) const TRANSFER_REASONS: [&str; 17] = [
-    "busy",
-    "congestion",
-    "cooled",
-    "declined",
-    "fax",
-    "forbidden",
-    "ivr",
-    "limit",
-    "machine",
-    "no_answer",
-    "no_voice",
-    "not_accepted",
-    "not_joined",
-    "refused",
-    "transfer_refused",
-    "unreachable",
-    "unreported",
-];
-/// The value that holds it.
+/// The value that holds why a call to a person came to nothing.
 pub(crate) const TRANSFER_VALUE: &str = "transfer";
 /// Facts that a notice may make true.
 const NOTICE_FACTS: [&str; 3] = ["disclosure_heard", "price_heard", "recording_notice_heard"];
@@ -116,7 +97,7 @@ impl<'a> Compiler<'a> {
             values.insert(&collect.name.value, None);
         }
         if raw.stage.iter().any(|stage| stage.transfer.is_some()) {
-            let reasons = TRANSFER_REASONS.into_iter().collect();
+            let reasons = Came::TOLD.into_iter().map(Came::name).collect();
             values.insert(TRANSFER_VALUE, Some(reasons));
         }
         let stages = raw.stage.iter().enumerate();

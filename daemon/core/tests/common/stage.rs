@@ -120,7 +120,13 @@ impl Stage {
             Output::Release(id) => format!("release {}", self.kinds[&id]),
             Output::Withdraw(id) => format!("withdraw {}", self.kinds[&id]),
             Output::Ended(outcome) => {
-                format!("ended {} ({})", outcome.result, outcome.cause.name())
+                let persons = outcome.persons.iter().map(|it| {
+                    let (to, came) = (&it.to, it.came.name());
+                    format!("; called {to}: {came}")
+                });
+                let persons: String = persons.collect();
+                let (result, cause) = (outcome.result, outcome.cause.name());
+                format!("ended {result} ({cause}){persons}")
             }
             Output::Learned(known) if self.remembers => {
                 let (topic, name) = (known.topic.name(), known.name);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use offhook_core::input::Digit;
 use offhook_core::{LegEvent, Turn};
 
-use crate::media::quality;
+use crate::media::quality::{self, Sounded};
 use crate::media::{Cut, Digit as Key, PlayoutFigures, Report, ReportKind, Summary};
 use crate::switchboard::OPERATOR_PLAY;
 use crate::timeline::Line;
@@ -160,9 +160,11 @@ fn summary_text(summary: &Summary) -> String {
     if let Some(codec) = summary.codec {
         let _ = write!(text, ", {}", codec.name());
     }
-    if let Some(mos) = quality::mos(summary) {
-        let _ = write!(text, ", MOS {mos:.1}");
-    }
+    let _ = match quality::sounded(summary) {
+        Some(Sounded::Mos(mos)) => write!(text, ", MOS {mos:.1}"),
+        Some(Sounded::NotGiven(codec)) => write!(text, ", no MOS is given for {}", codec.name()),
+        None => Ok(()),
+    };
     if let Some(playout) = &summary.playout {
         let _ = write!(text, ", straight {}, {playout}", summary.straight);
     }

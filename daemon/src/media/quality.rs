@@ -1,8 +1,10 @@
 //! How the peer must have sounded to us: the E-model of ITU-T G.107, as far as what is
 //! counted of a line says it.
 //!
-//! Only codecs whose impairment ITU-T G.113 publishes are judged. Called when a leg is
-//! summed up, off the media threads.
+//! Only narrow sound is judged, by the figures of ITU-T G.113 appendix I. Wide sound has
+//! a scale of its own (G.107.1), and nobody publishes how Opus, or our concealment of
+//! G.722, stands loss on it: there the report says that it gives none. Called when a leg
+//! is summed up, off the media threads.
 
 use super::words::{Codec, Summary};
 
@@ -16,13 +18,27 @@ const ROBUSTNESS: f32 = 25.1;
 /// by Cole and Rosenbluth, 2001).
 const DELAY_HEARD_MS: f32 = 177.3;
 
-/// Mean opinion score of listening to this leg, 1 to 4.5; `None` where nothing came or
-/// the codec has no published figures.
-pub fn mos(summary: &Summary) -> Option<f32> {
+/// How a leg sounded.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Sounded {
+    /// Mean opinion score of listening, 1 to 4.5.
+    Mos(f32),
+    /// The model has no figures for this codec.
+    NotGiven(Codec),
+}
+
+/// How this leg sounded; `None` where nothing came.
+pub fn sounded(summary: &Summary) -> Option<Sounded> {
     match summary.codec? {
-        Codec::Pcmu | Codec::Pcma => {}
-        Codec::G722 | Codec::Opus => return None,
+        Codec::Pcmu | Codec::Pcma => mos(summary).map(Sounded::Mos),
+        codec @ (Codec::G722 | Codec::Opus) => {
+            (summary.received > 0).then_some(Sounded::NotGiven(codec))
+        }
     }
+}
+
+/// Of G.711.
+fn mos(summary: &Summary) -> Option<f32> {
     let lost = summary.lost.max(0) as f32 + summary.late as f32;
     let sent = summary.received as f32 + summary.lost.max(0) as f32;
     let percent = (sent > 0.0).then(|| (lost / sent * 100.0).min(100.0))?;
@@ -67,19 +83,23 @@ mod tests {
                 round_trip_us: round_trip * 1_000,
                 ..Summary::default()
             };
-            let found = mos(&summary).expect("G.711");
+            let Some(Sounded::Mos(found)) = sounded(&summary) else {
+                panic!("G.711 is judged");
+            };
             assert!((found - expected).abs() < 0.05, "{found}, not {expected}");
         }
     }
 
     #[test]
     fn what_nobody_has_measured_is_not_judged() {
-        let opus = Summary {
-            codec: Some(Codec::Opus),
-            received: 10,
-            ..Summary::default()
-        };
-        assert_eq!(mos(&opus), None);
-        assert_eq!(mos(&Summary::default()), None);
+        for codec in [Codec::Opus, Codec::G722] {
+            let wide = Summary {
+                codec: Some(codec),
+                received: 10,
+                ..Summary::default()
+            };
+            assert_eq!(sounded(&wide), Some(Sounded::NotGiven(codec)));
+        }
+        assert_eq!(sounded(&Summary::default()), None);
     }
 }

@@ -41,6 +41,8 @@ pub struct Call {
     pub promises: Vec<(Seq, ActionId, String)>,
     /// What it has cost so far, in points.
     pub spent: i64,
+    /// By which signatures and detours it came, until its outcome tells of them.
+    pub origin: Vec<(String, String)>,
     /// What it can say.
     pub prompts: Arc<Prompts>,
     /// When it asked to be woken.
@@ -83,6 +85,7 @@ impl Call {
             promises: Vec::new(),
             campaign: None,
             spent: 0,
+            origin: Vec::new(),
             prompts,
             wake_at: None,
             talking: false,

@@ -13,7 +13,7 @@ use offhook_core::number::Numbering;
 use offhook_sip::identity::{Attestation as Level, Diversion, HistoryEntry, SignedIdentity};
 use offhook_sip::{Incoming, Uri};
 
-use crate::stir::{Stir, Verdict};
+use crate::stir::{self, Stir, Verdict};
 use crate::timeline::Line;
 
 /// A caller.
@@ -49,16 +49,15 @@ pub fn caller(invite: &Incoming, numbering: &Numbering) -> Caller {
     }
 }
 
-/// What the signature of a caller is worth, and what it says of the number; `None`:
-/// there is none.
-pub fn signature(
+/// What the signatures of a call are worth, a line each, and what they say of the
+/// caller's number.
+pub fn signatures(
     invite: &Incoming,
     caller: &Caller,
     numbering: &Numbering,
     stir: Option<&Stir>,
     now: Duration,
-) -> Option<(Line, Option<Attestation>)> {
-    let signed = invite.identity.as_ref()?;
+) -> (Vec<Line>, Option<Attestation>) {
     let called = [invite.to.uri.user(), invite.request_uri.user()];
     let called = called.into_iter().flatten();
     let read = |user: &String| {
@@ -70,25 +69,53 @@ pub fn signature(
         .flat_map(|user| [read(&user), Some(user)])
         .flatten()
         .collect();
-    let verdict = stir.map(|stir| stir.judge(signed, &caller.shown, &called, now));
-    let says = match &verdict {
-        Some(Verdict::Right(Some(Level::Full))) => Some(Attestation::Passed),
-        Some(Verdict::Wrong(_)) => Some(Attestation::Failed),
-        // Levels B and C say nothing of the number (RFC 8588 §4).
-        Some(Verdict::Right(_) | Verdict::Unknown) | None => None,
-    };
-    Some((
-        Line::signalling("identity", signed_text(signed, verdict.as_ref())),
-        says,
-    ))
+    let all = &invite.identities;
+    let verdicts = stir.map(|stir| stir.judge(all, &caller.shown, &called, now));
+    let verdict = |place: usize| verdicts.as_ref().and_then(|it| it.get(place));
+    let lines = all.iter().enumerate().map(|(place, signed)| {
+        let event = match stir::is_diversion(signed) {
+            true => "identity_div",
+            false => "identity",
+        };
+        Line::signalling(event, signed_text(signed, verdict(place)))
+    });
+    let mut says = None;
+    for (place, signed) in all.iter().enumerate() {
+        let said = match verdict(place) {
+            // Levels B and C say nothing of the number (RFC 8588 §4).
+            Some(Verdict::Right(right)) if right.attestation == Some(Level::Full) => {
+                Some(Attestation::Passed)
+            }
+            Some(Verdict::Wrong(_)) if !stir::is_diversion(signed) => Some(Attestation::Failed),
+            Some(_) | None => None,
+        };
+        // What is wrong is not made right by another one.
+        says = if says == Some(Attestation::Failed) {
+            says
+        } else {
+            said.or(says)
+        };
+    }
+    (lines.collect(), says)
 }
 
 fn signed_text(signed: &SignedIdentity, verdict: Option<&Verdict>) -> String {
-    let level = signed.attestation.map_or('-', Level::letter);
     let signer = signed.certificate.as_deref().unwrap_or("nobody");
-    let mut text = format!("attestation {level}, signed by {signer}");
+    let mut text = match &signed.diverter {
+        Some(number) => format!("sent on by {number}"),
+        None => {
+            let level = signed.attestation.map_or('-', Level::letter);
+            format!("attestation {level}")
+        }
+    };
+    let _ = write!(text, ", signed by {signer}");
     if let Some(verdict) = verdict {
         let _ = write!(text, ", {verdict}");
+    }
+    if let Some(Verdict::Right(right)) = verdict
+        && !right.providers.is_empty()
+    {
+        let _ = write!(text, ", provider {}", right.providers.join(" "));
     }
     text
 }

@@ -1,5 +1,6 @@
 //! Whether a caller's signed number is worth believing (RFC 8224, RFC 8588): the
-//! signature, its age, and for whom it was made.
+//! signature, in its full or its compact form, its age, for whom it was made, who sent
+//! the call on since (RFC 8946), and for which numbers its certificate is (`numbers`).
 //!
 //! Certificates are files that the config names; nothing is fetched. The decision
 //! thread asks it.
@@ -15,7 +16,13 @@ use offhook_sip::identity::{Attestation, SignedIdentity};
 use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use webpki::{EndEntityCert, KeyUsage};
 
+use self::numbers::Numbers;
 use crate::settings::certificates;
+
+mod numbers;
+
+/// The extension that tells who sent a call on (RFC 8946 §3).
+const DIVERSION: &str = "div";
 
 /// How old a signature may be, and how far ahead of our clock (RFC 8224 §6.2).
 const FRESH: Duration = Duration::from_secs(60);
@@ -36,12 +43,21 @@ pub struct Stir {
 /// What a signature is worth.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It is right, and says so much of the caller.
-    Right(Option<Attestation>),
+    /// It is right.
+    Right(Right),
     /// Its certificate is not here: it says nothing.
     Unknown,
     /// It is wrong.
     Wrong(Flaw),
+}
+
+/// What a right signature says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Right {
+    /// How well the signer knows the caller.
+    pub attestation: Option<Attestation>,
+    /// Codes of the providers whose certificate it is, where it says so (RFC 8226 §9).
+    pub providers: Vec<String>,
 }
 
 /// What is wrong with a signature.
@@ -59,6 +75,8 @@ pub enum Flaw {
     Caller,
     /// It is for somebody else's call.
     Called,
+    /// Its certificate is for other numbers than the one it signs for.
+    Authority,
 }
 
 impl fmt::Display for Verdict {
@@ -72,6 +90,7 @@ impl fmt::Display for Verdict {
             Self::Wrong(Flaw::Stale) => "wrong: not signed within the last 60 s",
             Self::Wrong(Flaw::Caller) => "wrong: signed for another caller",
             Self::Wrong(Flaw::Called) => "wrong: signed for a call to somebody else",
+            Self::Wrong(Flaw::Authority) => "wrong: its certificate is for other numbers",
         })
     }
 }
@@ -100,9 +119,40 @@ impl Stir {
         Ok(Self { anchors, chains })
     }
 
-    /// What a signature is worth at this time, in a call from one of these numbers to
-    /// one of those; written in any way with digits.
+    /// What the signatures of a call are worth at this time, the caller's first: in a
+    /// call from this number to one of those; written in any way with digits. Who sent
+    /// the call on by a signature of its own vouches that it was for it (RFC 8946 §5).
     pub fn judge(
+        &self,
+        signed: &[SignedIdentity],
+        caller: &str,
+        called: &[String],
+        now: Duration,
+    ) -> Vec<Verdict> {
+        let mut called = called.to_vec();
+        let mut verdicts = vec![Verdict::Unknown; signed.len()];
+        let order = |wanted: bool| {
+            let all = signed.iter().enumerate();
+            all.filter(move |(_, it)| is_diversion(it) == wanted)
+        };
+        // Each detour may have been signed before or after the one it led to.
+        for _ in 0..signed.len() {
+            for (place, it) in order(true) {
+                if matches!(verdicts[place], Verdict::Right(_)) {
+                    continue;
+                }
+                verdicts[place] = self.judge_one(it, caller, &called, now);
+                let right = matches!(verdicts[place], Verdict::Right(_));
+                called.extend(it.diverter.clone().filter(|_| right));
+            }
+        }
+        for (place, it) in order(false) {
+            verdicts[place] = self.judge_one(it, caller, &called, now);
+        }
+        verdicts
+    }
+
+    fn judge_one(
         &self,
         signed: &SignedIdentity,
         caller: &str,
@@ -113,39 +163,71 @@ impl Stir {
         let Some((words, signature)) = token.rsplit_once('.') else {
             return Verdict::Wrong(Flaw::Unreadable);
         };
-        let Some((url, signature)) = header(words).zip(signature_der(signature)) else {
+        let Some(signature) = signature_der(signature) else {
+            return Verdict::Wrong(Flaw::Unreadable);
+        };
+        let url = match words {
+            COMPACT => signed.certificate.clone().filter(|_| is_plain(signed)),
+            words => header(words),
+        };
+        let Some(url) = url else {
             return Verdict::Wrong(Flaw::Unreadable);
         };
         let Some(chain) = self.chains.get(&url) else {
             return Verdict::Unknown;
         };
+        let judged = match words {
+            COMPACT => self.judge_compact(chain, (signed, &url), (caller, called), now, &signature),
+            words => self
+                .vouched(chain, now, &[words.to_owned()], &signature)
+                .and_then(|()| is_for(signed, caller, called)),
+        };
         let issued = signed.issued_at.map(Duration::from_secs);
-        let right = self
-            .vouched(chain, now, words.as_bytes(), &signature)
-            .and_then(|()| {
-                let fresh = issued.is_some_and(|at| now.abs_diff(at) <= FRESH);
-                fresh.then_some(()).ok_or(Flaw::Stale)
-            })
-            .and_then(|()| {
-                let origin = signed.origin.as_deref().is_some_and(|it| same(it, caller));
-                origin.then_some(()).ok_or(Flaw::Caller)
-            })
-            .and_then(|()| {
-                let mut all = signed.destinations.iter();
-                let meant = all.any(|it| called.iter().any(|called| same(it, called)));
-                meant.then_some(()).ok_or(Flaw::Called)
-            });
+        let fresh = issued.is_some_and(|at| now.abs_diff(at) <= FRESH);
+        let right = judged
+            .and_then(|()| fresh.then_some(()).ok_or(Flaw::Stale))
+            .and_then(|()| may_sign(chain, signed.diverter.as_deref().unwrap_or(caller)));
         match right {
-            Ok(()) => Verdict::Right(signed.attestation),
+            Ok(providers) => Verdict::Right(Right {
+                attestation: signed.attestation,
+                providers,
+            }),
             Err(flaw) => Verdict::Wrong(flaw),
         }
+    }
+
+    /// The compact form leaves out what the message says already: it is written anew as
+    /// the signer must have written it (RFC 8224 §7, RFC 8225 §9), for each way in which
+    /// the called may be named.
+    fn judge_compact(
+        &self,
+        chain: &[CertificateDer<'static>],
+        (signed, url): (&SignedIdentity, &str),
+        (caller, called): (&str, &[String]),
+        now: Duration,
+        signature: &[u8],
+    ) -> Result<(), Flaw> {
+        let issued = signed.issued_at.ok_or(Flaw::Stale)?;
+        let encode = |json: String| URL_SAFE_NO_PAD.encode(json);
+        let url = serde_json::Value::from(url);
+        let header = encode(format!(r#"{{"alg":"ES256","typ":"passport","x5u":{url}}}"#));
+        let caller = digits(caller);
+        let words = |called: &String| {
+            let called = digits(called);
+            let claims = format!(
+                r#"{{"dest":{{"tn":["{called}"]}},"iat":{issued},"orig":{{"tn":"{caller}"}}}}"#
+            );
+            format!("{header}.{}", encode(claims))
+        };
+        let all: Vec<_> = called.iter().take(WAYS_MAX).map(words).collect();
+        self.vouched(chain, now, &all, signature)
     }
 
     fn vouched(
         &self,
         chain: &[CertificateDer<'static>],
         now: Duration,
-        words: &[u8],
+        words: &[String],
         signature: &[u8],
     ) -> Result<(), Flaw> {
         let (own, between) = chain.split_first().ok_or(Flaw::Untrusted)?;
@@ -160,8 +242,49 @@ impl Stir {
             None,
         )
         .map_err(|_| Flaw::Untrusted)?;
-        own.verify_signature(webpki::ring::ECDSA_P256_SHA256, words, signature)
-            .map_err(|_| Flaw::Signature)
+        let fits = |words: &String| {
+            let algorithm = webpki::ring::ECDSA_P256_SHA256;
+            let judged = own.verify_signature(algorithm, words.as_bytes(), signature);
+            judged.is_ok()
+        };
+        words.iter().any(fits).then_some(()).ok_or(Flaw::Signature)
+    }
+}
+
+/// Header and claims of the compact form: none.
+const COMPACT: &str = ".";
+/// Ways of naming the called that are tried.
+const WAYS_MAX: usize = 8;
+
+/// It says who sent the call on.
+pub fn is_diversion(signed: &SignedIdentity) -> bool {
+    signed.extension.as_deref() == Some(DIVERSION)
+}
+
+/// Its claims are those of RFC 8225 alone: what others there are, the compact form cannot
+/// say (RFC 8224 §7).
+fn is_plain(signed: &SignedIdentity) -> bool {
+    signed.extension.is_none()
+}
+
+/// It is of this caller and for somebody whom the call was for.
+fn is_for(signed: &SignedIdentity, caller: &str, called: &[String]) -> Result<(), Flaw> {
+    if !signed.origin.as_deref().is_some_and(|it| same(it, caller)) {
+        return Err(Flaw::Caller);
+    }
+    let mut all = signed.destinations.iter();
+    let meant = all.any(|it| called.iter().any(|called| same(it, called)));
+    meant.then_some(()).ok_or(Flaw::Called)
+}
+
+/// Whether a certificate may sign for a number: where it says for which it may. Gives the
+/// providers that it names.
+fn may_sign(chain: &[CertificateDer<'static>], number: &str) -> Result<Vec<String>, Flaw> {
+    let own = chain.first().ok_or(Flaw::Untrusted)?;
+    match Numbers::of(own) {
+        None => Ok(Vec::new()),
+        Some(Ok(numbers)) if numbers.cover(&digits(number)) => Ok(numbers.providers),
+        Some(_) => Err(Flaw::Authority),
     }
 }
 
@@ -171,8 +294,9 @@ fn header(words: &str) -> Option<String> {
     let json = URL_SAFE_NO_PAD.decode(words.split('.').next()?).ok()?;
     let header: serde_json::Value = serde_json::from_slice(&json).ok()?;
     let is = |name: &str, wanted: &str| header[name].as_str() == Some(wanted);
-    // Extensions other than SHAKEN's have rules of their own (RFC 8224 §6.1).
-    let known = is("alg", "ES256") && (header["ppt"].is_null() || is("ppt", "shaken"));
+    // Extensions other than these have rules of their own (RFC 8224 §6.1).
+    let plain = header["ppt"].is_null();
+    let known = is("alg", "ES256") && (plain || is("ppt", "shaken") || is("ppt", DIVERSION));
     known.then(|| header["x5u"].as_str().map(str::to_owned))?
 }
 
@@ -199,8 +323,11 @@ fn signature_der(text: &str) -> Option<Vec<u8>> {
 }
 
 /// Numbers are signed as digits alone (RFC 8224 §8.3).
+fn digits(text: &str) -> String {
+    text.chars().filter(char::is_ascii_digit).collect()
+}
+
 fn same(one: &str, other: &str) -> bool {
-    let digits = |text: &str| -> String { text.chars().filter(char::is_ascii_digit).collect() };
     let (one, other) = (digits(one), digits(other));
     !one.is_empty() && one == other
 }
@@ -229,7 +356,8 @@ mod tests {
             (r#"{"alg":"ES256","ppt":"shaken","x5u":"u"}"#, Some("u")),
             (r#"{"alg":"ES256","x5u":"u"}"#, Some("u")),
             (r#"{"alg":"none","ppt":"shaken","x5u":"u"}"#, None),
-            (r#"{"alg":"ES256","ppt":"div","x5u":"u"}"#, None),
+            (r#"{"alg":"ES256","ppt":"div","x5u":"u"}"#, Some("u")),
+            (r#"{"alg":"ES256","ppt":"rph","x5u":"u"}"#, None),
             (r#"{"alg":"ES256"}"#, None),
             ("", None),
         ] {

@@ -48,7 +48,7 @@ pub struct Incoming {
     /// Stations of the call, the first one first.
     pub history: Vec<HistoryEntry>,
     /// Signed identity, unverified.
-    pub identity: Option<SignedIdentity>,
+    pub identities: Vec<SignedIdentity>,
     /// The call of ours, with somebody else, whose place this one wants to take
     /// (RFC 3891): answer it and hang that one up, or reject it.
     pub replaces: Option<CallKey>,

@@ -31,6 +31,8 @@ pub enum HeaderName {
     ContentType,
     /// `CSeq`
     CSeq,
+    /// `Date`
+    Date,
     /// `Diversion` (RFC 5806)
     Diversion,
     /// `Event`, `o` (RFC 6665)
@@ -148,6 +150,7 @@ const NAMES: &[(&str, u8, HeaderName)] = &[
     ("History-Info", 0, HeaderName::HistoryInfo),
     ("Identity", b'y', HeaderName::Identity),
     ("Privacy", 0, HeaderName::Privacy),
+    ("Date", 0, HeaderName::Date),
 ];
 
 impl HeaderName {

@@ -5,6 +5,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+use crate::date;
 use crate::event::Party;
 use crate::headers::{HeaderName, NameAddr, Params};
 use crate::message::Core;
@@ -66,13 +67,19 @@ impl Attestation {
 /// A signed identity, unverified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignedIdentity {
+    /// Whose rules its claims follow: `shaken`, `div`; `None`: those of RFC 8225 alone.
+    pub extension: Option<String>,
+    /// The number that sent the call on (`div`, RFC 8946 §4).
+    pub diverter: Option<String>,
     /// How far the signer knows the caller.
     pub attestation: Option<Attestation>,
     /// Number of the caller.
     pub origin: Option<String>,
     /// Numbers that were called.
     pub destinations: Vec<String>,
-    /// When it was signed, in seconds since 1970.
+    /// When it was signed, in seconds since 1970. In the compact form (RFC 8224 §7),
+    /// which repeats nothing of the message, it is what `Date` says, and caller and
+    /// called are not known from here.
     pub issued_at: Option<u64>,
     /// Where the certificate is to be had.
     pub certificate: Option<String>,
@@ -133,10 +140,16 @@ pub(crate) fn is_private(core: &Core<'_>) -> bool {
     })
 }
 
-/// The first Identity header that can be read.
-pub(crate) fn signed(core: &Core<'_>) -> Option<SignedIdentity> {
+/// The Identity headers that can be read, at most eight: who calls, and who sent the
+/// call on.
+pub(crate) fn signed(core: &Core<'_>) -> Vec<SignedIdentity> {
+    let date = core.view.values(HeaderName::Date).next();
+    let date = date.and_then(date::seconds);
     let values = core.view.values(HeaderName::Identity);
-    values.take(VALUES_MAX).find_map(read_signed)
+    values
+        .take(VALUES_MAX)
+        .filter_map(|value| read_signed(value, date))
+        .collect()
 }
 
 fn addresses<'v>(core: &Core<'v>, name: HeaderName) -> impl Iterator<Item = NameAddr<'v>> {
@@ -171,15 +184,28 @@ fn cause_of(address: &NameAddr<'_>) -> Option<u16> {
     number(Params::parse(params?)?.value(b"cause")?)
 }
 
-/// `header.payload.signature;info=<https://…>;alg=ES256;ppt=shaken`
-fn read_signed(value: &[u8]) -> Option<SignedIdentity> {
+/// `header.payload.signature;info=<https://…>;alg=ES256;ppt=shaken`, or
+/// `..signature;info=<https://…>`.
+fn read_signed(value: &[u8], date: Option<u64>) -> Option<SignedIdentity> {
     if value.len() > IDENTITY_MAX {
         return None;
     }
     let (token, params) = text::split_at_first(value, b';');
-    let payload = token.split(|byte| *byte == b'.').nth(1)?;
-    let json = URL_SAFE_NO_PAD.decode(text::trim(payload)).ok()?;
-    let claims: serde_json::Value = serde_json::from_slice(&json).ok()?;
+    let mut parts = text::trim(token).split(|byte| *byte == b'.');
+    let (header, payload) = (parts.next()?, parts.next()?);
+    let compact = header.is_empty() && payload.is_empty();
+    let object = |part: &[u8]| -> Option<serde_json::Value> {
+        let json = URL_SAFE_NO_PAD.decode(text::trim(part)).ok()?;
+        serde_json::from_slice(&json).ok()
+    };
+    let claims = match compact {
+        true => serde_json::Value::Null,
+        false => object(payload)?,
+    };
+    let ppt = match compact {
+        true => extension_of(params),
+        false => object(header).and_then(|it| it["ppt"].as_str().map(str::to_owned)),
+    };
     let word = |value: &serde_json::Value| value.as_str().map(str::to_owned);
     let attestation = match claims["attest"].as_str() {
         Some("A") => Some(Attestation::Full),
@@ -193,6 +219,8 @@ fn read_signed(value: &[u8]) -> Option<SignedIdentity> {
         Some(text::decode(text::split_at_first(info, b'>').0).into_owned())
     });
     Some(SignedIdentity {
+        extension: ppt,
+        diverter: word(&claims["div"]["tn"]),
         attestation,
         origin: word(&claims["orig"]["tn"]),
         destinations: called
@@ -201,10 +229,21 @@ fn read_signed(value: &[u8]) -> Option<SignedIdentity> {
             .filter_map(word)
             .take(VALUES_MAX)
             .collect(),
-        issued_at: claims["iat"].as_u64(),
+        issued_at: if compact {
+            date
+        } else {
+            claims["iat"].as_u64()
+        },
         certificate: info,
         text: text::decode(value).into_owned(),
     })
+}
+
+/// The parameter `ppt`, in quotes or not (RFC 8224 §4).
+fn extension_of(params: Option<&[u8]>) -> Option<String> {
+    let (_, rest) = split_around(params?, b"ppt=")?;
+    let value = text::trim(text::split_at_first(rest, b';').0);
+    Some(text::unquote(value).into_owned())
 }
 
 fn split_around<'a>(bytes: &'a [u8], wanted: &[u8]) -> Option<(&'a [u8], &'a [u8])> {

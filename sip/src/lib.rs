@@ -9,6 +9,7 @@
 mod call;
 mod cause;
 mod command;
+mod date;
 mod dialog;
 pub mod digest;
 mod endpoint;

@@ -86,7 +86,7 @@ fn the_attestation_of_a_signed_identity_is_read() {
     let invite = incoming(&format!(
         "Identity: {PASSPORT};info=<https://cert.example/x.pem>;alg=ES256;ppt=shaken\r\n"
     ));
-    let identity = invite.identity.expect("it can be read");
+    let identity = invite.identities.first().expect("it can be read").clone();
     assert_eq!(identity.attestation, Some(Attestation::Full));
     assert_eq!(identity.origin.as_deref(), Some("12155550121"));
     assert_eq!(identity.destinations, ["12155550131"]);
@@ -110,7 +110,7 @@ fn an_identity_that_cannot_be_read_does_not_stop_the_call() {
     ] {
         let invite = incoming(&format!("Identity: {value}\r\n"));
         assert!(
-            invite.identity.is_none_or(|it| it.attestation.is_none()),
+            invite.identities.iter().all(|it| it.attestation.is_none()),
             "{value}"
         );
     }

@@ -36,6 +36,14 @@ pub fn self_signed(folder: &Path, names: &str) -> (PathBuf, PathBuf) {
 /// # Panics
 /// When openssl fails or is not installed.
 pub fn issued(place: &Place, name: &str) -> (String, String) {
+    issued_with(place, name, "")
+}
+
+/// The same with more extensions, as openssl's configuration writes them.
+///
+/// # Panics
+/// When openssl fails or is not installed.
+pub fn issued_with(place: &Place, name: &str, more: &str) -> (String, String) {
     let (ca, ca_key) = (place.name("ca.pem"), place.name("ca.key"));
     if !place.file("ca.pem").exists() {
         let made = run(
@@ -65,7 +73,7 @@ pub fn issued(place: &Place, name: &str) -> (String, String) {
         place.name(&format!("{name}.key")),
     );
     let asked = place.name(&format!("{name}.csr"));
-    let extension = place.write("san.cnf", format!("subjectAltName=DNS:{name}\n"));
+    let extension = place.write("san.cnf", format!("subjectAltName=DNS:{name}\n{more}"));
     let extension = extension.display().to_string();
     for arguments in [
         vec![

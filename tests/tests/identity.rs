@@ -3,13 +3,14 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use offhook_tests::certificate::issued;
+use offhook_tests::certificate::{issued, issued_with};
 use offhook_tests::daemon::Daemon;
 use offhook_tests::patience::{seconds, wait_for};
 use offhook_tests::peer::Peer;
 use offhook_tests::place::{Place, free_rtp_pair};
 use offhook_tests::process::run;
-use offhook_tests::scene::Scene;
+use offhook_tests::scene::{SECRET, Scene};
+use offhook_tests::sink::Sink;
 
 const URL: &str = "https://cert.example.net/signer.pem";
 
@@ -37,26 +38,39 @@ fn halves(der: &[u8]) -> Vec<u8> {
 /// An Identity header for a call to +4930123; `said` is what stands there, `signed`
 /// what was signed.
 fn identity(daemon: &Daemon, url: &str, said: &str, signed: &str) -> String {
-    let header = format!(r#"{{"alg":"ES256","ppt":"shaken","typ":"passport","x5u":"{url}"}}"#);
-    let words = |claims: &str| {
-        let [header, claims] = [header.as_str(), claims].map(|it| URL_SAFE_NO_PAD.encode(it));
-        format!("{header}.{claims}")
-    };
+    let signature = signature(daemon, "signer", &words(url, "shaken", signed));
+    let words = words(url, "shaken", said);
+    format!("Identity: {words}.{signature};info=<{url}>;alg=ES256;ppt=shaken\r\n")
+}
+
+/// The same of a signer and kind, said as it was signed.
+fn passport(daemon: &Daemon, signer: &str, ppt: &str, claims: &str) -> String {
+    let url = format!("https://cert.example.net/{signer}.pem");
+    let words = words(&url, ppt, claims);
+    let signature = signature(daemon, signer, &words);
+    format!("Identity: {words}.{signature};info=<{url}>;alg=ES256;ppt={ppt}\r\n")
+}
+
+/// Header and claims of a token.
+fn words(url: &str, ppt: &str, claims: &str) -> String {
+    let header = format!(r#"{{"alg":"ES256","ppt":"{ppt}","typ":"passport","x5u":"{url}"}}"#);
+    let [header, claims] = [header.as_str(), claims].map(|it| URL_SAFE_NO_PAD.encode(it));
+    format!("{header}.{claims}")
+}
+
+/// The signature of a token.
+fn signature(daemon: &Daemon, signer: &str, words: &str) -> String {
     let place = daemon.place();
-    place.write("words", words(signed));
-    let (key, signature) = (place.name("signer.key"), place.name("signature"));
-    let text = place.name("words");
+    place.write("words", words);
+    let key = place.name(&format!("{signer}.key"));
+    let (signature, text) = (place.name("signature"), place.name("words"));
     let made = run(
         "openssl",
         ["dgst", "-sha256", "-sign", &key, "-out", &signature, &text],
     );
     assert_eq!(made.code, 0, "{}{}", made.out, made.err);
     let signature = std::fs::read(&signature).expect("openssl wrote it");
-    let signature = URL_SAFE_NO_PAD.encode(halves(&signature));
-    format!(
-        "Identity: {}.{signature};info=<{url}>;alg=ES256;ppt=shaken\r\n",
-        words(said)
-    )
+    URL_SAFE_NO_PAD.encode(halves(&signature))
 }
 
 fn claims(caller: &str, age: u64) -> String {
@@ -66,20 +80,110 @@ fn claims(caller: &str, age: u64) -> String {
     )
 }
 
-fn daemon() -> Daemon {
+fn daemon(sink: &Sink) -> Daemon {
     let place = Place::new();
     issued(&place, "signer");
+    // For 4930555 alone (TNAuthList, RFC 8226 §9: one number).
+    let list = "1.3.6.1.5.5.7.1.26=DER:30:0B:A2:09:16:07:34:39:33:30:35:35:35\n";
+    issued_with(&place, "owner", list);
     let text = format!(
         "{}[[route]]\ncalled = \"+4930123\"\ntest = \"busy\"\n\
-         [stir]\nauthorities = \"ca.pem\"\ncertificates = [{{ url = \"{URL}\", file = \"signer.pem\" }}]\n",
-        Scene::default().text()
+         [stir]\nauthorities = \"ca.pem\"\ncertificates = [{{ url = \"{URL}\", file = \"signer.pem\" }}, \
+         {{ url = \"https://cert.example.net/owner.pem\", file = \"owner.pem\" }}]\n",
+        Scene::with_sink(sink).text()
     );
     Daemon::start_in(place, &text)
 }
 
+/// A call to +4930123 with these lines; the account of it, once all is in it.
+fn told(daemon: &Daemon, caller: &str, lines: &str, wanted: &[&str]) {
+    let caller = Peer::new().named(caller);
+    let lines = format!("{lines}Content-Type");
+    let answer = caller.invite_with("+4930123", daemon.sip(), free_rtp_pair(), &lines);
+    assert_eq!(answer.status(), 486, "{answer:?}");
+    wait_for(&format!("{wanted:?} in the account"), seconds(10), || {
+        let told = daemon.offhook(&["explain", "last"]).out;
+        wanted.iter().all(|it| told.contains(it)).then_some(())
+    });
+}
+
+#[test]
+fn a_compact_signature_is_over_what_the_message_says() {
+    let (place, now) = (Place::new(), wall());
+    let sink = Sink::start(&place, SECRET, &[]);
+    let daemon = daemon(&sink);
+    for (off, expected) in [(0, "verified"), (7, "the signature does not fit")] {
+        let header = format!(r#"{{"alg":"ES256","typ":"passport","x5u":"{URL}"}}"#);
+        let claims =
+            format!(r#"{{"dest":{{"tn":["4930123"]}},"iat":{now},"orig":{{"tn":"4930555"}}}}"#);
+        let words = [header, claims]
+            .map(|it| URL_SAFE_NO_PAD.encode(it))
+            .join(".");
+        let signature = signature(&daemon, "signer", &words);
+        let at = format!("@{}", now + off);
+        let date = run("date", ["-u", "-d", &at, "+%a, %d %b %Y %H:%M:%S GMT"]).out;
+        let lines = format!("Date: {}\r\ny: ..{signature};info=<{URL}>\r\n", date.trim());
+        let signed = "identity attestation -, signed by https://";
+        told(&daemon, "+4930555", &lines, &[signed, expected]);
+    }
+}
+
+#[test]
+fn who_sent_a_call_on_vouches_for_it_and_a_certificate_for_its_own_numbers() {
+    let (place, now) = (Place::new(), wall());
+    let sink = Sink::start(&place, SECRET, &[]);
+    let daemon = daemon(&sink);
+    let first = format!(
+        r#"{{"attest":"A","dest":{{"tn":["4930999"]}},"iat":{now},"orig":{{"tn":"4930555"}},"origid":"1"}}"#
+    );
+    let first = passport(&daemon, "signer", "shaken", &first);
+    let sent_on = format!(
+        r#"{{"dest":{{"tn":["4930123"]}},"div":{{"tn":"4930999"}},"iat":{now},"orig":{{"tn":"4930555"}}}}"#
+    );
+    let sent_on = passport(&daemon, "signer", "div", &sent_on);
+    let alone = "attestation A, signed by https://cert.example.net/signer.pem, wrong: signed for a call to somebody else";
+    told(&daemon, "+4930555", &first, &[alone]);
+    let both = format!("{first}{sent_on}");
+    let wanted = [
+        "identity attestation A, signed by https://cert.example.net/signer.pem, verified",
+        "identity_div sent on by 4930999, signed by https://cert.example.net/signer.pem, verified",
+    ];
+    told(&daemon, "+4930555", &both, &wanted);
+    for (caller, expected) in [
+        ("4930555", ", verified"),
+        ("4930556", "wrong: its certificate is for other numbers"),
+    ] {
+        let signed = passport(&daemon, "owner", "shaken", &claims(caller, 1));
+        told(
+            &daemon,
+            &format!("+{caller}"),
+            &signed,
+            &["owner.pem", expected],
+        );
+    }
+    // The upstream is told too.
+    let outcomes = sink.wait_taken("outcome", 4, seconds(10));
+    let origins: Vec<_> = outcomes
+        .iter()
+        .map(|it| it["data"]["origin"].to_string())
+        .collect();
+    for wanted in [
+        "sent on by 4930999",
+        "for other numbers",
+        r#""event":"identity_div""#,
+    ] {
+        assert!(
+            origins.iter().any(|it| it.contains(wanted)),
+            "{wanted}: {origins:#?}"
+        );
+    }
+}
+
 #[test]
 fn a_signature_is_worth_what_it_proves() {
-    let daemon = daemon();
+    let place = Place::new();
+    let sink = Sink::start(&place, SECRET, &[]);
+    let daemon = daemon(&sink);
     let right = claims("4930555", 5);
     let rows = [
         (URL, right.clone(), right.clone(), "verified"),
@@ -115,13 +219,15 @@ fn a_signature_is_worth_what_it_proves() {
         assert_eq!(answer.status(), 486, "{answer:?}");
         wait_for(&format!("`{expected}` in the account"), seconds(10), || {
             let told = daemon.offhook(&["call", "last"]).out;
+            let explained = daemon.offhook(&["explain", "last"]).out;
             let all = [
                 expected,
                 "attestation A, signed by https://",
                 "by +4930777 (user-busy, 2 times)",
                 "1 +4930777, 1.1 +4930123 (486)",
             ];
-            all.iter().all(|it| told.contains(it)).then_some(())
+            let in_both = |it: &&str| told.contains(*it) && explained.contains(*it);
+            all.iter().all(in_both).then_some(())
         });
     }
 }

@@ -44,7 +44,8 @@ impl Decision {
         }
         let caller = identity::caller(&invite, &trunk.numbering);
         let (stir, wall) = (self.house.settings.stir.as_ref(), clock::wall());
-        let signature = identity::signature(&invite, &caller, &trunk.numbering, stir, wall);
+        let (signed, verified) =
+            identity::signatures(&invite, &caller, &trunk.numbering, stir, wall);
         let sound = trunk.sound.clone();
         let trunk = trunk.name.clone();
         let called = invite.request_uri.user().unwrap_or_default();
@@ -88,9 +89,11 @@ impl Decision {
         let agent = invite.user_agent.as_deref().unwrap_or("no User-Agent");
         let line = Line::signalling("peer", format!("{}, {agent}", flow.remote));
         self.note(id, now, line);
-        let (line, verified) = signature.unzip();
-        let attestation = verified.flatten().unwrap_or(attestation);
-        for line in line.into_iter().chain(identity::detours(&invite)) {
+        let attestation = verified.unwrap_or(attestation);
+        for line in signed.into_iter().chain(identity::detours(&invite)) {
+            if let Some(call) = self.calls.get_mut(&id) {
+                call.origin.push((line.event.clone(), line.detail.clone()));
+            }
             self.note(id, now, line);
         }
         if let Some(Apology { why, .. }) = apology {
@@ -279,7 +282,7 @@ impl Decision {
         let Some(call) = self.calls.get_mut(&id) else {
             return;
         };
-        let cost = call.spent;
+        let (cost, origin) = (call.spent, std::mem::take(&mut call.origin));
         // What a field tech asks the journal for: each call by its id.
         tracing::info!(message = "call_ended", CALL_ID = %id, lead = %Redacted(&call.lead),
             cause = outcome.cause.name(), result = outcome.result,
@@ -292,7 +295,11 @@ impl Decision {
             conversation: id,
             lead: call.lead.clone(),
             ended_ms: wall_ms(),
-            outcome: Outcome { cost, ..outcome },
+            outcome: Outcome {
+                cost,
+                origin,
+                ..outcome
+            },
             entries: Vec::new(),
         });
         self.note(id, clock::now(), line);

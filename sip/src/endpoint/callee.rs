@@ -446,7 +446,7 @@ fn incoming(request: &Request<'_>) -> Incoming {
         private: identity::is_private(core),
         diversion: identity::diversions(core),
         history: identity::history(core),
-        identity: identity::signed(core),
+        identities: identity::signed(core),
         replaces: None,
         offer: core.sdp().map(<[u8]>::to_vec),
     }

@@ -323,14 +323,19 @@ impl Carrier {
     }
 }
 
-#[test]
-fn a_list_is_worked_and_a_kill_in_the_middle_calls_nobody_twice() {
+/// Calls go out to a carrier, which writes them down.
+fn behind_a_carrier() -> (Carrier, Place, Scene) {
     let carrier = Carrier::start();
-    let place = Place::new();
     let scene = Scene {
         proxy: Some(carrier.address.to_string()),
         ..Scene::default()
     };
+    (carrier, Place::new(), scene)
+}
+
+#[test]
+fn a_list_is_worked_and_a_kill_in_the_middle_calls_nobody_twice() {
+    let (carrier, place, scene) = behind_a_carrier();
     let mut list = "number\n".to_owned();
     for n in 0..20 {
         list.push_str(&format!("+49306660{n:02}\n"));
@@ -396,12 +401,7 @@ fn a_list_is_worked_and_a_kill_in_the_middle_calls_nobody_twice() {
 
 #[test]
 fn a_paused_list_calls_nobody() {
-    let carrier = Carrier::start();
-    let place = Place::new();
-    let scene = Scene {
-        proxy: Some(carrier.address.to_string()),
-        ..Scene::default()
-    };
+    let (carrier, place, scene) = behind_a_carrier();
     let list = place.write("list.csv", "number\n+4930666000\n+4930666001\n");
     let list = list.display().to_string();
     // Nobody is free to take the calls until somebody says so.
@@ -439,12 +439,7 @@ fn a_paused_list_calls_nobody() {
 
 #[test]
 fn two_lists_under_the_us_policy_call_each_person_once_and_whom_they_may() {
-    let carrier = Carrier::start();
-    let place = Place::new();
-    let scene = Scene {
-        proxy: Some(carrier.address.to_string()),
-        ..Scene::default()
-    };
+    let (carrier, place, scene) = behind_a_carrier();
     // A card signed at a fair, a yes by telephone, and nothing at all.
     let rows = "number,consent\n+4930666000,written 2026-03-01\n+4930666001,said\n+4930666002,\n";
     let list = place.write("list.csv", rows).display().to_string();

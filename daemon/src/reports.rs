@@ -151,6 +151,9 @@ fn summary_text(summary: &Summary) -> String {
         summary.jitter_us,
         summary.foreign
     );
+    if summary.flooded > 0 {
+        let _ = write!(text, ", flooded {}", summary.flooded);
+    }
     if summary.recovered_ms > 0 {
         let _ = write!(text, ", recovered {} ms", summary.recovered_ms);
     }

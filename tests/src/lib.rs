@@ -22,6 +22,7 @@ pub mod process;
 pub mod rtp;
 pub mod scene;
 pub mod script;
+pub mod siege;
 pub mod sink;
 pub mod sipp;
 pub mod skip;

@@ -1,6 +1,6 @@
-//! Floods and forgeries while a call runs: it does not notice, memory stays bounded,
-//! and a hostile message costs less than a good call. Figures are printed; the rates
-//! of this machine with real peers are `make figures`.
+//! Floods and forgeries while a call runs: it does not notice, and memory stays bounded.
+//! What each costs is in `costs`; the rates of this machine with real peers are
+//! `make figures`.
 
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,120 +9,19 @@ use std::thread;
 use offhook_tests::certificate::self_signed;
 use offhook_tests::daemon::Daemon;
 use offhook_tests::patience::{ms, seconds, wait_for};
-use offhook_tests::peer::{Call, Message, Peer};
+use offhook_tests::peer::{Call, Peer};
 use offhook_tests::place::{Place, free_rtp_pair};
-use offhook_tests::process::{cpu, hurry, resident, run};
-use offhook_tests::rtp::{Packet, key_payload};
+use offhook_tests::process::resident;
+use offhook_tests::rtp::key_payload;
 use offhook_tests::scene::Scene;
-
-/// Who is no trunk of ours.
-const STRANGER: &str = "127.0.0.66";
-/// The SSRC of our callers, as somebody on their network would see it.
-const SOURCE: u32 = 0x0ff0_0001;
-
-/// Trusts 127.0.0.1 alone.
-fn daemon() -> Daemon {
-    let scene = Scene {
-        source: "127.0.0.1/32".to_owned(),
-        ..Scene::default()
-    };
-    scene.start()
-}
-
-/// A call to the echo that talks until it is judged.
-struct Talk {
-    call: Call,
-    id: String,
-}
-
-impl Talk {
-    fn begin(daemon: &Daemon) -> Self {
-        // Its packets leave in time however busy this machine is.
-        let call = thread::scope(|scope| {
-            let call = scope.spawn(|| {
-                hurry();
-                Peer::new().call("echo", daemon.sip())
-            });
-            call.join().expect("it is answered")
-        });
-        wait_for("the echo to flow", seconds(10), || {
-            (call.heard().len() > 10).then_some(())
-        });
-        let calls = daemon.json(&["calls"]);
-        let id = calls[0]["id"].as_str().expect("a call").to_owned();
-        Self { call, id }
-    }
-
-    /// The caller has heard all that we sent, and goes on hearing.
-    fn goes_on(&self) {
-        let before = self.call.heard().len();
-        wait_for("the echo to go on", seconds(10), || {
-            (self.call.heard().len() > before + 25).then_some(())
-        });
-        let heard = self.call.heard();
-        let numbers: Vec<u16> = heard.iter().map(|it| it.packet.sequence).collect();
-        let jumps = numbers
-            .windows(2)
-            .filter(|pair| pair[1].wrapping_sub(pair[0]) != 1);
-        assert_eq!(jumps.count(), 0, "none of our packets is missing");
-    }
-
-    /// The call has lost nothing, sounds as it should, and was there to the end.
-    fn unharmed(self, daemon: &Daemon) {
-        self.goes_on();
-        self.call.hang_up();
-        let report = wait_for("the report of the call", seconds(20), || {
-            let detail = daemon.json(&["call", &self.id]);
-            let lines = detail["timeline"].as_array()?;
-            let closed = lines.iter().find(|line| line["event"] == "media_closed")?;
-            closed["detail"].as_str().map(str::to_owned)
-        });
-        println!("the call meanwhile: {report}");
-        assert!(report.contains(" lost 0 "), "{report}");
-        let made_up = report
-            .split("concealed ")
-            .nth(1)
-            .and_then(|it| it.split(' ').next());
-        let made_up: u32 = made_up.and_then(|it| it.parse().ok()).expect("ms");
-        // A tick or two of the caller's own clock.
-        assert!(made_up <= 60, "{report}");
-        let mos = report.split("MOS ").nth(1).expect("a score");
-        let mos: f32 = mos[..3].parse().expect("a score");
-        assert!(mos >= 4.3, "{report}");
-    }
-}
-
-fn counter(daemon: &Daemon, name: &str) -> u64 {
-    let status = daemon.json(&["status"]);
-    status["counters"][name].as_u64().unwrap_or(0)
-}
-
-/// Sends each text, some at a time, as fast as the other side empties its socket.
-fn pour(peer: &Peer, to: SocketAddr, texts: impl Iterator<Item = String>) {
-    for (number, text) in texts.enumerate() {
-        peer.send(text.as_bytes(), to);
-        // Some 700 a second.
-        if number % 7 == 6 {
-            thread::sleep(ms(10));
-        }
-    }
-}
-
-/// CPU of a good call, in microseconds: INVITE to BYE with audio opened.
-fn good_call(daemon: &Daemon) -> f64 {
-    const CALLS: u32 = 40;
-    let to = daemon.sip();
-    let before = cpu(daemon.id());
-    for _ in 0..CALLS {
-        Peer::new().call("echo", to).hang_up();
-    }
-    (cpu(daemon.id()) - before).as_secs_f64() * 1e6 / f64::from(CALLS)
-}
+use offhook_tests::siege::{
+    ASKING, STRANGER, Talk, counter, forged, giant, goodbye, pour, proof, scene,
+};
 
 #[test]
 fn ten_thousand_half_open_calls_are_bounded_and_a_running_call_does_not_notice() {
     const CALLS: usize = 10_000;
-    let daemon = daemon();
+    let daemon = scene().start();
     let talk = Talk::begin(&daemon);
     let peer = Peer::new();
     let offer = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n\
@@ -158,62 +57,8 @@ fn ten_thousand_half_open_calls_are_bounded_and_a_running_call_does_not_notice()
 }
 
 #[test]
-fn scanners_cost_less_than_calls_and_are_told_of_once_a_minute() {
-    const EACH: u32 = 4_000;
-    let daemon = daemon();
-    let good = good_call(&daemon);
-    let talk = Talk::begin(&daemon);
-    let scanner = Peer::at(STRANGER).named("friendly-scanner");
-    let to = daemon.sip();
-    for method in ["OPTIONS", "REGISTER", "INVITE"] {
-        let idle = idle_cpu(&daemon);
-        let before = (cpu(daemon.id()), offhook_tests::patience::now());
-        let text = |number: u32| {
-            let text = scanner.request(method, &format!("{}", 100 + number), to, None);
-            text.replace(
-                "Max-Forwards",
-                "User-Agent: friendly-scanner\r\nMax-Forwards",
-            )
-        };
-        pour(&scanner, to, (0..EACH).map(text));
-        let took = offhook_tests::patience::now() - before.1;
-        let spent = (cpu(daemon.id()) - before.0).as_secs_f64() - idle * took.as_secs_f64();
-        let each = spent.max(0.0) * 1e6 / f64::from(EACH);
-        println!(
-            "{method} of a scanner: {each:.0} us of CPU, {:.2} of a good call ({good:.0} us)",
-            each / good
-        );
-        assert!(each < good, "{method}: {each} us, a good call {good} us");
-    }
-    wait_for("the strangers to be counted", seconds(10), || {
-        (counter(&daemon, "sip_strangers") >= u64::from(3 * EACH) * 9 / 10).then_some(())
-    });
-    // 50 a second are refused, the others get nothing.
-    assert!(counter(&daemon, "sip_strangers_ignored") > u64::from(EACH));
-    talk.unharmed(&daemon);
-    wait_for("the line of the minute", seconds(70), || {
-        daemon.said().contains("sip_minute").then_some(())
-    });
-    assert!(
-        daemon.said().contains(STRANGER),
-        "the worst is named: {}",
-        daemon.said()
-    );
-    let lines = daemon.said().matches("sip_minute").count();
-    assert!(lines <= 2, "{lines} lines");
-}
-
-/// Share of a core that the daemon takes with its running call alone.
-fn idle_cpu(daemon: &Daemon) -> f64 {
-    let before = (cpu(daemon.id()), offhook_tests::patience::now());
-    thread::sleep(seconds(1));
-    let took = offhook_tests::patience::now() - before.1;
-    (cpu(daemon.id()) - before.0).as_secs_f64() / took.as_secs_f64()
-}
-
-#[test]
 fn a_storm_of_retransmissions_makes_no_call_more() {
-    let daemon = daemon();
+    let daemon = scene().start();
     let talk = Talk::begin(&daemon);
     let to = daemon.sip();
     let peer = Peer::new();
@@ -232,22 +77,9 @@ fn a_storm_of_retransmissions_makes_no_call_more() {
     talk.unharmed(&daemon);
 }
 
-/// RTP as the caller would send it next, from elsewhere.
-fn forged(call: &Call, kind: u8, payload: Vec<u8>) -> Packet {
-    let sent = call.sent();
-    Packet {
-        kind,
-        marker: false,
-        sequence: (sent + 2) as u16,
-        timestamp: (sent + 2) * 160,
-        source: SOURCE,
-        payload,
-    }
-}
-
 #[test]
 fn audio_from_elsewhere_is_neither_heard_nor_does_it_take_the_call_over() {
-    let daemon = daemon();
+    let daemon = scene().start();
     let talk = Talk::begin(&daemon);
     for host in [STRANGER, "127.0.0.1"] {
         let thief = UdpSocket::bind((host, 0)).expect("loopback has a port");
@@ -273,20 +105,15 @@ fn audio_from_elsewhere_is_neither_heard_nor_does_it_take_the_call_over() {
 
 #[test]
 fn a_forged_goodbye_by_rtcp_ends_nothing() {
-    let daemon = daemon();
+    let daemon = scene().start();
     let talk = Talk::begin(&daemon);
     let thief = UdpSocket::bind((STRANGER, 0)).expect("loopback has a port");
     let mut control = talk.call.audio();
     control.set_port(control.port() + 1);
-    // An empty receiver report, then BYE (RFC 3550 §6.4.2, §6.6).
-    let mut bytes = vec![0x80, 201, 0, 1];
-    bytes.extend(SOURCE.to_be_bytes());
-    bytes.extend([0x81, 203, 0, 1]);
-    bytes.extend(SOURCE.to_be_bytes());
     for _ in 0..200 {
         for to in [control, talk.call.audio()] {
             // RTCP has no socket in its first seconds.
-            let _ = thief.send_to(&bytes, to);
+            let _ = thief.send_to(&goodbye(), to);
         }
         thread::sleep(ms(20));
     }
@@ -295,7 +122,7 @@ fn a_forged_goodbye_by_rtcp_ends_nothing() {
 
 #[test]
 fn keys_from_elsewhere_are_not_pressed() {
-    let daemon = daemon();
+    let daemon = scene().start();
     let call = Peer::new().call("booking", daemon.sip());
     wait_for("the prompt", seconds(20), || {
         (call.heard().len() > 50).then_some(())
@@ -326,7 +153,7 @@ fn keys_from_elsewhere_are_not_pressed() {
 
 #[test]
 fn numbers_that_fraudsters_dial_lead_nowhere() {
-    let daemon = daemon();
+    let daemon = scene().start();
     let stranger = Peer::at(STRANGER);
     let offer = "v=0\r\no=- 1 1 IN IP4 127.0.0.66\r\ns=-\r\nc=IN IP4 127.0.0.66\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n";
     for number in [
@@ -351,40 +178,11 @@ fn numbers_that_fraudsters_dial_lead_nowhere() {
     assert_eq!(status["calls"]["active"], 0, "{status}");
 }
 
-fn md5(text: &str) -> String {
-    let place = Place::new();
-    let file = place.write("text", text).display().to_string();
-    let done = run("openssl", ["dgst", "-md5", "-r", &file]);
-    assert_eq!(done.code, 0, "{}", done.err);
-    done.out[..32].to_owned()
-}
-
-/// The answer to a question (RFC 2617 §3.2.2, with qop auth).
-fn proof(asked: &Message, uri: &str) -> String {
-    let challenge = asked.header("WWW-Authenticate").to_owned();
-    let part = |name: &str| {
-        let rest = challenge
-            .split(&format!("{name}=\""))
-            .nth(1)
-            .unwrap_or_default();
-        rest.split('"').next().unwrap_or_default().to_owned()
-    };
-    let (realm, nonce) = (part("realm"), part("nonce"));
-    let own = md5(&format!("pbx:{realm}:s3cret"));
-    let request = md5(&format!("INVITE:{uri}"));
-    let response = md5(&format!("{own}:{nonce}:00000001:c0ffee:auth:{request}"));
-    format!(
-        "Authorization: Digest username=\"pbx\", realm=\"{realm}\", nonce=\"{nonce}\", uri=\"{uri}\", \
-         algorithm=MD5, qop=auth, nc=00000001, cnonce=\"c0ffee\", response=\"{response}\"\r\n"
-    )
-}
-
 #[test]
 fn a_password_that_was_overheard_cannot_be_used_again() {
-    let text = Scene::default().text().replace(
-        "name = \"loopback\"\n",
-        "name = \"pbx\"\nchallenge = \"md5\"\nuser = \"pbx\"\npassword = \"s3cret\"\n",
-    );
+    let text = Scene::default()
+        .text()
+        .replace("name = \"loopback\"\n", ASKING);
     let daemon = Daemon::start(&text);
     let (_, asked) = Peer::new().invite("ring", daemon.sip(), free_rtp_pair());
     assert_eq!(asked.status(), 401);
@@ -409,14 +207,11 @@ fn a_password_that_was_overheard_cannot_be_used_again() {
 
 #[test]
 fn giant_descriptions_are_refused_and_forgotten() {
-    let daemon = daemon();
+    let daemon = scene().start();
     let talk = Talk::begin(&daemon);
     let before = resident(daemon.id());
     let peer = Peer::new();
-    let offer = format!(
-        "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n{}",
-        "a=candidate:1 1 UDP 1 127.0.0.1 9 typ host\r\n".repeat(1_300)
-    );
+    let offer = giant();
     assert!(offer.len() > 55_000);
     let to = daemon.sip();
     for _ in 0..300 {

@@ -116,6 +116,12 @@ impl Leg {
         *flooded = flooded.saturating_add(packets);
     }
 
+    /// Whom it hears, and who may take over from that one at once; `None` while nobody was
+    /// heard.
+    pub fn sources(&self) -> Option<[SocketAddr; 2]> {
+        self.desk.latch.as_ref().and_then(Latch::sources)
+    }
+
     /// It has a peer.
     pub fn is_connected(&self) -> bool {
         self.desk.stream.is_some() && self.summary.is_none()

@@ -23,6 +23,7 @@ pub mod ring;
 pub mod rtcp;
 pub mod safe;
 pub mod sender;
+pub mod sieve;
 pub mod speech;
 pub mod system;
 pub mod thread;

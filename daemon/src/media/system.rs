@@ -11,6 +11,8 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
+use super::sieve::Sieve;
+
 /// Events taken in one wait.
 const EVENTS: usize = 256;
 /// Datagrams taken in one call.
@@ -331,6 +333,35 @@ fn dropped(header: &libc::msghdr) -> Option<u32> {
 pub fn set_receive_options(socket: &impl AsRawFd, octets: libc::c_int) -> io::Result<()> {
     set_option(socket, libc::SO_RXQ_OVFL, 1)?;
     set_option(socket, libc::SO_RCVBUF, octets)
+}
+
+/// Lets through what a program takes, or everything again. Takes no time and no memory
+/// of ours.
+///
+/// # Errors
+/// The socket does not take it.
+pub fn set_sieve(socket: &impl AsRawFd, sieve: Option<&Sieve>) -> io::Result<()> {
+    let Some(sieve) = sieve else {
+        // Takes an integer and does not look at it.
+        return set_option(socket, libc::SO_DETACH_FILTER, 0);
+    };
+    let program = libc::sock_fprog {
+        len: sieve.len() as u16,
+        filter: sieve.as_ptr().cast_mut(),
+    };
+    let length = size_of::<libc::sock_fprog>() as libc::socklen_t;
+    // SAFETY: `program` is a readable sock_fprog that points at `len` steps, which the
+    // kernel copies and does not change.
+    check(unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_ATTACH_FILTER,
+            (&raw const program).cast(),
+            length,
+        )
+    })?;
+    Ok(())
 }
 
 fn set_option(socket: &impl AsRawFd, name: libc::c_int, value: libc::c_int) -> io::Result<()> {

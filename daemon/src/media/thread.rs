@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use heapless::spsc::{Consumer, Producer};
 use offhook_dsp::FRAME;
+use offhook_sip::rtp::source::SILENT;
 
 use super::board::{Figures, Notice};
 use super::bridge::Bridges;
@@ -24,8 +25,9 @@ use super::playout::PlayoutFigures;
 use super::ring::{Lent, Mark, Tapes};
 use super::safe::Safe;
 use super::sender::TICK;
+use super::sieve::sieve;
 use super::speech::LAST;
-use super::system::{BATCH, Batch, Epoll, Timer};
+use super::system::{BATCH, Batch, Epoll, Timer, set_sieve};
 use super::words::{Order, Report, ReportKind, Script, SlotId};
 use crate::bell::Bell;
 use crate::clock;
@@ -44,6 +46,9 @@ pub const RETURNED: usize = 4 * SLOTS + ORDERS;
 /// after a gap of 40 ms need. What comes above it stays in the socket, and
 /// falls from there.
 const BUDGET: usize = 16;
+/// How long a flood keeps strangers out, in ticks: as long as a peer must have been silent
+/// before it may come from elsewhere. Then all are heard again, until it is too much.
+const KEPT_OUT: u64 = (SILENT.as_millis() / TICK.as_millis()) as u64;
 /// Ticks made up for after the thread overslept; the rest is skipped.
 const CATCH_UP: u64 = 10;
 const TIMER: u64 = u64::MAX;
@@ -109,6 +114,8 @@ pub struct Seat {
     budget: usize,
     /// Not listened to until the next tick.
     deaf: bool,
+    /// Ticks that strangers are still kept out, while there is a flood.
+    kept_out: u64,
     /// What the system had dropped when last heard of.
     dropped: u32,
 }
@@ -121,8 +128,30 @@ impl Seat {
             socket,
             budget: BUDGET,
             deaf: false,
+            kept_out: 0,
             dropped: 0,
         })
+    }
+
+    /// It has brought all that it may: if others take part in that, they are kept out.
+    fn keep_out(&mut self) {
+        if self.kept_out > 0 {
+            return;
+        }
+        if let Some(sources) = self.leg.sources()
+            && set_sieve(&*self.socket, Some(&sieve(sources))).is_ok()
+        {
+            self.kept_out = KEPT_OUT;
+        }
+    }
+
+    /// Time has passed.
+    fn let_in(&mut self, ticks: u64) {
+        let was = self.kept_out;
+        self.kept_out = was.saturating_sub(ticks);
+        if was > 0 && self.kept_out == 0 && set_sieve(&*self.socket, None).is_err() {
+            self.kept_out = 1;
+        }
     }
 
     /// What is left of it when the call is over.
@@ -220,6 +249,7 @@ impl Loop {
         });
         seat.budget -= count;
         if seat.budget == 0 {
+            seat.keep_out();
             seat.deaf = self
                 .epoll
                 .set_deaf(&*seat.socket, slot as u64, true)
@@ -257,6 +287,7 @@ impl Loop {
             seat.leg.on_tick(now, &mut out);
         }
         seat.budget = BUDGET;
+        seat.let_in(ticks);
         if seat.deaf {
             seat.deaf = self
                 .epoll

@@ -85,6 +85,13 @@ impl Latch {
         self.latched.map_or(self.signalled, |source| source.address)
     }
 
+    /// Who is heard, and where the peer said that it is; `None` while nobody was heard.
+    /// All others may be left unheard for [`SILENT`]: they could take over no sooner,
+    /// or are of no rank.
+    pub fn sources(&self) -> Option<[SocketAddr; 2]> {
+        self.latched.map(|source| [source.address, self.signalled])
+    }
+
     /// Decides on a valid packet. Does not allocate or block.
     pub fn judge(&mut self, now: Duration, from: SocketAddr, packet: &View<'_>) -> Verdict {
         let source = Source {

@@ -26,7 +26,7 @@ impl Daemon {
     /// test's directory, `{checkout}` for the checkout.
     ///
     /// # Panics
-    /// When it does not serve within 20 s.
+    /// When it does not serve within a minute.
     pub fn start(text: &str) -> Self {
         Self::start_in(Place::new(), text)
     }
@@ -34,7 +34,7 @@ impl Daemon {
     /// Starts one in a directory that is there already.
     ///
     /// # Panics
-    /// When it does not serve within 20 s.
+    /// When it does not serve within a minute.
     pub fn start_in(place: Place, text: &str) -> Self {
         let config = place.write("offhook.toml", fill(text, &place));
         let process = launch(&place, &config);
@@ -48,7 +48,7 @@ impl Daemon {
     }
 
     fn wait_ready(&mut self) {
-        let ready = watch(seconds(20), || {
+        let ready = watch(seconds(60), || {
             let dead = self.process.ended().is_some();
             (dead || self.offhook(&["status", "--json"]).code == 0).then_some(dead)
         });
@@ -81,7 +81,7 @@ impl Daemon {
     /// Starts it again with the same configuration and the same state.
     ///
     /// # Panics
-    /// When it does not serve within 20 s.
+    /// When it does not serve within a minute.
     pub fn restart(&mut self) {
         self.kill();
         self.process = launch(&self.place, &self.config);
@@ -91,7 +91,7 @@ impl Daemon {
     /// Starts it again with another configuration and the same state.
     ///
     /// # Panics
-    /// When it does not serve within 20 s.
+    /// When it does not serve within a minute.
     pub fn configure(&mut self, text: &str) {
         self.place.write("offhook.toml", fill(text, &self.place));
         self.restart();

@@ -1,10 +1,12 @@
 //! `load [RATE...]`: the same calls by SIPp, one after the other, to offhookd, SIPp's own
 //! uas, Kamailio (stateless: the least that can be done with a call) and Asterisk:
 //! the highest rate without a failed call and CPU per call, in one run; then three
-//! times what there is room for. Prints lines that begin with `figure`.
+//! times what there is room for, and three times what one core gets done. Prints lines
+//! that begin with `figure`; what misses its mark is a line that begins with `FAILED`,
+//! and ends it with 1.
 
 use std::net::SocketAddr;
-use std::process::Command;
+use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use offhook_tests::asterisk::{Asterisk, Setup};
@@ -24,6 +26,12 @@ const SECONDS: u32 = 8;
 /// Calls that there is room for when the daemon is offered too many.
 const ROOM: u16 = 200;
 
+/// Marks, against SIPp's own uas and against the peak: calls a second, CPU of a call,
+/// goodput under three times the load.
+const CALLS_OF_UAS: f64 = 1.0;
+const CPU_OF_UAS: f64 = 2.2;
+const GOODPUT: f64 = 0.9;
+
 /// What one box managed.
 struct Managed {
     best: u32,
@@ -32,12 +40,35 @@ struct Managed {
 }
 
 /// What SIPp counted.
+#[derive(Clone, Copy)]
 struct Counted {
+    /// Neither completed nor refused with a time to come back.
     failed: u32,
+    /// Answered with 200.
+    accepted: u32,
+    /// Completed.
     good: u32,
+    /// 503 with Retry-After.
+    refused: u32,
 }
 
-fn main() {
+/// Which marks were missed.
+#[derive(Default)]
+struct Judge {
+    failed: bool,
+}
+
+impl Judge {
+    fn demand(&mut self, holds: bool, what: &str) {
+        if !holds {
+            println!("FAILED: load: {what}");
+            self.failed = true;
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let mut judge = Judge::default();
     let rates: Vec<u32> = std::env::args()
         .skip(1)
         .filter_map(|it| it.parse().ok())
@@ -57,18 +88,30 @@ fn main() {
         ("Asterisk", asterisk),
     ] {
         let Some(other) = other else { continue };
-        let cost = ours
-            .cost
-            .zip(other.cost)
-            .map_or("?".to_owned(), |(a, b)| format!("{:.2}", a / b));
+        let cost = ours.cost.zip(other.cost).map(|(a, b)| a / b);
+        let calls = f64::from(ours.best) / f64::from(other.best.max(1));
+        let told = cost.map_or("?".to_owned(), |cost| format!("{cost:.2}"));
         println!(
-            "figure load: offhookd beside {name}: {:.2} times the calls/s, {cost} times the CPU per call",
-            f64::from(ours.best) / f64::from(other.best.max(1)),
+            "figure load: offhookd beside {name}: {calls:.2} times the calls/s, {told} times the CPU per call"
         );
+        if name == "SIPp's own uas" {
+            let few = format!("{calls:.2} times the calls/s of {name}");
+            judge.demand(calls >= CALLS_OF_UAS, &few);
+            let dear = format!("{told} times the CPU per call of {name}");
+            judge.demand(cost.is_some_and(|cost| cost <= CPU_OF_UAS), &dear);
+        }
     }
-    overload();
-    for line in run(built("offhook"), ["bench", "sip"]).out.lines() {
+    without_room(&mut judge);
+    without_time(&mut judge);
+    let bench = run(built("offhook"), ["bench", "sip"]);
+    for line in bench.out.lines() {
         println!("figure bench sip: {line}");
+    }
+    judge.demand(bench.code == 0, "offhook bench sip");
+    if judge.failed {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
     }
 }
 
@@ -203,13 +246,14 @@ fn highest(name: &str, to: SocketAddr, user: &str, processes: &[u32], rates: &[u
     for rate in rates {
         let before = spent();
         let counted = calls(to, user, *rate, rate * SECONDS, 0);
+        let failed = counted.failed + counted.refused;
         let each = (spent() - before).as_secs_f64() * 1e3 / f64::from((rate * SECONDS).max(1));
         println!(
             "figure load: {name}, {rate} calls/s: {} of {} failed, {each:.3} ms of CPU per call",
-            counted.failed,
+            failed,
             rate * SECONDS,
         );
-        if counted.failed > 0 {
+        if failed > 0 {
             break;
         }
         managed.best = *rate;
@@ -259,22 +303,91 @@ fn calls(to: SocketAddr, user: &str, rate: u32, count: u32, hold_ms: u32) -> Cou
         let head = text.lines().next()?.split(';').position(|it| it == name)?;
         text.lines().last()?.split(';').nth(head)?.parse().ok()
     };
-    let good: u32 = field("SuccessfulCall(C)").unwrap_or(0);
+    let [ended, accepted, refused]: [u32; 3] = [
+        "SuccessfulCall(C)",
+        "GenericCounter1(C)",
+        "GenericCounter2(C)",
+    ]
+    .map(|name| field(name).unwrap_or(0));
     let asked: u32 = count.parse().unwrap_or(0);
     Counted {
-        failed: asked.saturating_sub(good),
-        good,
+        failed: asked.saturating_sub(ended),
+        accepted,
+        good: ended.saturating_sub(refused),
+        refused,
     }
 }
 
 /// Calls of a second to a box with room for 200: as many as fit, then three times that.
-fn overload() {
+fn without_room(judge: &mut Judge) {
     let daemon = daemon(ROOM);
     let rate = u32::from(ROOM) * 19 / 20;
-    let peak = calls(daemon.sip(), "echo", rate, rate * 10, 1_000).good;
-    let three = calls(daemon.sip(), "echo", rate * 3, rate * 30, 1_000).good;
+    let peak = calls(daemon.sip(), "echo", rate, rate * 10, 1_000);
+    let three = calls(daemon.sip(), "echo", rate * 3, rate * 30, 1_000);
+    weigh(judge, "three times the room", peak, three);
+}
+
+/// Calls to a box that has one core, SIPp on another: as many a second as it gets done,
+/// then three times that.
+fn without_time(judge: &mut Judge) {
+    let daemon = daemon(4_000);
+    for id in [daemon.id(), std::process::id()] {
+        let core = if id == daemon.id() { "0" } else { "1" };
+        let pinned = run("taskset", ["-a", "-p", "-c", core, &id.to_string()]);
+        if pinned.code != 0 {
+            return skip(&format!("load of one core: taskset: {}", pinned.err.trim()));
+        }
+    }
+    let try_rate = |rate: u32| calls(daemon.sip(), "echo", rate, rate * SECONDS, 0);
+    let mut peak = (0, None);
+    for rate in (1..).map(|step| step * 500) {
+        let counted = try_rate(rate);
+        println!(
+            "figure load: one core, {rate} calls/s: {} completed, {} refused",
+            counted.good, counted.refused
+        );
+        let best = peak.1.map_or(0, |best: Counted| best.good);
+        if counted.good > best {
+            peak = (rate, Some(counted));
+        }
+        if counted.good < rate * SECONDS * 19 / 20 {
+            break;
+        }
+    }
+    let (rate, Some(best)) = peak else {
+        return judge.demand(false, "one core completes no call");
+    };
+    // As long as at the peak, at three times what was completed there.
+    let three = try_rate(best.good / SECONDS * 3);
+    weigh(
+        judge,
+        &format!("three times one core's {rate} calls/s"),
+        best,
+        three,
+    );
+}
+
+fn weigh(judge: &mut Judge, what: &str, peak: Counted, three: Counted) {
+    let share = f64::from(three.good) / f64::from(peak.good.max(1));
     println!(
-        "figure load: overload: {peak} calls completed in 10 s at the peak, {three} at three times it: {:.0} %",
-        f64::from(three) * 100.0 / f64::from(peak.max(1))
+        "figure load: {what}: {} calls completed at the peak, {} under the load: {:.0} %; \
+         accepted {}, refused {}, without an answer {}",
+        peak.good,
+        three.good,
+        share * 100.0,
+        three.accepted,
+        three.refused,
+        three.failed,
+    );
+    let little = format!("{what}: {:.0} % of the peak's goodput", share * 100.0);
+    judge.demand(share >= GOODPUT, &little);
+    let broken = format!(
+        "{what}: {} of {} accepted calls completed",
+        three.good, three.accepted
+    );
+    judge.demand(three.good >= three.accepted, &broken);
+    judge.demand(
+        three.refused > 0,
+        &format!("{what}: nobody was told to come back"),
     );
 }

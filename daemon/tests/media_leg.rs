@@ -5,7 +5,7 @@ mod world;
 
 use std::time::Duration;
 
-use offhook::media::codec::{Encoder, Opus};
+use offhook::media::codec::{Decoder, Encoder, Opus, Sound};
 use offhook::media::{
     Codec, Digit, Digits, Direction, Order, ReceiveTypes, ReportKind, Stream, Summary,
 };
@@ -94,7 +94,7 @@ fn coded_speech(ms: usize) -> Vec<Vec<u8>> {
     let frames = speech(ms).as_chunks::<160>().0.to_vec();
     let mut code = |frame: &[i16; 160]| {
         let mut octets = [0; 480];
-        let count = coder.encode(Codec::Opus, frame, &mut octets).unwrap();
+        let count = coder.encode(Codec::Opus, frame, None, &mut octets).unwrap();
         octets[..count].to_vec()
     };
     frames.iter().map(&mut code).collect()
@@ -790,4 +790,82 @@ fn a_recording_repeats_the_live_events_and_is_as_long_as_the_call() {
         "{live:?}"
     );
     assert_eq!(again, live);
+}
+
+/// A leg that speaks this codec, under payload type 107.
+fn wide_leg(codec: Codec) -> World {
+    let mut world = World::new();
+    world.order(Order::Connect(Stream {
+        codec,
+        send_payload_type: 107,
+        receive: ReceiveTypes::from_slice(&[(107, codec)]).unwrap(),
+        ..stream()
+    }));
+    assert!(world.leg.lend(Opus::new().unwrap()).is_none());
+    world.mute = true;
+    world
+}
+
+/// A second of 5 kHz in packets of 20 ms.
+fn coded_5_khz(codec: Codec) -> Vec<Vec<u8>> {
+    let (_, ours) = Opus::new().unwrap().split();
+    let mut coder = Encoder::default();
+    coder.opus = Some(ours);
+    let packet = |number: usize| {
+        // 5 kHz is 3 kHz in a band that is turned over.
+        let high: [i16; 160] = std::array::from_fn(|index| {
+            let seconds = (number * 160 + index) as f32 / 8_000.0;
+            ((seconds * 3_000.0 * std::f32::consts::TAU).sin() * 6_000.0) as i16
+        });
+        let mut octets = [0; 480];
+        let count = coder.encode(codec, &[0; 160], Some(&high), &mut octets);
+        octets[..count.unwrap()].to_vec()
+    };
+    (0..50).map(packet).collect()
+}
+
+fn power(sound: &[i16]) -> f64 {
+    let sum: f64 = sound.iter().map(|it| f64::from(*it).powi(2)).sum();
+    sum / sound.len().max(1) as f64
+}
+
+#[test]
+fn what_is_above_4_khz_goes_to_the_joined_leg_and_the_ear_does_not_hear_it() {
+    for (one, other) in [(Codec::G722, Codec::Opus), (Codec::Opus, Codec::G722)] {
+        let (mut caller, mut person) = (wide_leg(one), wide_leg(other));
+        for (number, payload) in coded_5_khz(one).iter().enumerate() {
+            let clock = if one == Codec::Opus { 960 } else { 160 };
+            let bytes = caller.packet(107, false, clock * number as u32, payload);
+            caller.datagram(PEER, &bytes);
+            caller.run(20);
+        }
+        let heard = caller.out.passed.concat();
+        assert!(
+            power(&heard[4_000..]) < 20_000.0,
+            "{}",
+            power(&heard[4_000..])
+        );
+        assert_eq!(
+            heard.len() * 2,
+            caller.out.passed_high.concat().len() + heard.len()
+        );
+        person.out.joined.extend(caller.out.passed);
+        person.out.joined_high.extend(caller.out.passed_high);
+        person.run(1_000);
+        let (theirs, _) = Opus::new().unwrap().split();
+        let (mut decoder, mut above) = (Decoder::default(), Vec::new());
+        decoder.opus = Some(theirs);
+        for (_, _, bytes) in &person.out.sent {
+            let mut sound = Sound::SILENT;
+            let packet = View::parse(bytes).unwrap();
+            let count = decoder.decode(other, packet.payload(), &mut sound);
+            above.extend(sound.high[..count.unwrap_or(0)].iter().copied());
+        }
+        let level = power(&above[2_000..6_000]);
+        // A sine of 6,000 has 18,000,000.
+        assert!(
+            (9e6..3.6e7).contains(&level),
+            "{one:?} to {other:?}: {level}"
+        );
+    }
 }

@@ -1,11 +1,10 @@
-//! G.722 at 64 kbit/s, as far as a telephone's ear needs it: the lower band, which is
-//! the sound up to 4 kHz at 8 kHz.
+//! G.722 at 64 kbit/s: the lower band, which is the sound up to 4 kHz at 8 kHz, as a
+//! telephone's ear needs it; and beside it the upper one, for another wide line.
 //!
 //! ITU-T G.722 splits 16 kHz sound into two bands of 8 kHz each and codes them apart,
-//! so nothing has to be resampled: decoding drops the upper band, coding sends silence
-//! in it. One octet is one sample of ours, and one tick of the RTP clock (RFC 3551
-//! §4.5.2). Wideband sound goes between two such lines as it is, without this file.
-//! Called by the media threads; does not allocate or block.
+//! so nothing has to be resampled; `qmf` makes one sound of them where one is needed.
+//! One octet is one sample of each band, and one tick of the RTP clock (RFC 3551
+//! §4.5.2). Called by the media threads; does not allocate or block.
 
 /// Scale factors of the lower band by index (table 18/G.722, WL).
 const WL: [i32; 8] = [-60, -30, 58, 172, 334, 538, 1198, 3042];
@@ -166,11 +165,17 @@ impl Band {
 
 /// Decodes one stream.
 #[derive(Clone, Debug)]
-pub struct Decoder(Band);
+pub struct Decoder {
+    low: Band,
+    high: Band,
+}
 
 impl Default for Decoder {
     fn default() -> Self {
-        Self(Band::new(32))
+        Self {
+            low: Band::new(32),
+            high: Band::new(8),
+        }
     }
 }
 
@@ -178,10 +183,31 @@ impl Decoder {
     /// One octet to one sample at 8 kHz, full 16-bit scale.
     pub fn decode(&mut self, octet: u8) -> i16 {
         let code = usize::from(octet & 0x3F);
-        let difference = (self.0.scale * QM6[code]) >> 15;
-        let sample = (self.0.prediction + difference).clamp(-16_384, 16_383);
-        self.0.take_low(code >> 2);
+        let difference = (self.low.scale * QM6[code]) >> 15;
+        let sample = (self.low.prediction + difference).clamp(-16_384, 16_383);
+        self.low.take_low(code >> 2);
         (sample << 1) as i16
+    }
+
+    /// The same of the upper band.
+    fn decode_high(&mut self, octet: u8) -> i16 {
+        let code = usize::from(octet >> 6);
+        let difference = (self.high.scale * QM2[code]) >> 15;
+        let sample = (self.high.prediction + difference).clamp(-16_384, 16_383);
+        self.high.take_high(code);
+        (sample << 1) as i16
+    }
+
+    /// Decodes both bands of as many octets as all slices hold and returns their number.
+    pub fn decode_bands(&mut self, octets: &[u8], low: &mut [i16], high: &mut [i16]) -> usize {
+        let bands = low.iter_mut().zip(high.iter_mut());
+        bands
+            .zip(octets)
+            .map(|((low, high), octet)| {
+                *low = self.decode(*octet);
+                *high = self.decode_high(*octet);
+            })
+            .count()
     }
 
     /// Decodes as many octets as both slices hold and returns their number.
@@ -212,9 +238,24 @@ impl Default for Encoder {
 impl Encoder {
     /// One sample at 8 kHz, full 16-bit scale, to one octet.
     pub fn encode(&mut self, sample: i16) -> u8 {
-        let low = self.encode_low(i32::from(sample) >> 1);
-        let high = self.encode_high(0);
+        self.encode_both(sample, 0)
+    }
+
+    /// One sample of each band to one octet.
+    fn encode_both(&mut self, low: i16, high: i16) -> u8 {
+        let low = self.encode_low(i32::from(low) >> 1);
+        let high = self.encode_high(i32::from(high) >> 1);
         (high << 6) | low
+    }
+
+    /// Encodes both bands of as many samples as all slices hold and returns their number.
+    pub fn encode_bands(&mut self, low: &[i16], high: &[i16], octets: &mut [u8]) -> usize {
+        let bands = low.iter().zip(high);
+        octets
+            .iter_mut()
+            .zip(bands)
+            .map(|(octet, (low, high))| *octet = self.encode_both(*low, *high))
+            .count()
     }
 
     /// Encodes as many samples as both slices hold and returns their number.

@@ -4,6 +4,7 @@
 use offhook_tests::baresip::Baresip;
 use offhook_tests::daemon::Daemon;
 use offhook_tests::patience::{ms, seconds, wait_for};
+use offhook_tests::place::Place;
 use offhook_tests::scene::Scene;
 use offhook_tests::sound::{SPEECH_DB, Sound, best_of_three, level, likeness};
 use offhook_tests::speech::person;
@@ -116,6 +117,116 @@ fn baresip_is_heard_in_g722() {
 #[test]
 fn baresip_is_heard_in_opus() {
     baresip(&wider(&spoken(), 6, 2), "opus/48000/2", "off", 0.6);
+}
+
+/// Whoever calls is connected with a person who says hello.
+const BRIDGE: &str = r#"
+name = "bridge"
+language = "en-US"
+start = "connect"
+
+[prompts]
+hold_music = "(music)"
+brief = "A caller."
+nobody = "Nobody is there."
+
+[[stage]]
+name = "connect"
+role = "transfer"
+transfer = { to = "probe", ring_ms = 8000, hold = ["hold_music"], brief = ["brief"] }
+
+[[stage.on]]
+when = ["transferred"]
+go = "with_a_person"
+
+[[stage.on]]
+when = ["transfer_failed"]
+say = ["nobody"]
+go = "over"
+
+[[stage]]
+name = "with_a_person"
+role = "transfer"
+handed_over = true
+
+[[stage]]
+name = "over"
+role = "transfer"
+say = ["nobody"]
+end = true
+"#;
+
+/// 5 kHz at this rate, for each of the channels.
+fn high_tone(rate: u32, seconds: u32, channels: usize) -> Sound {
+    let step = 5_000.0 * std::f64::consts::TAU / f64::from(rate);
+    let tone = (0..rate * seconds).map(|at| ((step * f64::from(at)).sin() * 6_000.0) as i16);
+    Sound {
+        rate,
+        channels: vec![tone.collect(); channels],
+    }
+}
+
+#[test]
+fn baresip_in_g722_and_baresip_in_opus_hear_each_other_above_4_khz() {
+    let (caller_place, person_place, place) = (Place::new(), Place::new(), Place::new());
+    // Opus says hello, waits until it has the call, and then sounds as well.
+    let hello = wider(
+        &[vec![0; 5_600], person("hello"), vec![0; 8_000 * 8]].concat(),
+        6,
+        2,
+    );
+    let mut spoken = high_tone(48_000, 30, 2);
+    for (tone, hello) in spoken.channels.iter_mut().zip(hello.channels) {
+        tone.splice(0..0, hello);
+    }
+    let (file, caller_file) = (person_place.file("said.wav"), caller_place.file("said.wav"));
+    spoken.write(&file);
+    high_tone(16_000, 40, 1).write(&caller_file);
+    let other = Baresip::start(&person_place, &file, "opus/48000/2");
+    std::fs::create_dir(place.file("books")).expect("a directory of the test");
+    place.write("books/bridge.toml", BRIDGE);
+    let scene = Scene {
+        proxy: Some(format!("127.0.0.1:{}", other.port())),
+        ..Scene::default()
+    };
+    let text = format!(
+        "playbooks = \"{{dir}}/books\"\n{}[[route]]\ncalled = \"bridge\"\nplaybook = \"bridge\"\n",
+        scene.text()
+    );
+    let daemon = Daemon::start_in(place, &text);
+    let one = Baresip::start(&caller_place, &caller_file, "G722/16000/1");
+    one.order("dial", &daemon.uri("bridge"));
+    let id = wait_for("the two to be joined", seconds(30), || {
+        let id = daemon.json(&["calls"])[0]["id"].as_str()?.to_owned();
+        let lines = daemon.json(&["call", &id])["timeline"].clone();
+        let lines = lines.as_array()?.clone();
+        lines
+            .iter()
+            .any(|line| line["event"] == "joined")
+            .then_some(id)
+    });
+    std::thread::sleep(ms(9_000));
+    one.order("hangup", "");
+    for (baresip, rate) in [(&one, 16_000), (&other, 48_000)] {
+        let purity = wait_for("a recording of baresip's", seconds(10), || {
+            let sound = Sound::read(baresip.heard().first()?);
+            assert_eq!(sound.rate, rate);
+            let heard = &sound.channels[0];
+            let last = heard.get(heard.len().checked_sub(2 * rate as usize)?..)?;
+            Some(offhook_tests::sound::purity(
+                &last[..rate as usize],
+                5_000.0,
+                rate.into(),
+            ))
+        });
+        assert!(purity > 0.8, "at {rate} Hz: {purity}");
+    }
+    // What the ear heard of it is on tape, at 8 kHz.
+    let tape = daemon.place().file(&format!("recordings/{id}.wav"));
+    let tape = wait_for("the recording", seconds(10), || {
+        tape.exists().then(|| Sound::read(&tape))
+    });
+    assert_eq!(tape.rate, 8_000);
 }
 
 /// A daemon whose trunk encrypts like that.

@@ -62,9 +62,9 @@ impl Bridges {
     }
 
     /// A frame that this slot's line brought.
-    pub fn pass(&mut self, slot: usize, frame: &[i16; FRAME]) {
+    pub fn pass(&mut self, slot: usize, low: &[i16; FRAME], high: &[i16; FRAME]) {
         if let Some(end) = self.partner_end(slot) {
-            end.playout.push(frame);
+            end.playout.push(low, high);
         }
     }
 
@@ -77,9 +77,9 @@ impl Bridges {
     }
 
     /// What this slot is to say next of the other; `false` if there is nothing.
-    pub fn take(&mut self, slot: usize, frame: &mut [i16; FRAME]) -> bool {
+    pub fn take(&mut self, slot: usize, low: &mut [i16; FRAME], high: &mut [i16; FRAME]) -> bool {
         let end = self.0[slot].as_mut().filter(|end| end.partner.is_some());
-        end.is_some_and(|end| end.playout.pull(frame))
+        end.is_some_and(|end| end.playout.pull(low, high))
     }
 
     /// The next key that this slot is to send.
@@ -111,7 +111,7 @@ mod tests {
         bridges.join(1, 2);
         assert_eq!(bridges.partner(0), None);
         assert_eq!((bridges.partner(1), bridges.partner(2)), (Some(2), Some(1)));
-        bridges.pass(0, &[1; FRAME]);
+        bridges.pass(0, &[1; FRAME], &[0; FRAME]);
         bridges.part(2);
         assert_eq!(bridges.partner(1), None);
         assert!(bridges.figures(1).is_some());

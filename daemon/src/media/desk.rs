@@ -295,12 +295,12 @@ impl Desk {
     /// however it is told.
     fn pass_on(&mut self, heard: &Heard<'_>, out: &mut impl Outlet) {
         let silence = [0; FRAME];
-        let near = if self.is_hushed(heard.at) {
-            &silence
+        let (near, high) = if self.is_hushed(heard.at) {
+            (&silence, &silence)
         } else {
-            heard.near
+            (heard.near, heard.high)
         };
-        out.pass(near);
+        out.pass(near, high);
         let number = heard.at / FRAME as u64 - 1;
         self.counters.heard_gaps += u32::from(!out.heard(number as u32, near));
         let Some(tape) = self.tape else { return };

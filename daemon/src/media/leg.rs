@@ -399,7 +399,7 @@ impl Leg {
         let desk = &mut self.desk;
         if now < self.straight_until && desk.is_free() {
             for frame in sound[..samples].as_chunks_mut().0 {
-                out.joined(frame);
+                out.joined(frame, &mut [0; FRAME]);
             }
             desk.sender.skip(samples);
             return self.pass_to_ear(&sound[..samples], 0);
@@ -407,12 +407,19 @@ impl Leg {
         let mut packet = Packet::new();
         let mut talks = 0u8;
         let mut rests = desk.is_free();
+        let (mut high, mut wide) = ([0; SAMPLES_MAX], false);
         if let Turn::Sound = desk.sender.begin(samples, &mut packet) {
-            for (index, frame) in sound[..samples].as_chunks_mut().0.iter_mut().enumerate() {
+            let frames = sound[..samples].as_chunks_mut().0.iter_mut();
+            let above = high.as_chunks_mut().0;
+            for (index, (frame, above)) in frames.zip(above).enumerate() {
                 let mut theirs = [0; FRAME];
                 // Taken also while we speak: what was said meanwhile is not said later.
-                let joined = out.joined(&mut theirs).then_some(&theirs);
+                let joined = out.joined(&mut theirs, above).then_some(&theirs);
                 rests &= joined.is_none();
+                wide |= joined.is_some();
+                if !desk.mouth.is_silent() {
+                    above.fill(0);
+                }
                 let voice = |speech, frame: &mut [i16; FRAME]| out.voice(speech, frame);
                 let talk = desk.mouth.frame(now, frame, joined, voice);
                 talks |= u8::from(talk) << index;
@@ -422,7 +429,8 @@ impl Leg {
             if rests {
                 desk.sender.rest(sound, &mut packet);
             } else {
-                desk.sender.sound(sound, talks != 0, &mut packet);
+                let high = wide.then_some(&high[..samples]);
+                desk.sender.sound(sound, high, talks != 0, &mut packet);
             }
         }
         if talks != 0 {

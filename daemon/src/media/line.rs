@@ -4,6 +4,7 @@
 //! It decides nothing about what it hears. Called by the leg for every packet
 //! and tick; does not allocate or block.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use offhook_dsp::conceal::Concealer;
@@ -11,7 +12,7 @@ use offhook_dsp::noise::{ComfortNoise, level_of_payload};
 use offhook_dsp::{Ear, Events, FRAME, Sensitivity, Source, Words};
 use offhook_sip::rtp::{Arrival, Coded, Fill, Piece, Receiver};
 
-use super::codec::{Decoder, SAMPLES_LONGEST};
+use super::codec::{self, Decoder};
 use super::mouth::Onset;
 use super::words::{Codec, ReceiveTypes};
 
@@ -28,6 +29,8 @@ const ARRIVALS: usize = 64;
 pub struct Heard<'a> {
     /// From the line.
     pub near: &'a [i16; FRAME],
+    /// What the line has above 4 kHz, where it is wide; else silence.
+    pub high: &'a [i16; FRAME],
     /// What we sent.
     pub far: &'a [i16; FRAME],
     /// What the ear made of it.
@@ -132,6 +135,7 @@ struct Sound {
     concealer: Concealer,
     noise: ComfortNoise,
     near: [i16; FRAME],
+    high: [i16; FRAME],
     filled: usize,
     source: Source,
     far: Far,
@@ -170,6 +174,7 @@ impl Line {
                 concealer: Concealer::new(),
                 noise: ComfortNoise::new(QUIETEST, seed),
                 near: [0; FRAME],
+                high: [0; FRAME],
                 filled: 0,
                 source: Source::NoRtp,
                 far: Far::new(),
@@ -242,7 +247,7 @@ impl Line {
 
     /// The codec of a payload type, if it was agreed on.
     pub fn codec(&self, payload_type: u8) -> Option<Codec> {
-        codec(&self.sound.types, payload_type)
+        agreed(&self.sound.types, payload_type)
     }
 
     /// The ear sleeps until the first packet: until then only its clock goes on.
@@ -329,7 +334,7 @@ impl Line {
 /// Comfort noise of no level yet: -127 dBov (RFC 3389 §3).
 const QUIETEST: u8 = 127;
 
-fn codec(types: &ReceiveTypes, payload_type: u8) -> Option<Codec> {
+fn agreed(types: &ReceiveTypes, payload_type: u8) -> Option<Codec> {
     let found = types.iter().find(|(known, _)| *known == payload_type);
     found.map(|(_, codec)| *codec)
 }
@@ -342,15 +347,15 @@ impl Sound {
                 payload,
                 skip,
             } => {
-                let Some(codec) = codec(&self.types, payload_type) else {
+                let Some(codec) = agreed(&self.types, payload_type) else {
                     return;
                 };
-                let mut sound = [0; SAMPLES_LONGEST];
+                let mut sound = codec::Sound::SILENT;
                 // What cannot be decoded was counted with its time: it is lost.
                 match self.decoder.decode(codec, payload, &mut sound) {
-                    Some(count) => self.take_audio(sound[..count].get(skip as usize..), hear),
+                    Some(count) => self.take_part(&sound, skip as usize..count, hear),
                     None => {
-                        let samples = super::codec::samples(codec, payload).unwrap_or(0);
+                        let samples = codec::samples(codec, payload).unwrap_or(0);
                         let left = samples.saturating_sub(skip) as usize;
                         self.take_fill(left, Fill::Lost, hear);
                     }
@@ -369,13 +374,34 @@ impl Sound {
         }
     }
 
-    fn take_audio(&mut self, sound: Option<&[i16]>, hear: &mut impl FnMut(Heard<'_>)) {
-        let mut sound = sound.unwrap_or_default();
-        while !sound.is_empty() {
-            let count = sound.len().min(FRAME - self.filled);
-            let (now, later) = sound.split_at(count);
-            self.near[self.filled..self.filled + count].copy_from_slice(now);
-            sound = later;
+    /// A part of a packet; none where it ends before it begins.
+    fn take_part(
+        &mut self,
+        sound: &codec::Sound,
+        part: Range<usize>,
+        hear: &mut impl FnMut(Heard<'_>),
+    ) {
+        if let (Some(low), Some(high)) = (sound.low.get(part.clone()), sound.high.get(part)) {
+            self.take_audio(low, high, hear);
+        }
+    }
+
+    /// Both bands, of the same length.
+    fn take_audio<'s>(
+        &mut self,
+        mut low: &'s [i16],
+        mut high: &'s [i16],
+        hear: &mut impl FnMut(Heard<'_>),
+    ) {
+        while !low.is_empty() {
+            let count = low.len().min(FRAME - self.filled);
+            let place = self.filled..self.filled + count;
+            let bands = [(&mut low, &mut self.near), (&mut high, &mut self.high)];
+            for (band, kept) in bands {
+                let (now, later): (&'s [i16], &'s [i16]) = band.split_at(count);
+                kept[place.clone()].copy_from_slice(now);
+                *band = later;
+            }
             self.filled += count;
             self.source = Source::Received;
             if self.filled == FRAME {
@@ -386,15 +412,15 @@ impl Sound {
 
     /// The end of a loss may be repeated in the packet that follows it.
     fn take_lost(&mut self, lost: usize, next: Coded<'_>, hear: &mut impl FnMut(Heard<'_>)) {
-        let mut sound = [0; SAMPLES_LONGEST];
-        let codec = codec(&self.types, next.payload_type);
+        let mut sound = codec::Sound::SILENT;
+        let codec = agreed(&self.types, next.payload_type);
         let decoder = &mut self.decoder;
         let recovered = codec.and_then(|codec| decoder.recover(codec, next.payload, &mut sound));
         let repeated = recovered.unwrap_or(0);
         let kept = repeated.min(lost);
         self.take_fill(lost - kept, Fill::Lost, hear);
         self.recovered += kept as u64;
-        self.take_audio(sound.get(repeated - kept..repeated), hear);
+        self.take_part(&sound, repeated - kept..repeated, hear);
     }
 
     fn take_fill(&mut self, mut samples: usize, cause: Fill, hear: &mut impl FnMut(Heard<'_>)) {
@@ -409,6 +435,7 @@ impl Sound {
             if self.filled == 0 {
                 self.source = source;
             }
+            self.high[self.filled..self.filled + count].fill(0);
             let gap = &mut self.near[self.filled..self.filled + count];
             match cause {
                 Fill::Quiet => self.noise.fill(gap),
@@ -464,6 +491,7 @@ impl Sound {
         self.number += 1;
         hear(Heard {
             near: &self.near,
+            high: &self.high,
             far: &sent.frame,
             events: &self.events,
             source: self.source,
@@ -497,7 +525,8 @@ mod tests {
         let (mut events, mut rest) = (Vec::new(), sound.as_slice());
         for &size in sizes.iter().cycle() {
             let (piece, later) = rest.split_at(size.min(rest.len()));
-            line.sound.take_audio(Some(piece), &mut |heard| {
+            let high = vec![0; piece.len()];
+            line.sound.take_audio(piece, &high, &mut |heard| {
                 events.extend(heard.events.iter().copied());
             });
             rest = later;

@@ -41,13 +41,14 @@ pub trait Outlet {
     fn end_voice(&mut self, speech: u32);
     /// Puts a secret into the safe, or with none erases what is there.
     fn seal(&mut self, keys: &[u8]);
-    /// Passes a frame of the line to the leg that this one is joined with, if any.
-    fn pass(&mut self, frame: &[i16; FRAME]);
+    /// Passes a frame of the line to the leg that this one is joined with, if any: its
+    /// sound up to 4 kHz and above.
+    fn pass(&mut self, low: &[i16; FRAME], high: &[i16; FRAME]);
     /// Passes a key to it.
     fn pass_key(&mut self, key: u8);
-    /// Takes the next frame of the joined leg; `false` if there is none, and the
-    /// frame is as it was.
-    fn joined(&mut self, frame: &mut [i16; FRAME]) -> bool;
+    /// Takes the next frame of the joined leg, up to 4 kHz and above; `false` if there
+    /// is none, and the frame is as it was.
+    fn joined(&mut self, low: &mut [i16; FRAME], high: &mut [i16; FRAME]) -> bool;
     /// Takes the next key of the joined leg.
     fn joined_key(&mut self) -> Option<u8>;
     /// How the joined leg's frames fared, if there ever was one.

@@ -61,7 +61,8 @@ impl fmt::Display for PlayoutFigures {
 
 /// Frames on their way from one leg to the other.
 pub struct Playout {
-    ring: [[i16; FRAME]; BOUND],
+    /// Of each frame its sound up to 4 kHz, and above.
+    ring: [[[i16; FRAME]; 2]; BOUND],
     first: usize,
     held: usize,
     primed: bool,
@@ -82,7 +83,7 @@ pub struct Playout {
 impl Default for Playout {
     fn default() -> Self {
         Self {
-            ring: [[0; FRAME]; BOUND],
+            ring: [[[0; FRAME]; 2]; BOUND],
             first: 0,
             held: 0,
             primed: false,
@@ -101,18 +102,18 @@ impl Default for Playout {
 
 impl Playout {
     /// Takes a frame of the other line. The oldest gives way where there is no room.
-    pub fn push(&mut self, frame: &[i16; FRAME]) {
+    pub fn push(&mut self, low: &[i16; FRAME], high: &[i16; FRAME]) {
         if self.held == BOUND {
             self.drop_oldest();
             self.dropped = self.dropped.saturating_add(1);
         }
-        self.ring[(self.first + self.held) % BOUND] = *frame;
+        self.ring[(self.first + self.held) % BOUND] = [*low, *high];
         self.held += 1;
     }
 
     /// The next 10 ms, made up where nothing is there; `false` if the other line
     /// has not begun or has stopped, and the frame is as it was.
-    pub fn pull(&mut self, frame: &mut [i16; FRAME]) -> bool {
+    pub fn pull(&mut self, low: &mut [i16; FRAME], high: &mut [i16; FRAME]) -> bool {
         if !self.primed {
             if self.held < PRIME {
                 return false;
@@ -121,20 +122,24 @@ impl Playout {
             self.restart_window();
         }
         if self.held == 0 {
-            return self.make_up(frame);
+            // What is made up has nothing above 4 kHz.
+            high.fill(0);
+            return self.make_up(low);
         }
         self.dry = 0;
         let waited = &mut self.waits[self.held];
         *waited = waited.saturating_add(1);
-        *frame = self.ring[self.first];
+        [*low, *high] = self.ring[self.first];
         self.drop_oldest();
         if self.surplus > 0 && self.held > 0 && self.pulled.is_multiple_of(2) {
             self.surplus -= 1;
             self.blended = self.blended.saturating_add(1);
-            blend(frame, &self.ring[self.first]);
+            let [next, above] = &self.ring[self.first];
+            blend(low, next);
+            blend(high, above);
             self.drop_oldest();
         }
-        self.concealer.good(frame);
+        self.concealer.good(low);
         self.watch();
         true
     }
@@ -222,11 +227,11 @@ mod tests {
         for tick in 0..ticks {
             let now = (tick as i64 * (10_000_000_000 + 10_000 * ppm) / 1_000_000) as u64;
             while packet * 20_000 + jitter(packet) * 1_000 <= now {
-                playout.push(&[packet as i16; FRAME]);
-                playout.push(&[packet as i16; FRAME]);
+                playout.push(&[packet as i16; FRAME], &[0; FRAME]);
+                playout.push(&[packet as i16; FRAME], &[0; FRAME]);
                 packet += 1;
             }
-            playout.pull(&mut [0; FRAME]);
+            playout.pull(&mut [0; FRAME], &mut [0; FRAME]);
             assert!(playout.held <= BOUND);
         }
         playout
@@ -262,12 +267,12 @@ mod tests {
     #[test]
     fn a_burst_is_given_back_within_some_windows() {
         let mut playout = Playout::default();
-        (0..BOUND + 5).for_each(|_| playout.push(&[1; FRAME]));
+        (0..BOUND + 5).for_each(|_| playout.push(&[1; FRAME], &[0; FRAME]));
         assert_eq!(playout.figures().dropped, 5);
         let mut frame = [0; FRAME];
         for _ in 0..3_000 {
-            playout.pull(&mut frame);
-            playout.push(&[1; FRAME]);
+            playout.pull(&mut frame, &mut [0; FRAME]);
+            playout.push(&[1; FRAME], &[0; FRAME]);
         }
         assert!(playout.held <= SPARE + 2, "{} frames", playout.held);
     }
@@ -276,13 +281,15 @@ mod tests {
     fn a_line_that_has_stopped_is_not_played_and_begins_anew() {
         let mut playout = Playout::default();
         let mut frame = [7; FRAME];
-        assert!(!playout.pull(&mut frame));
+        assert!(!playout.pull(&mut frame, &mut [0; FRAME]));
         assert_eq!(frame, [7; FRAME]);
-        (0..PRIME).for_each(|_| playout.push(&[500; FRAME]));
-        let played = (0..40).filter(|_| playout.pull(&mut frame)).count();
+        (0..PRIME).for_each(|_| playout.push(&[500; FRAME], &[0; FRAME]));
+        let played = (0..40)
+            .filter(|_| playout.pull(&mut frame, &mut [0; FRAME]))
+            .count();
         assert_eq!(played, PRIME + DRY as usize);
-        (0..PRIME).for_each(|_| playout.push(&[500; FRAME]));
-        assert!(playout.pull(&mut frame));
+        (0..PRIME).for_each(|_| playout.push(&[500; FRAME], &[0; FRAME]));
+        assert!(playout.pull(&mut frame, &mut [0; FRAME]));
     }
 
     proptest! {
@@ -292,8 +299,8 @@ mod tests {
         ) {
             let mut playout = Playout::default();
             for (pushes, pulls) in steps {
-                (0..pushes).for_each(|_| playout.push(&[9; FRAME]));
-                (0..pulls).for_each(|_| assert!(playout.pull(&mut [0; FRAME]) || playout.held < PRIME));
+                (0..pushes).for_each(|_| playout.push(&[9; FRAME], &[0; FRAME]));
+                (0..pulls).for_each(|_| assert!(playout.pull(&mut [0; FRAME], &mut [0; FRAME]) || playout.held < PRIME));
                 prop_assert!(playout.held <= BOUND);
             }
             prop_assert!(usize::from(playout.figures().max_ms) <= BOUND * 10);

@@ -272,11 +272,19 @@ impl Sender {
         }
     }
 
-    /// A packet of sound, empty where it cannot be coded; `talks` is the start of a
-    /// talkspurt if the last one did not.
-    pub fn sound(&mut self, samples: &[i16], talks: bool, packet: &mut Packet) {
+    /// A packet of sound, empty where it cannot be coded; `high` is what it has above
+    /// 4 kHz, where that is known; `talks` is the start of a talkspurt if the last one
+    /// did not.
+    pub fn sound(
+        &mut self,
+        samples: &[i16],
+        high: Option<&[i16]>,
+        talks: bool,
+        packet: &mut Packet,
+    ) {
         let mut codes = [0; SAMPLES_MAX];
-        let Some(count) = self.encoder.encode(self.codec, samples, &mut codes) else {
+        let coded = self.encoder.encode(self.codec, samples, high, &mut codes);
+        let Some(count) = coded else {
             packet.clear();
             return self.skip(samples.len());
         };
@@ -298,7 +306,7 @@ impl Sender {
     /// level of the line now and then, and nothing in between; else it gets the noise.
     pub fn rest(&mut self, noise: &[i16], packet: &mut Packet) {
         let Some(payload_type) = self.comfort_noise else {
-            return self.sound(noise, false, packet);
+            return self.sound(noise, None, false, packet);
         };
         let timestamp = self.resume_at();
         packet.clear();
@@ -316,7 +324,7 @@ impl Sender {
         let follows = timestamp == self.timestamp;
         self.timestamp = timestamp;
         self.talking = follows;
-        self.sound(samples, true, packet);
+        self.sound(samples, None, true, packet);
     }
 
     fn write(

@@ -508,16 +508,16 @@ impl Outlet for Out<'_> {
         self.shared.safes[self.slot].seal(keys);
     }
 
-    fn pass(&mut self, frame: &[i16; FRAME]) {
-        self.bridges.pass(self.slot, frame);
+    fn pass(&mut self, low: &[i16; FRAME], high: &[i16; FRAME]) {
+        self.bridges.pass(self.slot, low, high);
     }
 
     fn pass_key(&mut self, key: u8) {
         self.bridges.pass_key(self.slot, key);
     }
 
-    fn joined(&mut self, frame: &mut [i16; FRAME]) -> bool {
-        self.bridges.take(self.slot, frame)
+    fn joined(&mut self, low: &mut [i16; FRAME], high: &mut [i16; FRAME]) -> bool {
+        self.bridges.take(self.slot, low, high)
     }
 
     fn joined_key(&mut self) -> Option<u8> {

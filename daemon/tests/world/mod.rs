@@ -91,6 +91,9 @@ pub struct Outside {
     pub ended_voice: Option<u32>,
     /// To the leg that this one is joined with, and from it.
     pub passed: Vec<[i16; 80]>,
+    /// What was above 4 kHz in them.
+    pub passed_high: Vec<[i16; 80]>,
+    pub joined_high: VecDeque<[i16; 80]>,
     pub passed_keys: Vec<u8>,
     pub joined: VecDeque<[i16; 80]>,
     pub joined_keys: VecDeque<u8>,
@@ -153,17 +156,19 @@ impl Outlet for Outside {
         self.ended_voice = Some(speech);
     }
 
-    fn pass(&mut self, frame: &[i16; 80]) {
-        self.passed.push(*frame);
+    fn pass(&mut self, low: &[i16; 80], high: &[i16; 80]) {
+        self.passed.push(*low);
+        self.passed_high.push(*high);
     }
 
     fn pass_key(&mut self, key: u8) {
         self.passed_keys.push(key);
     }
 
-    fn joined(&mut self, frame: &mut [i16; 80]) -> bool {
+    fn joined(&mut self, low: &mut [i16; 80], high: &mut [i16; 80]) -> bool {
         self.joined.pop_front().is_some_and(|sound| {
-            *frame = sound;
+            *low = sound;
+            *high = self.joined_high.pop_front().unwrap_or([0; 80]);
             true
         })
     }

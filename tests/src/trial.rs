@@ -332,7 +332,7 @@ impl Person {
             "1@9",
         ]);
         let agent = lane.near(|| Running::start(&mut command, &place.file("person.log")));
-        thread::sleep(ms(500));
+        agent.wait_said("listening", seconds(20));
         Self { agent, record }
     }
 

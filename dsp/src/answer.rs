@@ -44,8 +44,9 @@ const LONGEST_ANSWER: u64 = 4_500 * MS;
 const GREETING_OVER: u64 = 1_800 * MS;
 /// Only so long after the verdict it may change.
 const CORRECTION: u64 = 12_000 * MS;
-/// Words of a turn that are enough to know that none of them is telling.
-const WORDS_ENOUGH: u16 = 4;
+/// Words from which on a recogniser keeps up with the turn: what a recording says will be
+/// understood, and until then its length alone tells little.
+const WORDS_ENOUGH: u16 = 2;
 
 /// How readily a voice is called a machine: 0 (never loses a person) to 6
 /// (never talks to a recording). Both error rates of each are in the crate's
@@ -362,15 +363,10 @@ impl Answer {
     fn by_turn(&self, at: u64, speech: &Speech) -> Option<(AnswerClass, u8, Rule)> {
         let limits = self.sensitivity.limits();
         let span = self.span();
-        // Words that say nothing of a machine make it less likely.
-        let patience = if self.words.count >= WORDS_ENOUGH {
-            2
-        } else {
-            1
-        };
-        let machine = u64::from(limits.machine_ms) * MS * patience;
-        // What is said after a prompt of ours may be an answer to it.
-        let machine = if self.replied {
+        let machine = u64::from(limits.machine_ms) * MS;
+        // What is said after a prompt of ours may be an answer to it; and words that say
+        // nothing of a machine make it less likely.
+        let machine = if self.replied || self.words.count >= WORDS_ENOUGH {
             machine.max(NOT_HUMAN)
         } else {
             machine

@@ -516,6 +516,17 @@ fn words_tell_a_recording_at_once_but_not_what_a_person_says_of_somebody_to_us()
         let telling = phrase != Phrase::Person;
         assert!(!telling || named(&events, "answer")[0].at < SECOND as u64);
     }
+    // A sentence whose words tell nothing is a person's, one without words a recording.
+    let sentence = Scene::new(7.0).add(0.5, &speech(3.0, -22.0, 130.0));
+    assert_eq!(answers(&sentence.hear(Some(0.0))), [AnswerClass::Machine]);
+    let words = |ear: &mut Ear| {
+        ear.understand(Words {
+            count: 2,
+            phrase: None,
+        });
+    };
+    let told = sentence.hear_told(Some(0.0), 1.3, words);
+    assert_eq!(answers(&told), [AnswerClass::Human]);
     // A person answers, we speak, and they say these words.
     let reply = Scene::new(8.0)
         .add(0.5, &speech(0.8, -22.0, 130.0))

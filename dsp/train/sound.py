@@ -52,19 +52,20 @@ class Library:
     def __init__(self, folder, excluded=frozenset()):
         rows = list(csv.DictReader(open(os.path.join(folder, 'manifest.csv'))))
         self.rows = [row for row in rows if row['file'] not in excluded]
-        self.speech, self.words, self.noise = [], [], {}
+        recorded, made, words, self.noise = [], [], [], {}
         for row in self.rows:
             samples, rate = soundfile.read(os.path.join(folder, row['file']), dtype='float32')
             assert rate == RATE, row['file']
             if row['kind'] != 'noise':
-                self.speech.append(samples)
+                recorded.append(samples)
             else:
                 self.noise.setdefault(row['source'].split(':')[0], []).append(samples)
         self.noise = list(self.noise.values())
-        self.real = len(self.speech)
         for samples in voices():
-            (self.words if len(samples) < 1.2 * RATE else self.speech).append(samples)
-        self.speech, self.words = taught(self.speech), taught(self.words)
+            (words if len(samples) < 1.2 * RATE else made).append(samples)
+        heard = taught(recorded, by_loudness=False)
+        self.real = len(heard)
+        self.speech, self.words = heard + taught(made), taught(words)
         self.long = [voice for voice in self.speech[:self.real] if np.mean(voice.said) > GOES_ON]
 
 
@@ -112,13 +113,15 @@ def voices():
 # --- labels -----------------------------------------------------------------
 
 
-def taught(recordings):
+def taught(recordings, by_loudness=True):
     """With the teacher's labels, a little surer where it is loud: people mark words so.
-    By loudness where the teacher hears nobody, as in some synthetic voices."""
+    Where the teacher hears nobody, as in some synthetic voices, by loudness or left out."""
     found = []
     for x, said in zip(recordings, teacher.listen(recordings)):
         on = active(x)
         deaf = on.any() and np.mean(said[on]) < 0.4
+        if deaf and not by_loudness:
+            continue
         said = np.clip(said, 1e-4, 1 - 1e-4)
         odds = np.log(said / (1 - said)) + np.where(on, LOUD, SOFT)
         found.append(Voice(x, on.astype(np.float32) if deaf else (1 / (1 + np.exp(-odds))).astype(np.float32)))

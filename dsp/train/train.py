@@ -4,7 +4,8 @@
     python3 train.py FOLDER [--rows 700] [--batches 1300] [--work DIR] [--exclude LIST]
 
 FOLDER holds recordings at 8 kHz with a `manifest.csv` (columns `file`, `kind`:
-speech or noise, `source`). Four steps: `scenes.py` makes rows of sound from them,
+speech or noise, `source`); `voices.py FOLDER` adds more to them. Four steps:
+`scenes.py` makes rows of sound from them,
 the ear's own front end (`cargo run --example features`) turns these into levels in
 bands, `mix.py` mixes streams anew for each batch, and this program fits the network
 and writes `network.bin` beside it. Every random number has a fixed seed. Which

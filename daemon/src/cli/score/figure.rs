@@ -46,6 +46,30 @@ impl FromIterator<bool> for Share {
     }
 }
 
+/// In so many minutes, `count`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Rate {
+    pub(super) count: usize,
+    pub(super) minutes: f64,
+}
+
+impl Rate {
+    /// A minute; `None` of no time.
+    pub(super) fn value(self) -> Option<f64> {
+        (self.minutes > 0.0).then(|| self.count as f64 / self.minutes)
+    }
+
+    /// What Wilson's interval is where each moment is a case: 95 % of such counts come
+    /// from a true rate within it.
+    pub(super) fn interval(self) -> Option<(f64, f64)> {
+        let count = self.value()? * self.minutes;
+        let middle = count + Z * Z / 2.0;
+        let reach = Z * (count + Z * Z / 4.0).sqrt();
+        let low = (middle - reach).max(0.0);
+        Some((low / self.minutes, (middle + reach) / self.minutes))
+    }
+}
+
 /// The value below which this share (0 to 1) of the values lies; `None` of none.
 pub(super) fn percentile(values: &[f64], share: f64) -> Option<f64> {
     let mut sorted = values.to_vec();
@@ -84,6 +108,25 @@ mod tests {
         let (low, high) = Share { k: 10, n: 10 }.interval().expect("cases");
         assert!((low - 0.7225).abs() < 1e-4 && (high - 1.0).abs() < 1e-9);
         assert_eq!(Share::default().interval(), None);
+    }
+
+    #[test]
+    fn the_interval_of_a_rate_is_that_of_a_share_of_very_many_cases() {
+        let (k, n) = (6, 10_000_000);
+        let rate = Rate {
+            count: k,
+            minutes: 10.7,
+        };
+        let share = Share { k, n }.interval().expect("cases");
+        let (low, high) = rate.interval().expect("it took time");
+        let cases_a_minute = n as f64 / 10.7;
+        assert!((low - share.0 * cases_a_minute).abs() < 1e-4);
+        assert!((high - share.1 * cases_a_minute).abs() < 1e-4);
+        let never = Rate {
+            count: 0,
+            minutes: 0.0,
+        };
+        assert_eq!(never.interval(), None);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 use serde_json::{Value, json};
 
 use super::super::text;
-use super::figure::{Share, percentile};
+use super::figure::{Rate, Share, percentile};
 
 /// One cell.
 #[derive(Clone, Debug)]
@@ -13,6 +13,8 @@ pub(super) enum Cell {
     Text(String),
     /// k/n with its interval.
     Share(Share),
+    /// So many in so many minutes, with its interval.
+    Rate(Rate),
     /// A figure with this many digits; `None` when nothing was measured.
     Number(Option<f64>, usize),
 }
@@ -29,8 +31,10 @@ impl Cell {
 
     /// How many a minute.
     pub(super) fn per_minute(count: usize, seconds: f64) -> Self {
-        let rate = (seconds > 0.0).then(|| count as f64 * 60.0 / seconds);
-        Self::Number(rate, 2)
+        Self::Rate(Rate {
+            count,
+            minutes: seconds / 60.0,
+        })
     }
 
     fn shown(&self) -> String {
@@ -39,6 +43,13 @@ impl Cell {
             Self::Share(share) => match (share.value(), share.interval()) {
                 (Some(value), Some((low, high))) => {
                     format!("{}/{} {value:.3} [{low:.2}, {high:.2}]", share.k, share.n)
+                }
+                _ => "-".to_owned(),
+            },
+            Self::Rate(rate) => match (rate.value(), rate.interval()) {
+                (Some(value), Some((low, high))) => {
+                    let Rate { count, minutes } = rate;
+                    format!("{count}/{minutes:.1} min {value:.2} [{low:.2}, {high:.2}]")
                 }
                 _ => "-".to_owned(),
             },
@@ -53,6 +64,10 @@ impl Cell {
             Self::Share(share) => {
                 let interval = share.interval().map(|(low, high)| [low, high]);
                 json!({"k": share.k, "n": share.n, "share": share.value(), "interval": interval})
+            }
+            Self::Rate(rate) => {
+                let interval = rate.interval().map(|(low, high)| [low, high]);
+                json!({"count": rate.count, "minutes": rate.minutes, "rate": rate.value(), "interval": interval})
             }
             Self::Number(value, _) => json!(value),
         }

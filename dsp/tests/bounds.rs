@@ -6,7 +6,7 @@ use std::cell::Cell;
 
 use offhook_dsp::noise::ComfortNoise;
 use offhook_dsp::tone::Sine;
-use offhook_dsp::{Ear, EventKind, Events, FRAME, Line, Source, Words};
+use offhook_dsp::{Ear, EventKind, Events, FRAME, Line, Source, ToneKind, Words};
 
 /// Counts what this thread allocates.
 struct Counting;
@@ -140,4 +140,53 @@ fn a_short_word_is_heard_after_a_minute_of_steady_noise() {
             "-{noise_level} dBov: after {after} ms"
         );
     }
+}
+
+/// Vowels held on the notes of a tune, with vibrato, over the chords that go with them.
+fn song(seconds: usize) -> Vec<f32> {
+    const NOTES: [f32; 8] = [220.0, 247.0, 277.0, 330.0, 294.0, 277.0, 247.0, 196.0];
+    const VOWELS: [[f32; 2]; 3] = [[700.0, 1_200.0], [350.0, 2_000.0], [450.0, 900.0]];
+    let (mut phase, mut state) = (0.0f32, [[0.0f32; 2]; 2]);
+    let sample = |index: usize| {
+        let (time, note) = (index as f32 / 8_000.0, index / 4_000);
+        let pitch = NOTES[note % NOTES.len()];
+        let vibrato = 1.0 + 0.012 * (std::f32::consts::TAU * 5.5 * time).sin();
+        phase += pitch * vibrato / 8_000.0;
+        let pulse = f32::from(u8::from(phase >= 1.0));
+        phase -= phase.floor();
+        let mut sung = 0.0;
+        for (formant, state) in VOWELS[note % VOWELS.len()].iter().zip(&mut state) {
+            let angle = std::f32::consts::TAU * formant / 8_000.0;
+            let out = pulse + 1.92 * angle.cos() * state[0] - 0.921_6 * state[1];
+            *state = [out, state[0]];
+            sung += out;
+        }
+        let bar = NOTES[note / 4 * 4 % NOTES.len()];
+        let chord =
+            [1.0, 1.25, 1.5].map(|third| (std::f32::consts::TAU * bar * third * time).sin());
+        500.0 * sung + 700.0 * chord.iter().sum::<f32>()
+    };
+    (0..seconds * 8_000).map(sample).collect()
+}
+
+#[test]
+fn a_song_on_hold_is_music_and_nobody_speaks() {
+    let line = song(40);
+    let (frames, _) = line.as_chunks::<FRAME>();
+    let (mut ear, mut starts, mut music) = (Ear::new(), 0, 0);
+    for frame in frames {
+        let mut out = Events::new();
+        ear.hear(&frame.map(|s| s as i16), &[0; FRAME], LINE, &mut out);
+        for event in out {
+            starts += usize::from(event.kind.name() == "speech_start");
+            music += usize::from(matches!(
+                event.kind,
+                EventKind::Tone {
+                    kind: ToneKind::Music,
+                    ..
+                }
+            ));
+        }
+    }
+    assert_eq!((starts, music), (0, 1));
 }

@@ -75,3 +75,48 @@ fn recorded_prompts_are_called_as_before() {
         assert!(count("turn_end") >= 1, "{name}: {events:?}");
     }
 }
+
+/// Where eight people talk far away, nobody speaks; a caller before them is heard.
+#[test]
+fn far_babble_is_no_caller_and_a_caller_before_it_is() {
+    const SECONDS: usize = 30;
+    let names = [
+        "demo-congrats.wav",
+        "demo-instruct.wav",
+        "tt-monkeysintro.wav",
+        "vm-intro.wav",
+        "ss-noservice.wav",
+        "demo-moreinfo.wav",
+        "demo-echotest.wav",
+        "vm-options.wav",
+    ];
+    let mut sum = vec![0i32; SECONDS * 8_000];
+    for (place, name) in names.iter().enumerate() {
+        let Some(line) = prompt(name) else { return };
+        let spoken = &line[4_000..line.len() - 20_000];
+        let endless = spoken.iter().cycle().skip(place * 7_919);
+        for (sample, &said) in sum.iter_mut().zip(endless) {
+            *sample += i32::from(said);
+        }
+    }
+    // Each of them at some -46 dBov, 24 dB softer than the caller.
+    let babble: Vec<i16> = sum.iter().map(|&sample| (sample / 16) as i16).collect();
+    let starts = |line: &[i16]| -> Vec<u64> {
+        let events = hear(line);
+        let starts = events
+            .iter()
+            .filter(|event| event.kind.name() == "speech_start");
+        starts.map(|event| event.at / 8).collect()
+    };
+    assert_eq!(starts(&babble), []);
+    let Some(caller) = prompt("vm-theperson.wav") else {
+        return;
+    };
+    let mut both = babble;
+    for (sample, said) in both[10 * 8_000..].iter_mut().zip(&caller) {
+        *sample = sample.saturating_add(*said);
+    }
+    let heard = starts(&both);
+    assert_eq!(heard.len(), 1, "{heard:?}");
+    assert!((10_500..11_000).contains(&heard[0]), "{heard:?}");
+}

@@ -41,6 +41,8 @@ pub struct Call {
     pub promises: Vec<(Seq, ActionId, String)>,
     /// What it has cost so far, in points.
     pub spent: i64,
+    /// Since then a person has it.
+    pub joined: Option<Duration>,
     /// By which signatures and detours it came, until its outcome tells of them.
     pub origin: Vec<(String, String)>,
     /// What it can say.
@@ -85,6 +87,7 @@ impl Call {
             promises: Vec::new(),
             campaign: None,
             spent: 0,
+            joined: None,
             origin: Vec::new(),
             prompts,
             wake_at: None,

@@ -292,7 +292,13 @@ impl Decision {
     fn told(&mut self, place: Place, told: Told) {
         let (conversation, leg) = place;
         match told {
-            Told::Event(at, event) => self.feed(conversation, at, Event::Leg(leg, event)),
+            Told::Event(at, event) => {
+                if let (LegEvent::Joined, Some(call)) = (&event, self.calls.get_mut(&conversation))
+                {
+                    call.joined.get_or_insert(at);
+                }
+                self.feed(conversation, at, Event::Leg(leg, event));
+            }
             Told::Note(at, line) => self.note(conversation, at, line),
             Told::Strange { foreign, forged } => {
                 let house = &self.house;

@@ -177,7 +177,8 @@ fn a_card_number_reaches_its_sink_once_and_is_nowhere_else() {
     assert_eq!(vault.taken().len(), 1, "once");
     for verb in ["call", "explain"] {
         let told = daemon.offhook(&[verb, "last", "--json"]).out;
-        assert!(!told.contains(CARD) && !told.contains("4111"), "{told}");
+        // Six digits: fewer may well stand in a time.
+        assert!(!told.contains(&CARD[..6]), "{told}");
         assert!(told.contains("hand_over"), "{verb}: {told}");
     }
     let found = files_with(CARD, daemon.place().path());

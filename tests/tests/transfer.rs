@@ -413,8 +413,15 @@ fn taking(daemon: &Daemon, port: u16) -> Running {
 
 #[test]
 fn a_caller_who_hangs_up_while_joined_ends_both_legs() {
-    let port = free_port();
-    let daemon = daemon(port);
+    let (port, place) = (free_port(), Place::new());
+    let sink = Sink::start(&place, SECRET, &[]);
+    let scene = Scene {
+        proxy: Some(format!("127.0.0.1:{port}")),
+        ..Scene::with_sink(&sink)
+    };
+    // A minute of ours, and one of a person's.
+    let text = scene.text() + "[budget]\nminute = 1\nperson = 100\n";
+    let daemon = connect::daemon(&text, BRIDGE);
     let mut there = taking(&daemon, port);
     let call = Peer::new().call("connect", daemon.sip());
     let id = ask(&daemon, &call);
@@ -424,6 +431,9 @@ fn a_caller_who_hangs_up_while_joined_ends_both_legs() {
     let detail = result(&daemon, &id);
     assert_eq!(detail["call"]["result"], "transferred", "{detail:#}");
     assert_eq!(daemon.json(&["status"])["calls"]["active"], 0);
+    let told = sink.wait_taken("outcome", 1, seconds(10));
+    let cost = told[0]["data"]["cost"].as_i64().expect("points");
+    assert!((101..110).contains(&cost), "with a person: {cost}");
 }
 
 #[test]

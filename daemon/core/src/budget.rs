@@ -3,6 +3,7 @@
 //! Points are the operator's own unit (cents, seconds of a closer). It adds up
 //! and compares; refusing is the gate's part, which reads what is left as facts.
 
+use core::time::Duration;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -22,6 +23,8 @@ pub struct Budget {
     pub attempt: i64,
     /// A minute of talk, begun ones count.
     pub minute: i64,
+    /// A minute of a person's who has the call, beside `minute`; begun ones count.
+    pub person: i64,
 }
 
 /// Points that were spent, and on what.
@@ -29,7 +32,7 @@ pub struct Budget {
 pub struct Expense {
     /// So much.
     pub points: i64,
-    /// For `attempt`, `minutes`, or an action's type.
+    /// For `attempt`, `minutes` (a person's too), or an action's type.
     pub on: String,
     /// In which campaign, if any.
     pub campaign: Option<String>,
@@ -96,11 +99,15 @@ impl Spent {
 }
 
 impl Budget {
-    /// What talk of that length costs.
-    pub fn talk(&self, talk: core::time::Duration) -> i64 {
-        let minutes = i64::try_from(talk.as_secs().div_ceil(60)).unwrap_or(i64::MAX);
-        self.minute.saturating_mul(minutes)
+    /// What talk of that length costs, a part of it with a person.
+    pub fn talk(&self, talk: Duration, with_person: Duration) -> i64 {
+        let talk = self.minute.saturating_mul(begun_minutes(talk));
+        talk.saturating_add(self.person.saturating_mul(begun_minutes(with_person)))
     }
+}
+
+fn begun_minutes(time: Duration) -> i64 {
+    i64::try_from(time.as_millis().div_ceil(60_000)).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
@@ -142,13 +149,19 @@ mod tests {
     fn begun_minutes_count() {
         let budget = Budget {
             minute: 3,
+            person: 50,
             ..Budget::default()
         };
-        for (seconds, points) in [(0, 0), (1, 3), (60, 3), (61, 6)] {
-            assert_eq!(
-                budget.talk(core::time::Duration::from_secs(seconds)),
-                points
-            );
+        for (talk, with_person, points) in [
+            (0, 0, 0),
+            (1, 0, 3),
+            (60, 0, 3),
+            (61, 0, 6),
+            (61, 1, 56),
+            (121, 61, 109),
+        ] {
+            let [talk, with_person] = [talk, with_person].map(Duration::from_secs);
+            assert_eq!(budget.talk(talk, with_person), points);
         }
     }
 }

@@ -277,7 +277,9 @@ impl Decision {
     pub(super) fn ended(&mut self, id: ConversationId, outcome: Outcome) {
         self.contact_over(id, &outcome);
         self.campaign_call_over(id, &outcome);
-        let points = self.house.settings.budget.talk(outcome.talk);
+        let joined = self.calls.get(&id).and_then(|call| call.joined);
+        let with_person = joined.map_or(Duration::ZERO, |since| clock::now().saturating_sub(since));
+        let points = self.house.settings.budget.talk(outcome.talk, with_person);
         self.spend(id, points, "minutes");
         let Some(call) = self.calls.get_mut(&id) else {
             return;

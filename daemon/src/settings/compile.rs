@@ -655,6 +655,7 @@ impl<'c> Compiler<'c> {
             day: points(&raw.day),
             attempt: points(&raw.attempt).unwrap_or(0),
             minute: points(&raw.minute).unwrap_or(0),
+            person: points(&raw.person).unwrap_or(0),
         }
     }
 

@@ -215,6 +215,7 @@ pub(super) struct RawBudget {
     pub(super) day: Option<At<i64>>,
     pub(super) attempt: Option<At<i64>>,
     pub(super) minute: Option<At<i64>>,
+    pub(super) person: Option<At<i64>>,
 }
 
 #[derive(Debug, Deserialize)]

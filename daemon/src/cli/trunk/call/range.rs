@@ -83,8 +83,8 @@ fn parts(first: u16, last: u16) -> Vec<std::ops::RangeInclusive<u16>> {
         let offset = span * u32::from(part) / u32::from(PORTS - 1);
         first + u16::try_from(offset).expect("no further than the span, which is a u16")
     };
-    let parts = (0..PORTS - 1).map(|part| at(part)..=at(part + 1).saturating_sub(1));
     let end = (last.saturating_sub(1) & !1).max(first);
+    let parts = (0..PORTS - 1).map(|part| at(part)..=at(part + 1).min(end).saturating_sub(1));
     let all = parts.chain([end..=last]);
     all.filter(|part| part.clone().any(|port| port % 2 == 0))
         .collect()

@@ -268,11 +268,9 @@ fn binaries() -> PathBuf {
     );
     assert_eq!(built.code, 0, "{}", built.err);
     let this = std::env::current_exe().expect("a test knows its own path");
-    let profile = this
-        .ancestors()
-        .nth(2)
-        .expect("tests are in <profile>/deps");
-    profile.to_owned()
+    // Tests are in `<profile>/deps`, programs in `<profile>`.
+    let folder = this.ancestors().skip(1).find(|it| !it.ends_with("deps"));
+    folder.expect("a file is in a folder").to_owned()
 }
 
 /// The top of the checkout.

@@ -4,7 +4,8 @@
 //! frame by frame; what the ear says is judged elsewhere. Called by
 //! `offhook analyze` and `offhook score`.
 
-mod pcap;
+mod call;
+mod capture;
 
 use std::fmt;
 use std::ops::Range;
@@ -15,6 +16,7 @@ use offhook_dsp::{Ear, Events, FRAME, Line, Sensitivity, Source, Words};
 
 use crate::resample::{Alignment, LINE_RATE, resample};
 use crate::wav::{self, WavError};
+use call::{CaptureError, Track};
 
 /// Larger files are refused: 1 GiB.
 const MAX_FILE_BYTES: u64 = 1 << 30;
@@ -29,7 +31,7 @@ pub struct Unreadable {
 #[derive(Debug)]
 enum Why {
     Wav(WavError),
-    Capture(pcap::PcapError),
+    Capture(CaptureError),
 }
 
 impl fmt::Display for Unreadable {
@@ -74,6 +76,8 @@ const LONGEST_PAUSE: usize = 24_000;
 /// Both directions of a call at the line's rate.
 pub(super) struct Recording {
     near: Vec<i16>,
+    /// Where each frame of it is from; none: it all came.
+    sources: Vec<Source>,
     far: Vec<i16>,
     /// The samples over which prompts of ours go on, their pauses included.
     prompts: Vec<Range<usize>>,
@@ -87,21 +91,22 @@ impl Recording {
     /// A file is no sound.
     pub(super) fn read(near: &Path, far: Option<&Path>, side: Side) -> Result<Self, Unreadable> {
         let sound = read(near)?;
-        let (first, second) = match side {
-            Side::Second if !sound.far.is_empty() => (sound.far, sound.near),
-            Side::First | Side::Second => (sound.near, sound.far),
+        let (near, second) = match side {
+            Side::Second if !sound.second.samples.is_empty() => (sound.second, sound.first),
+            Side::First | Side::Second => (sound.first, sound.second),
         };
         let (far, prompts) = match far {
             Some(path) => {
                 let played = read(path)?;
-                let far = mix(played.near, &played.far);
+                let far = mix(played.first.samples, &played.second.samples);
                 let prompts = prompts(&far);
                 (far, prompts)
             }
-            None => (second, Vec::new()),
+            None => (second.samples, Vec::new()),
         };
         Ok(Self {
-            near: first,
+            near: near.samples,
+            sources: near.sources,
             prompts,
             far,
         })
@@ -135,7 +140,7 @@ impl Recording {
             let start = index * FRAME;
             let seconds = start as f64 / f64::from(LINE_RATE);
             let line = Line {
-                source: Source::Received,
+                source: self.sources.get(index).copied().unwrap_or(Source::Received),
                 playout_shift: 0,
                 answered: answered_from.is_some_and(|answer| seconds >= answer),
                 prompt: self.prompts.iter().any(|prompt| prompt.contains(&start)),
@@ -165,8 +170,22 @@ impl Recording {
 
 /// Two sides at the line's rate; the second empty if there is one only.
 struct Sides {
-    near: Vec<i16>,
-    far: Vec<i16>,
+    first: Track,
+    second: Track,
+}
+
+impl Sides {
+    /// Files do not say where sound was missing.
+    fn whole(first: Vec<i16>, second: Vec<i16>) -> Self {
+        let whole = |samples| Track {
+            samples,
+            sources: Vec::new(),
+        };
+        Self {
+            first: whole(first),
+            second: whole(second),
+        }
+    }
 }
 
 fn read(path: &Path) -> Result<Sides, Unreadable> {
@@ -180,18 +199,20 @@ fn read(path: &Path) -> Result<Sides, Unreadable> {
         return Err(fail(Why::Wav(WavError::TooLong(length))));
     }
     let bytes = std::fs::read(path).map_err(io)?;
-    if pcap::is_capture(&bytes) {
-        let call = pcap::parse(&bytes).map_err(|error| fail(Why::Capture(error)))?;
+    if capture::is_capture(&bytes) {
+        let call = call::parse(&bytes).map_err(|error| fail(Why::Capture(error)))?;
+        if call.others > 0 {
+            let (shown, others) = (path.display(), call.others);
+            eprintln!("offhook: {shown}: {others} streams of other calls are left out");
+        }
         return Ok(Sides {
-            near: call.near,
-            far: call.far,
+            first: call.first,
+            second: call.second,
         });
     }
     if let Some(law) = raw_law(path) {
-        return Ok(Sides {
-            near: bytes.iter().map(|&code| law.decode(code)).collect(),
-            far: Vec::new(),
-        });
+        let samples = bytes.iter().map(|&code| law.decode(code)).collect();
+        return Ok(Sides::whole(samples, Vec::new()));
     }
     let sound = wav::parse(&bytes).map_err(|error| fail(Why::Wav(error)))?;
     if sound.truncated {
@@ -199,14 +220,8 @@ fn read(path: &Path) -> Result<Sides, Unreadable> {
     }
     let to_line = |samples: &[i16]| resample(samples, sound.rate, LINE_RATE, Alignment::Causal);
     Ok(match (sound.channels, sound.channel(0), sound.channel(1)) {
-        (2, Some(left), Some(right)) => Sides {
-            near: to_line(&left),
-            far: to_line(&right),
-        },
-        _ => Sides {
-            near: to_line(&sound.mono()),
-            far: Vec::new(),
-        },
+        (2, Some(left), Some(right)) => Sides::whole(to_line(&left), to_line(&right)),
+        _ => Sides::whole(to_line(&sound.mono()), Vec::new()),
     })
 }
 
@@ -249,4 +264,144 @@ fn mix(mut one: Vec<i16>, other: &[i16]) -> Vec<i16> {
 pub(super) struct Heard {
     pub(super) events: Events,
     pub(super) speech_probability: f32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::call::tests::{Sender, at};
+    use super::*;
+    use crate::media::line::Line as LiveLine;
+    use crate::media::words::Codec;
+    use offhook_dsp::noise::ComfortNoise;
+    use offhook_dsp::{Event, EventKind, SilenceCause};
+    use offhook_sip::rtp::{Arrival, Content, View};
+    use std::time::Duration;
+
+    /// A call with noise and keys, of which packets are lost, late and announced to be
+    /// silent, that stops for a while and goes on under another SSRC.
+    fn eventful_call() -> Vec<(Duration, Vec<u8>)> {
+        let mut sound = vec![0; 8_000 * 12];
+        ComfortNoise::new(45, 5).fill(&mut sound);
+        for (place, digit) in b"15#9".iter().enumerate() {
+            let mut key = offhook_dsp::tone::Dtmf::new(*digit, 90, 0, -16.0).expect("a key");
+            key.fill(&mut sound[4_000 + 24_000 * place..][..720]);
+        }
+        let mut packets = Vec::new();
+        let mut sender = Sender::new(1, 2, 7);
+        for (number, part) in sound.chunks(160).enumerate() {
+            let ms = 20 * number as u64;
+            let payload: Vec<u8> = part.iter().map(|&it| Law::Mu.encode(it)).collect();
+            match ms {
+                // Silence is announced once.
+                2_000 => packets.push((at(ms), sender.packet(13, &[70], 160))),
+                2_001..2_500 => sender.timestamp = sender.timestamp.wrapping_add(160),
+                // Nothing comes at all.
+                5_000..8_000 => sender.timestamp = sender.timestamp.wrapping_add(160),
+                8_000 => {
+                    sender = Sender::new(1, 2, 8);
+                    packets.push((at(ms), sender.packet(0, &payload, 160)));
+                }
+                _ => packets.push((at(ms), sender.packet(0, &payload, 160))),
+            }
+        }
+        let late = packets.remove(60);
+        packets.insert(61, (packets[60].0 + Duration::from_millis(2), late.1));
+        packets.drain(20..23);
+        packets.remove(90);
+        packets
+    }
+
+    /// The same packets on the line of a running call.
+    fn live(packets: &[(Duration, Vec<u8>)]) -> (Vec<Event>, Vec<Source>) {
+        let mut line = Box::new(LiveLine::new(1, Sensitivity::DEFAULT));
+        line.connect([(0, Codec::Pcmu)].into_iter().collect());
+        line.begin(Duration::ZERO);
+        let (mut events, mut sources) = (Vec::new(), Vec::new());
+        let mut hear = |heard: crate::media::line::Heard<'_>| {
+            events.extend(heard.events.iter().copied());
+            sources.push(heard.source);
+        };
+        let (mut due, mut now) = (Duration::from_millis(10), Duration::ZERO);
+        for (at, bytes) in packets {
+            now = *at + Duration::from_millis(20) - packets[0].0;
+            while due <= now {
+                line.tick(due, &mut hear);
+                due += Duration::from_millis(10);
+            }
+            let view = View::parse(&bytes[28..]).expect("RTP");
+            let content = match view.payload_type() {
+                13 => Content::ComfortNoise,
+                _ => Content::Audio { samples: 160 },
+            };
+            let packet = Arrival {
+                ssrc: view.ssrc(),
+                sequence: view.sequence(),
+                timestamp: view.timestamp(),
+                marker: view.marker(),
+                payload_type: view.payload_type(),
+                content,
+                payload: view.payload(),
+            };
+            line.receive(now, packet, 0, &mut hear);
+        }
+        line.finish(now, &mut hear);
+        (events, sources)
+    }
+
+    /// A file that is gone afterwards.
+    fn with_file<T>(name: &str, bytes: &[u8], read: impl FnOnce(&Path) -> T) -> T {
+        let path = std::env::temp_dir().join(format!("offhook-{}-{name}", std::process::id()));
+        std::fs::write(&path, bytes).expect("temp dir");
+        let done = read(&path);
+        let _ = std::fs::remove_file(path);
+        done
+    }
+
+    #[test]
+    fn a_capture_is_heard_as_the_live_line_heard_it() {
+        let packets = eventful_call();
+        let bytes = capture::tests::pcap(&packets);
+        let recording = with_file("eventful.pcap", &bytes, |path| {
+            Recording::read(path, None, Side::First).expect("a call")
+        });
+        let how = Listening::default();
+        let heard: Vec<Event> = recording.listen(&how).flat_map(|it| it.events).collect();
+        let (events, sources) = live(&packets);
+        assert_eq!(recording.sources, sources);
+        assert_eq!(heard, events);
+        for source in [Source::Concealed, Source::ComfortNoise, Source::NoRtp] {
+            assert!(sources.contains(&source), "{source:?}");
+        }
+        let keys = heard
+            .iter()
+            .filter(|it| matches!(it.kind, EventKind::Dtmf { .. }));
+        assert_eq!(keys.count(), 3, "one fell into the pause");
+    }
+
+    #[test]
+    fn rtp_that_stops_is_no_rtp_and_announced_silence_is_not() {
+        let bytes = capture::tests::pcap(&eventful_call());
+        let recording = with_file("stops.pcap", &bytes, |path| {
+            Recording::read(path, None, Side::First).expect("a call")
+        });
+        let how = Listening::default();
+        let causes: Vec<(SilenceCause, f64)> = recording
+            .listen(&how)
+            .flat_map(|it| it.events)
+            .filter_map(|it| match it.kind {
+                EventKind::Silence { cause, .. } => Some((cause, it.at as f64 / 8_000.0)),
+                _ => None,
+            })
+            .collect();
+        let gone = |(cause, at): &(SilenceCause, f64)| {
+            *cause == SilenceCause::NoRtp && (5.0..8.0).contains(at)
+        };
+        assert!(causes.iter().any(gone), "{causes:?}");
+        assert!(
+            causes
+                .iter()
+                .all(|(cause, at)| *cause != SilenceCause::NoRtp || *at >= 5.0),
+            "{causes:?}"
+        );
+    }
 }

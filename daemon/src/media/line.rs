@@ -4,15 +4,13 @@
 //! It decides nothing about what it hears. Called by the leg for every packet
 //! and tick; does not allocate or block.
 
-use std::ops::Range;
 use std::time::Duration;
 
-use offhook_dsp::conceal::Concealer;
-use offhook_dsp::noise::{ComfortNoise, level_of_payload};
 use offhook_dsp::{Ear, Events, FRAME, Sensitivity, Source, Words};
-use offhook_sip::rtp::{Arrival, Coded, Fill, Piece, Receiver};
+use offhook_sip::rtp::{Arrival, Receiver};
 
-use super::codec::{self, Decoder};
+use super::codec::Decoder;
+use super::framer::{Frame, Framer};
 use super::mouth::Onset;
 use super::words::{Codec, ReceiveTypes};
 
@@ -129,21 +127,11 @@ struct Came {
     packets: u32,
 }
 
-/// The sound side: everything but the order of packets.
-struct Sound {
+/// The ear and what it is told beside the sound of the line.
+struct Hearing {
     ear: Ear,
-    concealer: Concealer,
-    noise: ComfortNoise,
-    near: [i16; FRAME],
-    high: [i16; FRAME],
-    filled: usize,
-    source: Source,
     far: Far,
     number: u64,
-    types: ReceiveTypes,
-    decoder: Decoder,
-    /// Samples of lost packets that the next one repeated.
-    recovered: u64,
     answered: bool,
     /// They called us: the ear is told with the first frame.
     called_us: bool,
@@ -157,7 +145,8 @@ struct Sound {
 /// What one leg hears.
 pub struct Line {
     receiver: Receiver,
-    sound: Sound,
+    framer: Framer,
+    hearing: Hearing,
     came: [Came; ARRIVALS],
     came_count: usize,
 }
@@ -169,19 +158,11 @@ impl Line {
     pub fn new(seed: u32, sensitivity: Sensitivity) -> Self {
         Self {
             receiver: Receiver::new(Duration::ZERO),
-            sound: Sound {
+            framer: Framer::new(seed),
+            hearing: Hearing {
                 ear: Ear::with_sensitivity(sensitivity),
-                concealer: Concealer::new(),
-                noise: ComfortNoise::new(QUIETEST, seed),
-                near: [0; FRAME],
-                high: [0; FRAME],
-                filled: 0,
-                source: Source::NoRtp,
                 far: Far::new(),
                 number: 0,
-                types: ReceiveTypes::new(),
-                decoder: Decoder::default(),
-                recovered: 0,
                 answered: false,
                 called_us: false,
                 dozes: false,
@@ -195,21 +176,18 @@ impl Line {
 
     /// Its ear has not heard anything yet, and nothing came: another call may have it.
     pub fn is_new(&self) -> bool {
-        self.came_count == 0 && self.sound.is_asleep()
+        self.came_count == 0 && self.hearing.is_asleep()
     }
 
     /// For another call, as after `new`; only while it is new.
     pub fn renew(&mut self, seed: u32) {
         debug_assert!(self.is_new(), "a call was heard on it");
         self.receiver = Receiver::new(Duration::ZERO);
-        let sound = &mut self.sound;
-        sound.far.renew();
-        (sound.number, sound.slept, sound.filled) = (0, 0, 0);
-        sound.noise = ComfortNoise::new(QUIETEST, seed);
-        sound.source = Source::NoRtp;
-        sound.types = ReceiveTypes::new();
-        sound.decoder = Decoder::default();
-        (sound.answered, sound.called_us, sound.dozes) = (false, false, false);
+        self.framer.renew(seed);
+        let hearing = &mut self.hearing;
+        hearing.far.renew();
+        (hearing.number, hearing.slept) = (0, 0);
+        (hearing.answered, hearing.called_us, hearing.dozes) = (false, false, false);
     }
 
     /// Sample 0 is now.
@@ -219,15 +197,15 @@ impl Line {
 
     /// What the peer may send from now on.
     pub fn connect(&mut self, types: ReceiveTypes) {
-        self.sound.types = types;
+        self.framer.connect(types);
     }
 
     /// The call is answered, theirs by us or ours by them.
     pub fn answer(&mut self, they_called: bool) {
-        self.sound.answered = true;
-        match self.sound.is_asleep() {
-            true => self.sound.called_us = they_called,
-            false if they_called => self.sound.ear.they_called(),
+        self.hearing.answered = true;
+        match self.hearing.is_asleep() {
+            true => self.hearing.called_us = they_called,
+            false if they_called => self.hearing.ear.they_called(),
             false => {}
         }
     }
@@ -235,24 +213,24 @@ impl Line {
     /// A recogniser understood this much of the peer. An ear that has heard nothing
     /// takes nobody's word.
     pub fn understand(&mut self, words: Words) {
-        if !self.sound.is_asleep() {
-            self.sound.ear.understand(words);
+        if !self.hearing.is_asleep() {
+            self.hearing.ear.understand(words);
         }
     }
 
     /// What it decodes with.
     pub fn decoder(&mut self) -> &mut Decoder {
-        &mut self.sound.decoder
+        self.framer.decoder()
     }
 
     /// The codec of a payload type, if it was agreed on.
     pub fn codec(&self, payload_type: u8) -> Option<Codec> {
-        agreed(&self.sound.types, payload_type)
+        self.framer.codec(payload_type)
     }
 
     /// The ear sleeps until the first packet: until then only its clock goes on.
     pub fn doze(&mut self) {
-        self.sound.dozes = true;
+        self.hearing.dozes = true;
     }
 
     /// Order and reception figures.
@@ -262,22 +240,22 @@ impl Line {
 
     /// Samples heard by the ear.
     pub fn heard(&self) -> u64 {
-        self.sound.number * FRAME as u64
+        self.hearing.number * FRAME as u64
     }
 
     /// Samples of lost packets that the next one repeated: they were not made up.
     pub fn recovered(&self) -> u64 {
-        self.sound.recovered
+        self.framer.recovered()
     }
 
     /// Times that `far` was re-centred.
     pub fn shifts(&self) -> u32 {
-        self.sound.far.shifts
+        self.hearing.far.shifts
     }
 
     /// We sent this frame.
     pub fn sent(&mut self, frame: &[i16; FRAME], prompt: bool) {
-        self.sound.far.push(frame, prompt);
+        self.hearing.far.push(frame, prompt);
     }
 
     /// A packet of the peer; `prompts` counts our packets with prompt sound.
@@ -289,9 +267,13 @@ impl Line {
         mut hear: impl FnMut(Heard<'_>),
     ) {
         let Self {
-            receiver, sound, ..
+            receiver,
+            framer,
+            hearing,
+            ..
         } = self;
-        receiver.receive(now, packet, |piece| sound.take(piece, &mut hear));
+        let mut frame = |frame: Frame<'_>| hearing.frame(&frame, &mut hear);
+        receiver.receive(now, packet, |piece| framer.take(piece, &mut frame));
         self.came[self.came_count % ARRIVALS] = Came {
             end: self.receiver.position(),
             arrived: now,
@@ -303,17 +285,25 @@ impl Line {
     /// What is due without a packet.
     pub fn tick(&mut self, now: Duration, mut hear: impl FnMut(Heard<'_>)) {
         let Self {
-            receiver, sound, ..
+            receiver,
+            framer,
+            hearing,
+            ..
         } = self;
-        receiver.tick(now, |piece| sound.take(piece, &mut hear));
+        let mut frame = |frame: Frame<'_>| hearing.frame(&frame, &mut hear);
+        receiver.tick(now, |piece| framer.take(piece, &mut frame));
     }
 
     /// The leg ends: hears everything up to now.
     pub fn finish(&mut self, now: Duration, mut hear: impl FnMut(Heard<'_>)) {
         let Self {
-            receiver, sound, ..
+            receiver,
+            framer,
+            hearing,
+            ..
         } = self;
-        receiver.finish(now, |piece| sound.take(piece, &mut hear));
+        let mut frame = |frame: Frame<'_>| hearing.frame(&frame, &mut hear);
+        receiver.finish(now, |piece| framer.take(piece, &mut frame));
     }
 
     /// When the packet with sample `start` came.
@@ -331,124 +321,7 @@ impl Line {
     }
 }
 
-/// Comfort noise of no level yet: -127 dBov (RFC 3389 §3).
-const QUIETEST: u8 = 127;
-
-fn agreed(types: &ReceiveTypes, payload_type: u8) -> Option<Codec> {
-    let found = types.iter().find(|(known, _)| *known == payload_type);
-    found.map(|(_, codec)| *codec)
-}
-
-impl Sound {
-    fn take(&mut self, piece: Piece<'_>, hear: &mut impl FnMut(Heard<'_>)) {
-        match piece {
-            Piece::Audio {
-                payload_type,
-                payload,
-                skip,
-            } => {
-                let Some(codec) = agreed(&self.types, payload_type) else {
-                    return;
-                };
-                let mut sound = codec::Sound::SILENT;
-                // What cannot be decoded was counted with its time: it is lost.
-                match self.decoder.decode(codec, payload, &mut sound) {
-                    Some(count) => self.take_part(&sound, skip as usize..count, hear),
-                    None => {
-                        let samples = codec::samples(codec, payload).unwrap_or(0);
-                        let left = samples.saturating_sub(skip) as usize;
-                        self.take_fill(left, Fill::Lost, hear);
-                    }
-                }
-            }
-            Piece::Fill {
-                samples,
-                cause: Fill::Lost,
-                next: Some(next),
-            } => self.take_lost(samples as usize, next, hear),
-            Piece::Fill { samples, cause, .. } => self.take_fill(samples as usize, cause, hear),
-            Piece::Noise { payload } => {
-                self.noise
-                    .set_level(level_of_payload(payload).unwrap_or(QUIETEST));
-            }
-        }
-    }
-
-    /// A part of a packet; none where it ends before it begins.
-    fn take_part(
-        &mut self,
-        sound: &codec::Sound,
-        part: Range<usize>,
-        hear: &mut impl FnMut(Heard<'_>),
-    ) {
-        if let (Some(low), Some(high)) = (sound.low.get(part.clone()), sound.high.get(part)) {
-            self.take_audio(low, high, hear);
-        }
-    }
-
-    /// Both bands, of the same length.
-    fn take_audio<'s>(
-        &mut self,
-        mut low: &'s [i16],
-        mut high: &'s [i16],
-        hear: &mut impl FnMut(Heard<'_>),
-    ) {
-        while !low.is_empty() {
-            let count = low.len().min(FRAME - self.filled);
-            let place = self.filled..self.filled + count;
-            let bands = [(&mut low, &mut self.near), (&mut high, &mut self.high)];
-            for (band, kept) in bands {
-                let (now, later): (&'s [i16], &'s [i16]) = band.split_at(count);
-                kept[place.clone()].copy_from_slice(now);
-                *band = later;
-            }
-            self.filled += count;
-            self.source = Source::Received;
-            if self.filled == FRAME {
-                self.frame(hear);
-            }
-        }
-    }
-
-    /// The end of a loss may be repeated in the packet that follows it.
-    fn take_lost(&mut self, lost: usize, next: Coded<'_>, hear: &mut impl FnMut(Heard<'_>)) {
-        let mut sound = codec::Sound::SILENT;
-        let codec = agreed(&self.types, next.payload_type);
-        let decoder = &mut self.decoder;
-        let recovered = codec.and_then(|codec| decoder.recover(codec, next.payload, &mut sound));
-        let repeated = recovered.unwrap_or(0);
-        let kept = repeated.min(lost);
-        self.take_fill(lost - kept, Fill::Lost, hear);
-        self.recovered += kept as u64;
-        self.take_part(&sound, repeated - kept..repeated, hear);
-    }
-
-    fn take_fill(&mut self, mut samples: usize, cause: Fill, hear: &mut impl FnMut(Heard<'_>)) {
-        let source = match cause {
-            Fill::Lost => Source::Concealed,
-            Fill::Quiet => Source::ComfortNoise,
-            Fill::Stopped => Source::NoRtp,
-        };
-        while samples > 0 {
-            let count = samples.min(FRAME - self.filled);
-            // A frame that has some sound in it counts as sound.
-            if self.filled == 0 {
-                self.source = source;
-            }
-            self.high[self.filled..self.filled + count].fill(0);
-            let gap = &mut self.near[self.filled..self.filled + count];
-            match cause {
-                Fill::Quiet => self.noise.fill(gap),
-                Fill::Lost | Fill::Stopped => gap.fill(0),
-            }
-            samples -= count;
-            self.filled += count;
-            if self.filled == FRAME {
-                self.frame(hear);
-            }
-        }
-    }
-
+impl Hearing {
     /// The ear has not heard a frame yet.
     fn is_asleep(&self) -> bool {
         self.slept == self.number
@@ -462,21 +335,16 @@ impl Sound {
         }
     }
 
-    fn frame(&mut self, hear: &mut impl FnMut(Heard<'_>)) {
-        match self.source {
-            Source::Received | Source::ComfortNoise => self.concealer.good(&mut self.near),
-            Source::Concealed => self.concealer.conceal(&mut self.near),
-            Source::NoRtp => {}
-        }
+    fn frame(&mut self, frame: &Frame<'_>, hear: &mut impl FnMut(Heard<'_>)) {
         let (sent, playout_shift) = self.far.pair(self.number);
         let line = offhook_dsp::Line {
-            source: self.source,
+            source: frame.source,
             playout_shift,
             answered: self.answered,
             prompt: sent.prompt,
         };
         self.events.clear();
-        self.dozes &= self.source == Source::NoRtp;
+        self.dozes &= frame.source == Source::NoRtp;
         match (self.dozes, self.is_asleep()) {
             (true, true) => self.slept += 1,
             (true, false) => self.ear.pass(1),
@@ -485,16 +353,15 @@ impl Sound {
         }
         if !self.dozes {
             self.ear
-                .hear(&self.near, &sent.frame, line, &mut self.events);
+                .hear(frame.near, &sent.frame, line, &mut self.events);
         }
-        self.filled = 0;
         self.number += 1;
         hear(Heard {
-            near: &self.near,
-            high: &self.high,
+            near: frame.near,
+            high: frame.high,
             far: &sent.frame,
             events: &self.events,
-            source: self.source,
+            source: frame.source,
             at: self.number * FRAME as u64,
         });
     }
@@ -504,6 +371,17 @@ impl Sound {
 mod tests {
     use super::*;
     use offhook_dsp::EventKind;
+    use offhook_dsp::noise::ComfortNoise;
+    use offhook_sip::rtp::Fill;
+
+    /// Nothing comes for so many samples; nobody looks at what is heard.
+    fn stop(line: &mut Line, samples: usize) {
+        let Line {
+            framer, hearing, ..
+        } = line;
+        let mut hear = |frame: Frame<'_>| hearing.frame(&frame, &mut |_| {});
+        framer.take_fill(samples, Fill::Stopped, &mut hear);
+    }
 
     fn far_with(written: u64) -> Far {
         let mut far = Far::new();
@@ -526,8 +404,12 @@ mod tests {
         for &size in sizes.iter().cycle() {
             let (piece, later) = rest.split_at(size.min(rest.len()));
             let high = vec![0; piece.len()];
-            line.sound.take_audio(piece, &high, &mut |heard| {
-                events.extend(heard.events.iter().copied());
+            let Line {
+                framer, hearing, ..
+            } = &mut line;
+            framer.take_audio(piece, &high, &mut |frame| {
+                let mut keep = |heard: Heard<'_>| events.extend(heard.events.iter().copied());
+                hearing.frame(&frame, &mut keep);
             });
             rest = later;
             if rest.is_empty() {
@@ -556,14 +438,14 @@ mod tests {
         slept.doze();
         for number in 0..FAR_FRAMES + 3 {
             slept.sent(&[number as i16; FRAME], true);
-            slept.sound.take_fill(FRAME + 1, Fill::Stopped, &mut |_| {});
+            stop(&mut slept, FRAME + 1);
         }
         assert!(slept.is_new());
         slept.renew(7);
         assert_eq!(heard_in_pieces(slept, &[160]), usual);
 
         let mut heard = fresh();
-        heard.sound.take_fill(FRAME, Fill::Stopped, &mut |_| {});
+        stop(&mut heard, FRAME);
         assert!(!heard.is_new(), "its ear was awake");
     }
 
@@ -571,8 +453,7 @@ mod tests {
     fn an_ear_that_wakes_has_slept_for_as_long_as_the_line() {
         let mut line = Line::new(7, Sensitivity::DEFAULT);
         line.doze();
-        line.sound
-            .take_fill(100 * FRAME, Fill::Stopped, &mut |_| {});
+        stop(&mut line, 100 * FRAME);
         let late = heard_in_pieces(line, &[160]);
         let usual = heard_in_pieces(Line::new(7, Sensitivity::DEFAULT), &[160]);
         let keys = |events: &[offhook_dsp::Event]| -> Vec<u64> {

@@ -10,6 +10,7 @@ pub mod board;
 pub mod bridge;
 pub mod codec;
 mod desk;
+pub mod framer;
 pub mod keys;
 pub mod leg;
 pub mod line;

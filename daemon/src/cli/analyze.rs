@@ -7,7 +7,7 @@
 mod picture;
 mod why;
 
-use super::recording::{Listening, Recording, Side, Unreadable};
+use super::recording::{Listening, Raw, Reading, Recording, Side, Unreadable};
 use crate::clock;
 use crate::resample::LINE_RATE;
 use offhook_dsp::{Event, EventKind, Evidence, FRAME, Phrase, Sensitivity, ToneKind};
@@ -21,14 +21,18 @@ use std::process::ExitCode;
 /// Hear a recording as the daemon would have heard the call.
 #[derive(Clone, Debug, clap::Args)]
 pub struct AnalyzeArgs {
-    /// What came from the line: a WAV file, raw G.711 (.ulaw, .alaw) or a capture
-    /// with RTP (.pcap). Of a stereo recording or a capture of both directions
-    /// one side is heard and the other taken for what we played.
+    /// What came from the line: a WAV file, raw G.711 (.ulaw, .alaw, others with
+    /// --raw) or a capture with RTP (pcap, pcapng). Of a stereo recording or a capture
+    /// of both directions one side is heard and the other taken for what we played.
     pub file: PathBuf,
-    /// Which side of a stereo file (left, right) or of a capture (more, fewer
-    /// packets) is heard.
+    /// Which side of a stereo file (first or left, second or right) or of a capture
+    /// (first: more packets, second: fewer) is heard.
     #[arg(long, value_enum, default_value_t = Side::First)]
     pub near: Side,
+    /// Files that are neither WAV nor a capture are G.711 of this law, whatever
+    /// their names say.
+    #[arg(long, value_enum, value_name = "LAW")]
+    pub raw: Option<Raw>,
     /// What we were playing, aligned from the first sample.
     #[arg(long, value_name = "PROMPT.wav")]
     pub far: Option<PathBuf>,
@@ -111,7 +115,11 @@ pub fn analyze(
     out: &mut dyn Write,
 ) -> Result<(), AnalyzeError> {
     let cpu_before = clock::cpu();
-    let recording = Recording::read(&arguments.file, arguments.far.as_deref(), arguments.near)?;
+    let how = Reading {
+        near: arguments.near,
+        raw: arguments.raw,
+    };
+    let recording = Recording::read(&arguments.file, arguments.far.as_deref(), how)?;
     for path in [&arguments.frames, &arguments.picture]
         .into_iter()
         .flatten()
@@ -381,6 +389,7 @@ fn summary(json: bool, seconds: f64, cpu_seconds: f64, out: &mut dyn Write) -> i
 mod tests {
     use super::*;
     use crate::wav::Writer;
+    use offhook_dsp::g711::Law;
     use offhook_dsp::noise::ComfortNoise;
     use offhook_dsp::tone::{Dtmf, Sine};
 
@@ -416,6 +425,7 @@ mod tests {
             answered_at: None,
             frames: None,
             near: Side::First,
+            raw: None,
             picture: None,
             explain: false,
             sensitivity: Sensitivity::DEFAULT.level(),
@@ -582,14 +592,225 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_no_sound_is_named() {
+    fn a_file_that_is_no_sound_is_named_with_what_to_say() {
         let folder = Folder::new("analyze-bad");
-        let path = folder.0.join("bad.wav");
-        std::fs::write(&path, b"not a wav").expect("temp dir");
-        let error = analyze(&arguments(path), true, &mut Vec::new()).expect_err("no sound");
+        for name in ["bad.wav", "bad.raw", "bad.g711", "bad"] {
+            let path = folder.0.join(name);
+            std::fs::write(&path, b"not a wav").expect("temp dir");
+            let error = analyze(&arguments(path), true, &mut Vec::new()).expect_err("no sound");
+            let expected = format!(
+                "{name}: no WAV file and no capture; if it is raw G.711, say --raw ulaw or --raw alaw"
+            );
+            assert!(error.to_string().ends_with(&expected), "{error}");
+        }
+    }
+
+    /// Noise with this key in the middle of its only second.
+    fn key(digit: u8) -> Vec<i16> {
+        let mut line = noise(8_000);
+        let mut key = Dtmf::new(digit, 100, 0, -16.0).expect("a key");
+        key.fill(&mut line[4_000..]);
+        line
+    }
+
+    fn digits(arguments: &AnalyzeArgs) -> Vec<String> {
+        let heard = lines(arguments);
+        let digit = |line: &Value| line["digit"].as_str().expect("a digit").to_owned();
+        events(&heard, "dtmf").into_iter().map(digit).collect()
+    }
+
+    #[test]
+    fn raw_g711_is_known_by_its_name_or_by_what_is_said_of_it() {
+        let folder = Folder::new("analyze-raw");
+        let rows = [
+            ("a.ulaw", Law::Mu, None),
+            ("a.UL", Law::Mu, None),
+            ("a.alaw", Law::A, None),
+            ("a.al", Law::A, None),
+            ("a.raw", Law::Mu, Some(Raw::Ulaw)),
+            ("a.g711", Law::A, Some(Raw::Alaw)),
+            ("misnamed.ulaw", Law::A, Some(Raw::Alaw)),
+        ];
+        let samples = key(b'7');
+        for (name, law, raw) in rows {
+            let path = folder.0.join(name);
+            let codes: Vec<u8> = samples.iter().map(|&sample| law.encode(sample)).collect();
+            std::fs::write(&path, codes).expect("temp dir");
+            let mut asked = arguments(path);
+            asked.raw = raw;
+            assert_eq!(digits(&asked), ["7"], "{name}");
+            let last = lines(&asked).pop().expect("a summary");
+            assert_eq!(last["seconds"], 1.0, "{name}: one octet a sample");
+        }
+        let mut asked = arguments(folder.wav("whole.wav", 8_000, &samples));
+        asked.raw = Some(Raw::Alaw);
+        assert_eq!(digits(&asked), ["7"], "a WAV file says itself what it is");
+    }
+
+    #[test]
+    fn of_a_stereo_file_the_side_that_was_asked_for_is_heard() {
+        let folder = Folder::new("analyze-stereo");
+        let path = folder.0.join("both.wav");
+        let both: Vec<i16> = key(b'1')
+            .into_iter()
+            .zip(key(b'9'))
+            .flat_map(|(left, right)| [left, right])
+            .collect();
+        let mut writer = Writer::create(&path, 8_000, 2).expect("temp dir");
+        writer.write(&both).expect("temp dir");
+        writer.close().expect("temp dir");
+        let file = path.to_str().expect("a plain path");
+        for (side, digit) in [
+            ("left", "1"),
+            ("first", "1"),
+            ("right", "9"),
+            ("second", "9"),
+        ] {
+            let asked = parsed(&[file, "--near", side]).expect("a side");
+            assert_eq!(digits(&asked), [digit], "{side}");
+        }
+        assert_eq!(digits(&parsed(&[file]).expect("the first")), ["1"]);
+        assert!(parsed(&[file, "--near", "middle"]).is_err());
+    }
+
+    /// The arguments as they are typed.
+    fn parsed(words: &[&str]) -> Result<AnalyzeArgs, clap::Error> {
+        #[derive(clap::Parser)]
+        struct Typed {
+            #[command(flatten)]
+            arguments: AnalyzeArgs,
+        }
+        let words = std::iter::once("analyze").chain(words.iter().copied());
+        <Typed as clap::Parser>::try_parse_from(words).map(|typed| typed.arguments)
+    }
+
+    /// The far side of a stereo file is what we played: its echo is no caller.
+    #[test]
+    fn the_other_side_of_a_stereo_file_is_taken_for_what_we_played() {
+        let folder = Folder::new("analyze-stereo-echo");
+        let prompt =
+            crate::voice::render("Good morning. Would you like to book a visit for next week?")
+                .expect("flite speaks");
+        let mut line = noise(prompt.samples.len() + 8_000);
+        for (slot, sample) in line[200..].iter_mut().zip(prompt.samples.iter()) {
+            *slot = slot.saturating_add(sample / 6);
+        }
+        let played = prompt.samples.iter().copied().chain(std::iter::repeat(0));
+        let both: Vec<i16> = line.iter().zip(played).flat_map(|(a, b)| [*a, b]).collect();
+        let path = folder.0.join("call.wav");
+        let mut writer = Writer::create(&path, 8_000, 2).expect("temp dir");
+        writer.write(&both).expect("temp dir");
+        writer.close().expect("temp dir");
+        let heard = lines(&arguments(path));
+        assert!(events(&heard, "speech_start").is_empty(), "{heard:?}");
+        let alone = lines(&arguments(folder.wav("near.wav", 8_000, &line)));
         assert!(
-            error.to_string().ends_with("bad.wav: no RIFF header"),
-            "{error}"
+            !events(&alone, "speech_start").is_empty(),
+            "without it it is one"
         );
+    }
+
+    #[test]
+    fn an_explanation_names_the_features_and_what_they_were() {
+        let folder = Folder::new("analyze-explain");
+        let text = "You have reached the office. We cannot take your call right now, \
+                    so please leave a message after the tone.";
+        let greeting = crate::voice::render(text).expect("flite speaks");
+        let mut line = noise(greeting.samples.len() + 32_000);
+        line[4_000..4_000 + greeting.samples.len()].copy_from_slice(&greeting.samples);
+        let mut asked = arguments(folder.wav("greeting.wav", 8_000, &line));
+        asked.answered_at = Some(0.0);
+        assert_eq!(events(&lines(&asked), "answer")[0]["why"], Value::Null);
+        asked.explain = true;
+        let heard = lines(&asked);
+        let verdict = events(&heard, "answer")[0];
+        assert_eq!(verdict["class"], "machine");
+        let why = verdict["why"].as_str().expect("a sentence");
+        let evidence = &verdict["evidence"];
+        let said = |name: &str| {
+            let ms = evidence[name].as_f64().expect("measured");
+            format!("{:.2} s", ms / 1_000.0)
+        };
+        assert!(why.contains(&said("span_ms")), "{why}: {evidence}");
+        if evidence["rule"] == "long_turn" {
+            assert!(why.contains(&said("longest_pause_ms")), "{why}");
+        }
+        let mut out = Vec::new();
+        analyze(&asked, false, &mut out).expect("readable");
+        let shown = String::from_utf8(out).expect("text");
+        assert!(shown.contains(&format!("because it {why}")), "{shown}");
+    }
+
+    /// Positions of what is drawn with this colour as a tick.
+    fn numbers_after(svg: &str, before: &str) -> Vec<f64> {
+        let rest = svg.split(before).skip(1);
+        let number = |text: &str| {
+            let end = text.find(|c: char| c != '.' && c != '-' && !c.is_ascii_digit());
+            text[..end.unwrap_or(text.len())].parse().ok()
+        };
+        rest.filter_map(number).collect()
+    }
+
+    #[test]
+    fn a_picture_spans_the_file_and_marks_every_event_and_tone() {
+        let folder = Folder::new("analyze-picture");
+        let mut line = noise(40_000);
+        for hz in [480.0, 620.0] {
+            for beat in 0..4 {
+                let from = 4_000 + 8_000 * beat;
+                add(&mut line[from..from + 4_000], &mut Sine::new(hz, -18.0));
+            }
+        }
+        let mut asked = arguments(folder.wav("busy & <b>.wav", 8_000, &line));
+        let path = folder.0.join("picture.svg");
+        asked.picture = Some(path.clone());
+        asked.answered_at = Some(0.25);
+        let heard = lines(&asked);
+        let svg = std::fs::read_to_string(path).expect("written");
+        assert!(svg.starts_with("<svg") && svg.ends_with("</svg>\n"));
+        assert!(
+            svg.contains("busy &amp; &lt;b&gt;.wav"),
+            "the name, as XML has it"
+        );
+        // The axis: 0 at its left end, 5 s of the file at its right end.
+        let x_of = |label: &str| {
+            let at = svg
+                .find(&format!(">{label}</text>"))
+                .expect("a label of the axis");
+            let tag = svg[..at].rfind("<text x=\"").expect("its tag");
+            numbers_after(&svg[tag..at], "<text x=\"")[0]
+        };
+        let (left, right) = (x_of("0 s"), x_of("5 s"));
+        assert!(left < 200.0 && right > 1_400.0, "{left} {right}");
+        let x = |seconds: f64| left + (right - left) * seconds / 5.0;
+        let near = |xs: &[f64], wanted: f64| xs.iter().any(|x| (x - wanted).abs() < 0.11);
+        // Each event in the lane: a tick where it was reported, and its name.
+        let ticks = numbers_after(&svg, r#"<path d="M"#);
+        let shown = ["speech_start", "speech_end", "answer", "tone", "silence"];
+        let events: Vec<&Value> = heard
+            .iter()
+            .filter(|it| shown.contains(&it["event"].as_str().expect("a name")))
+            .collect();
+        assert!(events.len() >= 2, "{heard:?}");
+        for event in &events {
+            let at = event["t"].as_f64().expect("a time");
+            assert!(near(&ticks, x(at)), "{event}");
+            let name = event["event"].as_str().expect("a name");
+            assert!(svg.contains(&format!(">{name}")), "{name}");
+        }
+        // The tone: a bar from its beginning, with its kind under it.
+        let tone = heard.iter().find(|it| it["event"] == "tone").expect("busy");
+        let start = tone["start"].as_f64().expect("a time");
+        assert!(near(&numbers_after(&svg, "<rect x=\""), x(start)), "{tone}");
+        assert!(svg.contains(">busy</text>"));
+        assert!(svg.contains(">answered</text>"));
+        // The waveform: one column a pixel; the probability: a point a frame.
+        let wave = svg.split("class=\"wave\"").next().expect("a waveform");
+        let columns = wave.rsplit("<path d=\"").next().expect("its path");
+        assert!(columns.matches('V').count() > 1_300);
+        let curve = svg.split("class=\"wave\"").nth(1).expect("a curve");
+        let points = curve.rsplit("<path d=\"").next().expect("its path");
+        assert_eq!(points.matches('L').count(), 499);
+        assert_eq!(svg.matches('<').count(), svg.matches('>').count());
     }
 }

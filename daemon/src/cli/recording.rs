@@ -32,6 +32,8 @@ pub struct Unreadable {
 enum Why {
     Wav(WavError),
     Capture(CaptureError),
+    /// It does not say what it is.
+    Nameless,
 }
 
 impl fmt::Display for Unreadable {
@@ -40,6 +42,10 @@ impl fmt::Display for Unreadable {
         match &self.why {
             Why::Wav(error) => write!(out, "{error}"),
             Why::Capture(error) => write!(out, "{error}"),
+            Why::Nameless => write!(
+                out,
+                "no WAV file and no capture; if it is raw G.711, say --raw ulaw or --raw alaw"
+            ),
         }
     }
 }
@@ -51,9 +57,47 @@ impl std::error::Error for Unreadable {}
 pub enum Side {
     /// Left, or the direction with more packets.
     #[default]
+    #[value(alias = "left")]
     First,
     /// Right, or the direction with fewer packets.
+    #[value(alias = "right")]
     Second,
+}
+
+/// How sound is coded in a file that says nothing of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Raw {
+    /// G.711, µ-law.
+    Ulaw,
+    /// G.711, A-law.
+    Alaw,
+}
+
+impl Raw {
+    /// As names of files have it.
+    fn of(path: &Path) -> Option<Self> {
+        match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
+            "ulaw" | "ul" | "mulaw" | "pcmu" => Some(Self::Ulaw),
+            "alaw" | "al" | "pcma" => Some(Self::Alaw),
+            _ => None,
+        }
+    }
+
+    fn law(self) -> Law {
+        match self {
+            Self::Ulaw => Law::Mu,
+            Self::Alaw => Law::A,
+        }
+    }
+}
+
+/// How files are read.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Reading {
+    /// Which side is heard.
+    pub(super) near: Side,
+    /// What a file is that is neither WAV nor a capture; else its name tells.
+    pub(super) raw: Option<Raw>,
 }
 
 /// How a recording is heard.
@@ -89,15 +133,15 @@ impl Recording {
     ///
     /// # Errors
     /// A file is no sound.
-    pub(super) fn read(near: &Path, far: Option<&Path>, side: Side) -> Result<Self, Unreadable> {
-        let sound = read(near)?;
-        let (near, second) = match side {
+    pub(super) fn read(near: &Path, far: Option<&Path>, how: Reading) -> Result<Self, Unreadable> {
+        let sound = read(near, how.raw)?;
+        let (near, second) = match how.near {
             Side::Second if !sound.second.samples.is_empty() => (sound.second, sound.first),
             Side::First | Side::Second => (sound.first, sound.second),
         };
         let (far, prompts) = match far {
             Some(path) => {
-                let played = read(path)?;
+                let played = read(path, how.raw)?;
                 let far = mix(played.first.samples, &played.second.samples);
                 let prompts = prompts(&far);
                 (far, prompts)
@@ -188,7 +232,7 @@ impl Sides {
     }
 }
 
-fn read(path: &Path) -> Result<Sides, Unreadable> {
+fn read(path: &Path, raw: Option<Raw>) -> Result<Sides, Unreadable> {
     let fail = |why| Unreadable {
         path: path.to_owned(),
         why,
@@ -210,11 +254,15 @@ fn read(path: &Path) -> Result<Sides, Unreadable> {
             second: call.second,
         });
     }
-    if let Some(law) = raw_law(path) {
-        let samples = bytes.iter().map(|&code| law.decode(code)).collect();
-        return Ok(Sides::whole(samples, Vec::new()));
-    }
-    let sound = wav::parse(&bytes).map_err(|error| fail(Why::Wav(error)))?;
+    let sound = match wav::parse(&bytes) {
+        Err(WavError::NotRiff) => {
+            let law = raw.or_else(|| Raw::of(path)).map(Raw::law);
+            let law = law.ok_or_else(|| fail(Why::Nameless))?;
+            let samples = bytes.iter().map(|&code| law.decode(code)).collect();
+            return Ok(Sides::whole(samples, Vec::new()));
+        }
+        sound => sound.map_err(|error| fail(Why::Wav(error)))?,
+    };
     if sound.truncated {
         eprintln!("offhook: {}: cut short, read to its end", path.display());
     }
@@ -223,15 +271,6 @@ fn read(path: &Path) -> Result<Sides, Unreadable> {
         (2, Some(left), Some(right)) => Sides::whole(to_line(&left), to_line(&right)),
         _ => Sides::whole(to_line(&sound.mono()), Vec::new()),
     })
-}
-
-/// Raw G.711 says what it is by its name alone.
-fn raw_law(path: &Path) -> Option<Law> {
-    match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
-        "ulaw" | "ul" | "mulaw" | "pcmu" => Some(Law::Mu),
-        "alaw" | "al" | "pcma" => Some(Law::A),
-        _ => None,
-    }
 }
 
 /// Stretches of sound, with pauses of up to 3 s in them: whoever plays a prompt knows
@@ -362,7 +401,7 @@ mod tests {
         let packets = eventful_call();
         let bytes = capture::tests::pcap(&packets);
         let recording = with_file("eventful.pcap", &bytes, |path| {
-            Recording::read(path, None, Side::First).expect("a call")
+            Recording::read(path, None, Reading::default()).expect("a call")
         });
         let how = Listening::default();
         let heard: Vec<Event> = recording.listen(&how).flat_map(|it| it.events).collect();
@@ -382,7 +421,7 @@ mod tests {
     fn rtp_that_stops_is_no_rtp_and_announced_silence_is_not() {
         let bytes = capture::tests::pcap(&eventful_call());
         let recording = with_file("stops.pcap", &bytes, |path| {
-            Recording::read(path, None, Side::First).expect("a call")
+            Recording::read(path, None, Reading::default()).expect("a call")
         });
         let how = Listening::default();
         let causes: Vec<(SilenceCause, f64)> = recording

@@ -18,7 +18,7 @@ use std::thread;
 
 use offhook_dsp::{Event, Sensitivity, Words};
 
-use super::recording::{Listening, Recording, Side};
+use super::recording::{Listening, Reading, Recording};
 use super::{COULD_NOT, Common, NO, OK, complain, print, print_json};
 use crate::phrases;
 use crate::resample::LINE_RATE;
@@ -133,7 +133,7 @@ fn hear_all(rows: Vec<Row>, sensitivity: Sensitivity) -> Vec<Case> {
 }
 
 fn hear(row: &Row, sensitivity: Sensitivity) -> Result<Case, String> {
-    let recording = Recording::read(&row.path(), row.far().as_deref(), Side::First)
+    let recording = Recording::read(&row.path(), row.far().as_deref(), Reading::default())
         .map_err(|error| error.to_string())?;
     let mut how = Listening {
         answered_at: Some(row.number("answer_s").unwrap_or(0.0)),

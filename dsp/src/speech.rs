@@ -19,7 +19,7 @@ const MOST_EVIDENCE: f32 = 2.5;
 /// log-odds of a frame that says nothing on a line of the caller's own …
 const NEUTRAL: f32 = 2.0;
 /// … where an echo of our prompt is about …
-const NEUTRAL_OVER_ECHO: f32 = 2.1;
+const NEUTRAL_OVER_ECHO: f32 = 1.75;
 /// … and over a prompt that does not come back, where the network is careful by itself.
 const NEUTRAL_OVER_PROMPT: f32 = 0.3;
 /// Who has just spoken goes on more readily, unless an echo is about: so much less is
@@ -29,7 +29,7 @@ const AGAIN_WITHIN: u64 = 8_000;
 /// Speech goes on above these log-odds …
 const STAY: f32 = -0.2;
 /// … or, where its own frames are sure, above their mean less this …
-const STAY_BELOW_USUAL: f32 = 1.35;
+const STAY_BELOW_USUAL: f32 = 1.1;
 /// … but above these at any rate: what is left of a noise is unsure, of a voice hardly.
 const STAY_AT_MOST: f32 = 1.0;
 /// The mean begins here, follows with a time constant of 330 ms of speech …

@@ -19,6 +19,7 @@ pub mod peer;
 pub mod pesq;
 pub mod place;
 pub mod process;
+pub mod quota;
 pub mod rtp;
 pub mod scene;
 pub mod script;

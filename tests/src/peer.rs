@@ -581,9 +581,18 @@ impl Call {
     /// # Panics
     /// When the daemon does not agree.
     pub fn hang_up(&self) {
-        self.in_dialog("BYE", 2);
-        let (answer, _) = self.peer.expect("an answer to BYE", seconds(10), |m| {
-            m.status() >= 200 && m.header("CSeq").ends_with("BYE")
+        let bye = self.dialog_request("BYE", 2);
+        // A bad line may lose it: sent again as RFC 3261 §17.1.2.2 says.
+        let answer = wait_for("an answer to BYE", seconds(20), || {
+            self.send_in_dialog(&bye);
+            let end = now() + seconds(1);
+            loop {
+                let left = end.saturating_duration_since(now());
+                let (answer, _) = self.peer.receive(left)?;
+                if answer.status() >= 200 && answer.header("CSeq").ends_with("BYE") {
+                    return Some(answer);
+                }
+            }
         });
         assert_eq!(answer.status(), 200, "{answer:?}");
     }

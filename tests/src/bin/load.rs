@@ -1,9 +1,9 @@
-//! `load [RATE...]`: the same calls by SIPp, one after the other, to offhookd, SIPp's own
-//! uas, Kamailio (stateless: the least that can be done with a call) and Asterisk:
-//! the highest rate without a failed call and CPU per call, in one run; then three
-//! times what there is room for, and three times what one core gets done. Prints lines
-//! that begin with `figure`; what misses its mark is a line that begins with `FAILED`,
-//! and ends it with 1.
+//! `load [RATE...|overload]`: the same calls by SIPp, one after the other, to offhookd,
+//! SIPp's own uas, Kamailio (stateless: the least that can be done with a call) and
+//! Asterisk: the highest rate without a failed call and CPU per call, in one run; then
+//! three times what there is room for, and three times what part of a core gets done.
+//! `overload` begins there. Prints lines that begin with `figure`; what misses its mark
+//! is a line that begins with `FAILED`, and ends it with 1.
 
 use std::net::SocketAddr;
 use std::process::{Command, ExitCode};
@@ -15,6 +15,7 @@ use offhook_tests::patience::{ms, seconds, wait_for, watch};
 use offhook_tests::peer::Peer;
 use offhook_tests::place::{Place, free_port};
 use offhook_tests::process::{Running, built, cpu, has, run};
+use offhook_tests::quota::Quota;
 use offhook_tests::scene::Scene;
 use offhook_tests::sipp::Sipp;
 use offhook_tests::skip::skip;
@@ -25,6 +26,13 @@ const RATES: [u32; 6] = [250, 500, 1_000, 2_000, 3_000, 4_000];
 const SECONDS: u32 = 8;
 /// Calls that there is room for when the daemon is offered too many.
 const ROOM: u16 = 200;
+
+/// What the daemon has of a core when it is to have no time, in percent, and by what the
+/// rate rises until its peak is found.
+const PART_OF_CORE: u32 = 25;
+/// A thread that asks for real time has no quota, and a group with one does not take it.
+const NOT_REAL_TIME: &str = "realtime = false";
+const RATE_STEP: u32 = 150;
 
 /// Marks, against SIPp's own uas and against the peak: calls a second, CPU of a call,
 /// goodput under three times the load.
@@ -69,37 +77,10 @@ impl Judge {
 
 fn main() -> ExitCode {
     let mut judge = Judge::default();
-    let rates: Vec<u32> = std::env::args()
-        .skip(1)
-        .filter_map(|it| it.parse().ok())
-        .collect();
-    let rates = if rates.is_empty() {
-        RATES.to_vec()
-    } else {
-        rates
-    };
-    let ours = offhookd(&rates);
-    let uas = sipp_uas(&rates);
-    let kamailio = kamailio(&rates);
-    let asterisk = asterisk(&rates);
-    for (name, other) in [
-        ("SIPp's own uas", Some(uas)),
-        ("Kamailio", kamailio),
-        ("Asterisk", asterisk),
-    ] {
-        let Some(other) = other else { continue };
-        let cost = ours.cost.zip(other.cost).map(|(a, b)| a / b);
-        let calls = f64::from(ours.best) / f64::from(other.best.max(1));
-        let told = cost.map_or("?".to_owned(), |cost| format!("{cost:.2}"));
-        println!(
-            "figure load: offhookd beside {name}: {calls:.2} times the calls/s, {told} times the CPU per call"
-        );
-        if name == "SIPp's own uas" {
-            let few = format!("{calls:.2} times the calls/s of {name}");
-            judge.demand(calls >= CALLS_OF_UAS, &few);
-            let dear = format!("{told} times the CPU per call of {name}");
-            judge.demand(cost.is_some_and(|cost| cost <= CPU_OF_UAS), &dear);
-        }
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    if words != ["overload"] {
+        let rates: Vec<u32> = words.iter().filter_map(|it| it.parse().ok()).collect();
+        beside_others(&mut judge, if rates.is_empty() { &RATES } else { &rates });
     }
     without_room(&mut judge);
     without_time(&mut judge);
@@ -115,7 +96,38 @@ fn main() -> ExitCode {
     }
 }
 
-fn daemon(max_calls: u16) -> Daemon {
+/// The same calls to each box, and what ours costs beside the others.
+fn beside_others(judge: &mut Judge, rates: &[u32]) {
+    let ours = offhookd(rates);
+    let uas = sipp_uas(rates);
+    let kamailio = kamailio(rates);
+    let asterisk = asterisk(rates);
+    for (name, other) in [
+        ("SIPp's own uas", Some(uas)),
+        ("Kamailio", kamailio),
+        ("Asterisk", asterisk),
+    ] {
+        let Some(other) = other else { continue };
+        let cost = ours.cost.zip(other.cost).map(|(a, b)| a / b);
+        let told = cost.map_or("?".to_owned(), |cost| format!("{cost:.2}"));
+        if other.best == 0 {
+            println!("figure load: {name} completes all calls at none of these rates");
+            continue;
+        }
+        let calls = f64::from(ours.best) / f64::from(other.best);
+        println!(
+            "figure load: offhookd beside {name}: {calls:.2} times the calls/s, {told} times the CPU per call"
+        );
+        if name == "SIPp's own uas" {
+            let few = format!("{calls:.2} times the calls/s of {name}");
+            judge.demand(calls >= CALLS_OF_UAS, &few);
+            let dear = format!("{told} times the CPU per call of {name}");
+            judge.demand(cost.is_some_and(|cost| cost <= CPU_OF_UAS), &dear);
+        }
+    }
+}
+
+fn daemon(max_calls: u16, more: &str) -> Daemon {
     let scene = Scene {
         max_calls: 20,
         recording: false,
@@ -127,13 +139,13 @@ fn daemon(max_calls: u16) -> Daemon {
         .find(|line| line.starts_with("ports = "))
         .expect("ports");
     let text = text
-        .replace(ports, "ports = \"20000-59999\"")
+        .replace(ports, &format!("ports = \"20000-59999\"\n{more}"))
         .replace("max_calls = 20", &format!("max_calls = {max_calls}"));
     Daemon::start(&text)
 }
 
 fn offhookd(rates: &[u32]) -> Managed {
-    let daemon = daemon(4_000);
+    let daemon = daemon(4_000, "");
     highest("offhookd", daemon.sip(), "echo", &[daemon.id()], rates)
 }
 
@@ -320,30 +332,35 @@ fn calls(to: SocketAddr, user: &str, rate: u32, count: u32, hold_ms: u32) -> Cou
 
 /// Calls of a second to a box with room for 200: as many as fit, then three times that.
 fn without_room(judge: &mut Judge) {
-    let daemon = daemon(ROOM);
+    let daemon = daemon(ROOM, "");
     let rate = u32::from(ROOM) * 19 / 20;
     let peak = calls(daemon.sip(), "echo", rate, rate * 10, 1_000);
     let three = calls(daemon.sip(), "echo", rate * 3, rate * 30, 1_000);
     weigh(judge, "three times the room", peak, three);
 }
 
-/// Calls to a box that has one core, SIPp on another: as many a second as it gets done,
-/// then three times that.
+/// Calls to a box that has a part of one core, SIPp on another: as many a second as it
+/// gets done, then three times that. With a whole core it would be SIPp that has no time.
 fn without_time(judge: &mut Judge) {
-    let daemon = daemon(4_000);
-    for id in [daemon.id(), std::process::id()] {
-        let core = if id == daemon.id() { "0" } else { "1" };
+    let daemon = daemon(4_000, NOT_REAL_TIME);
+    for (id, core) in [(daemon.id(), "0"), (std::process::id(), "1")] {
         let pinned = run("taskset", ["-a", "-p", "-c", core, &id.to_string()]);
         if pinned.code != 0 {
-            return skip(&format!("load of one core: taskset: {}", pinned.err.trim()));
+            return skip(&format!(
+                "load without time: taskset: {}",
+                pinned.err.trim()
+            ));
         }
     }
-    let try_rate = |rate: u32| calls(daemon.sip(), "echo", rate, rate * SECONDS, 0);
+    let _quota = match Quota::give(daemon.id(), PART_OF_CORE) {
+        Ok(quota) => quota,
+        Err(reason) => return skip(&format!("load without time: {reason}")),
+    };
     let mut peak = (0, None);
-    for rate in (1..).map(|step| step * 500) {
-        let counted = try_rate(rate);
+    for rate in (1..).map(|step| step * RATE_STEP) {
+        let counted = calls(daemon.sip(), "echo", rate, rate * SECONDS, 0);
         println!(
-            "figure load: one core, {rate} calls/s: {} completed, {} refused",
+            "figure load: {PART_OF_CORE} % of a core, {rate} calls/s: {} completed, {} refused",
             counted.good, counted.refused
         );
         let best = peak.1.map_or(0, |best: Counted| best.good);
@@ -355,16 +372,18 @@ fn without_time(judge: &mut Judge) {
         }
     }
     let (rate, Some(best)) = peak else {
-        return judge.demand(false, "one core completes no call");
+        return judge.demand(false, "a part of a core completes no call");
     };
     // As long as at the peak, at three times what was completed there.
-    let three = try_rate(best.good / SECONDS * 3);
-    weigh(
-        judge,
-        &format!("three times one core's {rate} calls/s"),
-        best,
-        three,
+    let three = calls(
+        daemon.sip(),
+        "echo",
+        best.good / SECONDS * 3,
+        best.good * 3,
+        0,
     );
+    let what = format!("three times the {rate} calls/s of {PART_OF_CORE} % of a core");
+    weigh(judge, &what, best, three);
 }
 
 fn weigh(judge: &mut Judge, what: &str, peak: Counted, three: Counted) {

@@ -13,8 +13,9 @@ use crate::tone::{DTMF_HIGH, DTMF_LOW};
 const WINDOW: usize = 200;
 /// Frames that must agree; 20 ms (Q.24: must be left) fill at most two.
 const FRAMES: u32 = 3;
-/// Frames of something else before a key may come again: 20 ms (Q.24: a break of 10 ms is none).
-const FRAMES_BETWEEN: u32 = 2;
+/// Frames of something else before a key may come again: a break of 10 ms (Q.24: is none)
+/// reaches into at most two windows, a pause of 20 ms and more into three at least.
+const FRAMES_BETWEEN: u32 = 3;
 /// Share of the two tones in the power; speech rarely reaches it.
 const PURE: f32 = 0.72;
 /// The high tone may be this much louder, or softer, than the low one (Q.24 table 1).
@@ -197,7 +198,7 @@ impl Tone {
 mod tests {
     use super::*;
     use crate::noise::ComfortNoise;
-    use crate::tone::{Dtmf, Sine};
+    use crate::tone::{Dtmf, Sine, ZERO_DBM0_DBOV};
 
     fn keys_heard(samples: &[f32]) -> heapless::Vec<u8, 16> {
         let mut view = crate::bands::View::new();
@@ -254,6 +255,108 @@ mod tests {
             let mut high = Sine::new(1_336.0 * factor, -20.0);
             let samples: [f32; 2_000] = core::array::from_fn(|_| low.sample() + high.sample());
             assert_eq!(!keys_heard(&samples).is_empty(), heard, "factor {factor}");
+        }
+    }
+
+    /// A 5 with each tone at a level of its own, on for these stretches of milliseconds
+    /// (on, off, on, …) after 100 ms of a quiet line, moved by `delay` samples.
+    fn stretches(low: f32, high: f32, ms: &[usize], delay: usize) -> heapless::Vec<u8, 16> {
+        let mut noise = ComfortNoise::new(66, 11);
+        let mut samples: [f32; 8_000] = core::array::from_fn(|_| f32::from(noise.sample()));
+        let (mut low, mut high) = (Sine::new(770.0, low), Sine::new(1_336.0, high));
+        let mut at = 800 + delay;
+        for (index, ms) in ms.iter().enumerate() {
+            for slot in &mut samples[at..at + 8 * ms] {
+                let both = low.sample() + high.sample();
+                let on = if index.is_multiple_of(2) { both } else { 0.0 };
+                *slot = (*slot + on).clamp(-32_768.0, 32_767.0);
+            }
+            at += 8 * ms;
+        }
+        keys_heard(&samples)
+    }
+
+    /// How many of the alignments of a frame heard these keys.
+    fn share_heard(low: f32, high: f32, ms: &[usize], expected: &[u8]) -> (usize, usize) {
+        let delays = (0..FRAME).step_by(9);
+        let all = delays.clone().count();
+        let heard = delays.filter(|&delay| stretches(low, high, ms, delay) == expected);
+        (heard.count(), all)
+    }
+
+    /// Levels per tone in dBm0: Q.24 table 1 demands 0 to -25 of the one who asks most
+    /// (AT&T) and forbids -55. Two tones of 0 dBm0 are clipped by G.711.
+    #[test]
+    fn keys_are_heard_from_0_to_25_dbm0_below_and_not_at_55() {
+        for (dbm0, expected) in [
+            (0.0, &b"5"[..]),
+            (-3.0, b"5"),
+            (-12.0, b"5"),
+            (-25.0, b"5"),
+            (-30.0, b"5"),
+            (-45.0, b""),
+            (-55.0, b""),
+        ] {
+            let level = dbm0 + ZERO_DBM0_DBOV;
+            let (heard, all) = share_heard(level, level, &[60], expected);
+            assert_eq!(heard, all, "{dbm0} dBm0");
+        }
+    }
+
+    /// Q.24 table 1: the high tone up to 4 dB louder and 8 dB softer must be taken
+    /// (AT&T), 9 dB softer in Brazil, 6 dB either way in Denmark.
+    #[test]
+    fn twist_is_taken_up_to_its_limits_both_ways_and_not_far_beyond() {
+        for (twist, expected) in [
+            (4.0, &b"5"[..]),
+            (5.5, b"5"),
+            (8.0, b""),
+            (12.0, b""),
+            (-6.0, b"5"),
+            (-8.0, b"5"),
+            (-8.5, b"5"),
+            (-11.0, b""),
+            (-14.0, b""),
+        ] {
+            for low in [-12.0, -26.0] {
+                let (heard, all) = share_heard(low, low + twist, &[60], expected);
+                assert_eq!(heard, all, "twist {twist} dB, low {low} dBov");
+            }
+        }
+    }
+
+    /// Q.24 table 1: 40 ms must be taken, 20 ms left (Denmark, Brazil; 23 AT&T).
+    #[test]
+    fn a_tone_counts_from_forty_milliseconds_on_and_not_up_to_twenty() {
+        for (ms, expected) in [
+            (12, &b""[..]),
+            (20, b""),
+            (40, b"5"),
+            (50, b"5"),
+            (100, b"5"),
+            (600, b"5"),
+        ] {
+            let (heard, all) = share_heard(-18.0, -18.0, &[ms], expected);
+            assert_eq!(heard, all, "{ms} ms");
+        }
+    }
+
+    /// Q.24 table 1: an interruption of 10 ms is none, after a pause of 40 ms (AT&T,
+    /// Denmark; 30 ms NTT and Brazil) the same key is another press.
+    #[test]
+    fn a_break_of_ten_milliseconds_is_bridged_and_a_pause_of_thirty_parts_two_keys() {
+        for (ms, expected) in [
+            (&[40, 10, 40][..], &b"5"[..]),
+            (&[60, 5, 60], b"5"),
+            (&[60, 10, 60], b"5"),
+            (&[50, 10, 50, 10, 50], b"5"),
+            (&[40, 30, 40], b"55"),
+            (&[40, 40, 40], b"55"),
+            (&[60, 70, 60], b"55"),
+            (&[50, 50, 50, 50, 50], b"555"),
+        ] {
+            let (heard, all) = share_heard(-18.0, -18.0, ms, expected);
+            assert_eq!(heard, all, "{ms:?}");
         }
     }
 

@@ -41,8 +41,10 @@ pub(crate) struct Quiet {
     /// Exact zeros: a muted peer.
     pub(crate) zeros: bool,
     pub(crate) music: bool,
-    /// Somebody speaks, we do, or a tone sounds.
+    /// Somebody speaks or presses a key, or we speak: the silence begins after it.
     pub(crate) sound: bool,
+    /// A tone sounds: no silence, but whoever was quiet before it still is.
+    pub(crate) tone: bool,
     /// Where the speech truly ended, if it ended.
     pub(crate) speech_end: Option<u64>,
     /// Level of the frame, dBov.
@@ -81,6 +83,9 @@ impl Silence {
             self.reported = None;
             return None;
         }
+        if quiet.tone && !quiet.music {
+            return None;
+        }
         let since = self.since_true_end(at, quiet.speech_end);
         let lasts = at - self.cause_since >= CAUSE_LASTS;
         if at - since < REPORT_AFTER || !lasts || self.reported == Some(cause) {
@@ -105,7 +110,7 @@ impl Silence {
         self.level_dbov += 4.0 * PACE * (level - self.level_dbov);
         let there = quiet.speech_end.is_some_and(|end| at - end < REPORT_AFTER);
         let over = level > self.background_dbov + LEAST_OVER_DB;
-        if !quiet.speaks && !quiet.sound && there && (!over || level < -40.0) {
+        if !quiet.speaks && !quiet.sound && !quiet.tone && there && (!over || level < -40.0) {
             let pace = if level > self.background_dbov {
                 PACE
             } else {
@@ -132,7 +137,7 @@ impl Silence {
             return SilenceCause::Quiet;
         };
         let sunk = self.level_dbov < self.background_dbov - SUNK_DB;
-        if sunk || at - self.since.max(end) >= GONE_AFTER {
+        if sunk || at - self.since_true_end(at, Some(end)) >= GONE_AFTER {
             SilenceCause::Gone
         } else {
             SilenceCause::Thinking

@@ -1,6 +1,9 @@
 //! The ear on generated calls: what it reports, when, and that level and
 //! position in time do not change it.
 
+#[path = "ear/caller.rs"]
+mod caller;
+
 use offhook_dsp::noise::ComfortNoise;
 use offhook_dsp::tone::{Dtmf, Sine};
 use offhook_dsp::{

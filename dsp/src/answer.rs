@@ -29,6 +29,9 @@ const CERTAIN_PAUSE: u64 = 1_500 * MS;
 /// Whoever falls quiet is at most this loud beside their speech, as a power: 2 dB
 /// less, which a voice as loud as the noise around it still is.
 const QUIETER: f32 = 0.63;
+/// Whoever is not quiet by so long after the pause that tells them never spoke: a buzz
+/// of which only the beginning seemed a voice.
+const FALLS_QUIET: u64 = 3_000 * MS;
 /// Quiet after which what comes is another turn.
 const NEW_TURN: u64 = 1_000 * MS;
 /// Pauses shorter than this are closed; they tell nothing.
@@ -392,6 +395,9 @@ impl Answer {
             return None;
         }
         let enough = u64::from(limits.pause_ms(span / MS)) * MS;
+        if at - self.last_voiced > enough + FALLS_QUIET {
+            return None;
+        }
         let confidence = 90 - (span / (100 * MS)).min(40) as u8;
         (at - self.last_voiced >= enough).then_some((
             AnswerClass::Human,

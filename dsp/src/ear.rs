@@ -15,6 +15,7 @@ use crate::event::{AnswerClass, EventKind, Events, Line, SilenceCause, Source, T
 use crate::fax::Flags;
 use crate::manner::{Manners, TurnCues};
 use crate::music::Music;
+use crate::offset::Offset;
 use crate::report::Report;
 use crate::signal::Signal;
 use crate::silence::{Quiet, Silence};
@@ -72,6 +73,7 @@ pub struct Ear {
     at: u64,
     next_seq: u32,
     dropped: u32,
+    offset: Offset,
     near: View,
     rest: View,
     echo: Echo,
@@ -112,6 +114,7 @@ impl Ear {
             at: 0,
             next_seq: 0,
             dropped: 0,
+            offset: Offset::new(),
             near: View::new(),
             rest: View::new(),
             echo: Echo::new(),
@@ -147,7 +150,7 @@ impl Ear {
         if line.playout_shift != 0 {
             self.echo.shifted();
         }
-        let samples = near.map(|s| f32::from(s) / 32_768.0);
+        let samples = self.offset.remove(near);
         let seen = Sound::new(self.near.push(&samples));
         let residual = if self.echo.push_far(far) {
             self.echo.cancel(&samples, &seen.levels)

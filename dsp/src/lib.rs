@@ -31,6 +31,7 @@ mod manner;
 mod music;
 mod network;
 pub mod noise;
+mod offset;
 pub mod qmf;
 mod report;
 mod signal;

@@ -28,7 +28,7 @@ interop:
 	@tests/interop
 
 soak:
-	@tests/setup build test
+	@tests/setup build test soak
 	@tests/soak
 
 figures:

@@ -3,7 +3,7 @@
 //! `cargo bench -p offhook-dsp`: one line per condition, mean and worst frame in
 //! instructions (counted by valgrind's callgrind, which gives the same number every
 //! time, where it is installed) and nanoseconds. Sounds are generated. One word after `--`
-//! runs the lines that contain it.
+//! runs the lines that contain it. Exits 1 when the ear costs more than it may.
 
 #[path = "cost/peers.rs"]
 mod peers;
@@ -11,7 +11,7 @@ mod peers;
 mod scenes;
 
 use std::hint::black_box;
-use std::process::Command;
+use std::process::{Command, ExitCode};
 
 use offhook_dsp::{Ear, Events, Line, Source};
 use scenes::{SCENES, Scene};
@@ -21,13 +21,13 @@ const SETTLE: usize = 300;
 /// Frames measured.
 const MEASURED: usize = 400;
 
-fn main() {
+fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     if let [run, name] = words.as_slice()
         && run == "--run"
     {
         run_one(name);
-        return;
+        return ExitCode::SUCCESS;
     }
     let wanted = words.iter().find(|word| !word.starts_with('-'));
     println!(
@@ -35,27 +35,52 @@ fn main() {
         "", "instructions", "worst", "ns"
     );
     let names = SCENES.iter().map(|scene| scene.name);
+    let (mut over, mut uncounted) = (0, 0);
     for name in names.chain(peers::NAMES) {
         if wanted.is_none_or(|word| name.contains(word.as_str())) {
-            print_line(name);
+            match print_line(name) {
+                Cost::Within => {}
+                Cost::Over => over += 1,
+                Cost::Uncounted => uncounted += 1,
+            }
         }
     }
     println!("per 10 ms of 8 kHz sound; ns: the best of five runs");
     println!("an ear takes {} bytes", size_of::<Ear>());
+    if uncounted > 0 {
+        println!("SKIPPED: {uncounted} lines were not counted: valgrind is not installed");
+    }
+    if over > 0 {
+        println!("FAILED: {over} lines cost more than they may");
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
 }
 
-fn print_line(name: &str) {
-    let nanoseconds = match peers::reason_to_skip(name) {
-        Some(reason) => {
-            println!("{name:46} skipped: {reason}");
-            return;
-        }
-        None => time(name),
-    };
-    match instructions(name) {
-        Some((mean, worst)) => println!("{name:46} {mean:>12} {worst:>10} {nanoseconds:>8.0}"),
-        None => println!("{name:46} {:>12} {:>10} {nanoseconds:>8.0}", "-", "-"),
+/// How a line stands against its limit.
+enum Cost {
+    Within,
+    Over,
+    /// There is nothing that counts instructions.
+    Uncounted,
+}
+
+fn print_line(name: &str) -> Cost {
+    if let Some(reason) = peers::reason_to_skip(name) {
+        println!("{name:46} skipped: {reason}");
+        return Cost::Within;
     }
+    let nanoseconds = time(name);
+    let Some((mean, worst)) = instructions(name) else {
+        println!("{name:46} {:>12} {:>10} {nanoseconds:>8.0}", "-", "-");
+        return Cost::Uncounted;
+    };
+    let scene = SCENES.iter().find(|scene| scene.name == name);
+    let limit = scene.map_or(u64::MAX, Scene::limit);
+    let over = mean > limit || (scene.is_some() && worst > 3 * mean.min(limit));
+    let word = if over { "  OVER" } else { "" };
+    println!("{name:46} {mean:>12} {worst:>10} {nanoseconds:>8.0}{word}");
+    if over { Cost::Over } else { Cost::Within }
 }
 
 /// Runs the measured frames once, as callgrind sees them.
@@ -93,7 +118,7 @@ fn ear(scene: &'static Scene) -> Box<dyn FnMut(usize)> {
             source: Source::Received,
             playout_shift: 0,
             answered: scene.answered,
-            prompt: scene.prompt,
+            prompt: scene.prompt(),
         };
         let mut out = Events::new();
         ear.hear(black_box(near), far, line, &mut out);

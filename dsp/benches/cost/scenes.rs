@@ -10,15 +10,17 @@ pub(crate) struct Scene {
     pub(crate) name: &'static str,
     /// Whether the far side has answered.
     pub(crate) answered: bool,
-    /// Whether our prompt plays.
-    pub(crate) prompt: bool,
     near: Sound,
+    /// What we play.
+    far: Sound,
 }
 
 #[derive(Clone, Copy)]
 enum Sound {
+    Nothing,
     Noise,
     Speech,
+    Prompt,
     Keys,
     Square,
     Offset,
@@ -27,62 +29,123 @@ enum Sound {
 }
 
 /// All of them.
-pub(crate) const SCENES: [Scene; 10] = [
-    scene("ear: quiet line", true, false, Sound::Noise),
-    scene("ear: usual call, caller speaks", true, false, Sound::Speech),
+pub(crate) const SCENES: [Scene; 15] = [
+    scene("ear: quiet line", true, Sound::Noise, Sound::Nothing),
+    scene(
+        "ear: usual call, caller speaks",
+        true,
+        Sound::Speech,
+        Sound::Nothing,
+    ),
     scene(
         "ear: early media, caller speaks",
         false,
-        false,
         Sound::Speech,
+        Sound::Nothing,
     ),
-    scene("ear: our prompt and its echo", true, true, Sound::Noise),
+    scene(
+        "ear: our prompt and its echo",
+        true,
+        Sound::Noise,
+        Sound::Prompt,
+    ),
     scene(
         "ear: caller over our prompt and echo",
         true,
-        true,
         Sound::Speech,
+        Sound::Prompt,
     ),
     scene(
         "ear: keys over our prompt and echo",
         true,
-        true,
         Sound::Keys,
+        Sound::Prompt,
     ),
-    scene("ear: worst: full-scale square", true, true, Sound::Square),
-    scene("ear: worst: constant offset", true, true, Sound::Offset),
+    scene(
+        "ear: worst: full-scale square",
+        true,
+        Sound::Square,
+        Sound::Prompt,
+    ),
+    scene(
+        "ear: worst: constant offset",
+        true,
+        Sound::Offset,
+        Sound::Prompt,
+    ),
     scene(
         "ear: worst: silence to full noise",
         true,
-        true,
         Sound::Steps,
+        Sound::Prompt,
     ),
     scene(
         "ear: worst: one step of the scale, then zeros",
         true,
+        Sound::Tiny,
+        Sound::Prompt,
+    ),
+    scene(
+        "ear: worst: squares from both sides",
+        true,
+        Sound::Square,
+        Sound::Square,
+    ),
+    scene(
+        "ear: worst: offsets from both sides",
+        true,
+        Sound::Offset,
+        Sound::Offset,
+    ),
+    scene(
+        "ear: worst: silence to noise from both sides",
+        true,
+        Sound::Steps,
+        Sound::Steps,
+    ),
+    scene(
+        "ear: worst: one step, then zeros, both sides",
         true,
         Sound::Tiny,
+        Sound::Tiny,
+    ),
+    scene(
+        "ear: worst: we send a square to a caller",
+        true,
+        Sound::Speech,
+        Sound::Square,
     ),
 ];
 
-const fn scene(name: &'static str, answered: bool, prompt: bool, near: Sound) -> Scene {
+const fn scene(name: &'static str, answered: bool, near: Sound, far: Sound) -> Scene {
     Scene {
         name,
         answered,
-        prompt,
         near,
+        far,
     }
 }
 
 impl Scene {
-    /// Near and far, frame by frame; the prompt comes back 100 ms later at -10 dB.
+    /// Whether we play something.
+    pub(crate) fn prompt(&self) -> bool {
+        !matches!(self.far, Sound::Nothing)
+    }
+
+    /// Instructions a frame may cost in the mean: with an echo path or while it is open who
+    /// answered, and in the usual call; the worst frame costs three times as much at most.
+    pub(crate) fn limit(&self) -> u64 {
+        if self.prompt() || !self.answered {
+            200_000
+        } else {
+            70_000
+        }
+    }
+
+    /// Near and far, frame by frame; what we play comes back 100 ms later at -10 dB.
     pub(crate) fn sound(&self, frames: usize) -> Vec<([i16; FRAME], [i16; FRAME])> {
         let length = frames * FRAME;
-        let far = if self.prompt {
-            speech(length, 190.0)
-        } else {
-            vec![0.0; length]
-        };
+        let far = self.far.samples(length);
         let near = self.near.samples(length);
         let sample = |index: usize| {
             let echo = if index >= 800 {
@@ -108,8 +171,15 @@ impl Sound {
         let mut noise = ComfortNoise::new(60, 7);
         let mut loud = ComfortNoise::new(6, 8);
         let (mut low, mut high) = (Sine::new(770.0, -12.0), Sine::new(1_336.0, -12.0));
-        let voice = speech(length, 120.0);
+        let pitch = if matches!(self, Self::Prompt) {
+            190.0
+        } else {
+            120.0
+        };
+        let voice = speech(length, pitch);
         let sample = |index: usize| match self {
+            Self::Nothing => 0.0,
+            Self::Prompt => voice[index],
             Self::Noise => f32::from(noise.sample()),
             Self::Speech => voice[index] + f32::from(noise.sample()),
             Self::Keys if index % 1_200 < 640 => low.sample() + high.sample(),

@@ -3,11 +3,13 @@
 //! The verdict is the first answer other than `unsure` and `ringback`; the
 //! final one has the corrections of the file. Called by `score`.
 
-use offhook_dsp::{AnswerClass, EventKind, ToneKind};
+use offhook_dsp::{AnswerClass, Event, EventKind, Sensitivity, ToneKind};
 
 use super::figure::Share;
+use super::labels::{Expected, is_tone};
+use super::manifest::Row;
 use super::table::{Cell, Table};
-use super::{Case, seconds};
+use super::{Case, every_sensitivity, seconds};
 
 /// A beep is the labelled one if it ends within this time of it.
 const BEEP_AGREES: f64 = 0.15;
@@ -21,47 +23,12 @@ struct Verdict {
     after: f64,
 }
 
-/// What a file should be called.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Expected {
-    Human,
-    Machine,
-    Sit,
-    Other,
-}
-
-impl Expected {
-    fn of(case: &Case) -> Self {
-        let row = &case.row;
-        let name = match row.text("label") {
-            "early_media" => row.text("subtype"),
-            label => label,
-        };
-        match name {
-            "human" => Self::Human,
-            "machine" | "voicemail" | "ivr" | "screening" => Self::Machine,
-            name if name.starts_with("sit") => Self::Sit,
-            _ => Self::Other,
-        }
-    }
-
-    /// Whether a class does justice to it: menus and assistants are machines too.
-    fn fits(self, class: AnswerClass) -> bool {
-        use AnswerClass as Class;
-        match self {
-            Self::Human => class == Class::Human,
-            Self::Machine => matches!(class, Class::Machine | Class::Ivr | Class::Screening),
-            Self::Sit => class == Class::Sit,
-            Self::Other => false,
-        }
-    }
-}
-
 /// All tables of answered calls and tones.
 pub(super) fn tables(cases: &[&Case]) -> Vec<Table> {
     let all = [
         answers("answers", cases),
         with_words(cases),
+        sensitivities(cases),
         balance(cases),
         beeps(cases),
         false_beeps(cases),
@@ -72,8 +39,12 @@ pub(super) fn tables(cases: &[&Case]) -> Vec<Table> {
 }
 
 fn verdict(case: &Case, last: bool) -> Option<Verdict> {
-    let answered = case.row.number("answer_s").unwrap_or(0.0).max(0.0);
-    let mut verdicts = case.events.iter().filter_map(|event| {
+    verdict_among(&case.row, &case.events, last)
+}
+
+fn verdict_among(row: &Row, events: &[Event], last: bool) -> Option<Verdict> {
+    let answered = row.number("answer_s").unwrap_or(0.0).max(0.0);
+    let mut verdicts = events.iter().filter_map(|event| {
         let class = match event.kind {
             EventKind::Answer { class, .. } | EventKind::AnswerCorrected { class, .. } => class,
             _ => return None,
@@ -133,11 +104,11 @@ fn is_early(case: &Case) -> bool {
 }
 
 fn is_human(case: &Case) -> bool {
-    !is_early(case) && Expected::of(case) == Expected::Human
+    !is_early(case) && Expected::of(&case.row) == Expected::Human
 }
 
 fn is_machine(case: &Case) -> bool {
-    !is_early(case) && Expected::of(case) == Expected::Machine
+    !is_early(case) && Expected::of(&case.row) == Expected::Machine
 }
 
 /// Files with a transcript, as if every word of it were understood in time.
@@ -147,6 +118,7 @@ fn with_words(cases: &[&Case]) -> Option<Table> {
             row: case.row.clone(),
             events: case.events_with_words.clone()?,
             events_with_words: None,
+            levels: Vec::new(),
             probabilities: Vec::new(),
             seconds: case.seconds,
         })
@@ -187,7 +159,7 @@ fn answers(title: &'static str, cases: &[&Case]) -> Option<Table> {
 fn answer_row(name: &str, cases: &[&Case]) -> Vec<Cell> {
     let right = |last: bool| -> Share {
         let fits = |case: &&Case| {
-            verdict(case, last).is_some_and(|verdict| Expected::of(case).fits(verdict.class))
+            verdict(case, last).is_some_and(|verdict| Expected::of(&case.row).fits(verdict.class))
         };
         cases.iter().map(fits).collect()
     };
@@ -212,6 +184,93 @@ fn answer_row(name: &str, cases: &[&Case]) -> Vec<Cell> {
     ]
 }
 
+/// Whether a file is heard at every sensitivity.
+pub(super) fn is_choice(row: &Row) -> bool {
+    let who = matches!(Expected::of(row), Expected::Human | Expected::Machine);
+    who && row.text("label") != "early_media"
+}
+
+/// Both errors at each sensitivity, by the first verdict; then of the files with a
+/// transcript, as if its words were understood, and without.
+fn sensitivities(cases: &[&Case]) -> Option<Table> {
+    let columns = [
+        "sensitivity",
+        "people called a machine",
+        "short answers called a machine",
+        "machines called a person",
+        "people undecided",
+        "machines undecided",
+        "machine told p50 ms after answer",
+        "p95 ms",
+    ];
+    let mut table = Table::new("sensitivity", &columns);
+    let chosen: Vec<&Case> = cases
+        .iter()
+        .copied()
+        .filter(|case| is_choice(&case.row))
+        .collect();
+    let spoken: Vec<&Case> = chosen
+        .iter()
+        .copied()
+        .filter(|case| case.events_with_words.is_some())
+        .collect();
+    let mut rows = |line: &str, cases: &[&Case], words: bool| {
+        let mut part = Table::new("", &columns);
+        for sensitivity in every_sensitivity() {
+            part.push(sensitivity_row(sensitivity, cases, words));
+        }
+        table.append(line, part);
+    };
+    rows("", &chosen, false);
+    if !spoken.is_empty() {
+        rows("with words:", &spoken, true);
+        rows("the same files without:", &spoken, false);
+    }
+    (!chosen.is_empty()).then_some(table)
+}
+
+fn sensitivity_row(sensitivity: Sensitivity, cases: &[&Case], words: bool) -> Vec<Cell> {
+    let level = sensitivity.level();
+
+    let (mut people, mut short, mut machines) = <(Share, Share, Share)>::default();
+    let (mut unsure_people, mut unsure_machines) = <(Share, Share)>::default();
+    let mut times = Vec::new();
+    for case in cases {
+        let told = case.levels.get(usize::from(level));
+        let Some(events) = told.and_then(|told| told.events(words)) else {
+            continue;
+        };
+        let verdict = verdict_among(&case.row, events, false);
+        let called = |expected: Expected| verdict.is_some_and(|it| expected.fits(it.class));
+        let (human, machine) = (called(Expected::Human), called(Expected::Machine));
+        if is_human(case) {
+            people.count(machine);
+            unsure_people.count(!human && !machine);
+            if is_short(case) {
+                short.count(machine);
+            }
+        } else {
+            machines.count(human);
+            unsure_machines.count(!human && !machine);
+            times.extend(verdict.filter(|_| machine).map(|it| it.after));
+        }
+    }
+    let name = match sensitivity == Sensitivity::DEFAULT {
+        true => format!("{level} (default)"),
+        false => level.to_string(),
+    };
+    vec![
+        Cell::text(name),
+        Cell::Share(people),
+        Cell::Share(short),
+        Cell::Share(machines),
+        Cell::Share(unsure_people),
+        Cell::Share(unsure_machines),
+        Cell::percentile_ms(&times, 0.5),
+        Cell::percentile_ms(&times, 0.95),
+    ]
+}
+
 /// Mean of the shares of humans and of machines that were called right.
 fn balance(cases: &[&Case]) -> Option<Table> {
     let mut table = Table::new(
@@ -227,7 +286,8 @@ fn balance(cases: &[&Case]) -> Option<Table> {
         let share = |of: fn(&Case) -> bool, last: bool| -> Option<f64> {
             let some = cases.iter().filter(|case| belongs(case) && of(case));
             let fits = |case: &&Case| {
-                verdict(case, last).is_some_and(|verdict| Expected::of(case).fits(verdict.class))
+                verdict(case, last)
+                    .is_some_and(|verdict| Expected::of(&case.row).fits(verdict.class))
             };
             some.map(fits).collect::<Share>().value()
         };
@@ -297,7 +357,7 @@ fn beeps(cases: &[&Case]) -> Option<Table> {
 fn false_beeps(cases: &[&Case]) -> Option<Table> {
     let mut table = Table::new("beeps where there is none", &["files", "with a beep"]);
     let groups: [Group; 3] = [
-        ("humans", |case| Expected::of(case) == Expected::Human),
+        ("humans", |case| Expected::of(&case.row) == Expected::Human),
         ("machines without a beep", |case| {
             is_machine(case) && case.row.number("beep_end_s").is_none()
         }),
@@ -321,27 +381,33 @@ fn tones_of(case: &Case) -> Vec<ToneKind> {
     case.events.iter().filter_map(tone).collect()
 }
 
-/// `busy_eu` is a busy tone, `fax_ced` is itself.
+/// The first tone of the file is what its label says.
 fn is_named(case: &Case) -> bool {
-    let label = case.row.text("tone_kind");
-    let first = |name: &str| name.split('_').next().unwrap_or_default().to_owned();
-    let fits = |kind: ToneKind| {
-        kind.name() == label || (first(kind.name()) == first(label) && first(label) != "fax")
-    };
-    tones_of(case).into_iter().any(fits)
+    let first = tones_of(case).into_iter().next();
+    first.is_some_and(|kind| is_tone(kind, case.row.text("tone_kind")))
+}
+
+/// It is named, but another tone was heard before.
+fn is_named_late(case: &Case) -> bool {
+    let fits = |kind: ToneKind| is_tone(kind, case.row.text("tone_kind"));
+    !is_named(case) && tones_of(case).into_iter().any(fits)
 }
 
 fn tones(cases: &[&Case]) -> Option<Table> {
-    let mut table = Table::new(
-        "tones",
-        &["kind", "named", "called human", "with speech reported"],
-    );
+    let columns = [
+        "kind",
+        "named",
+        "named after another",
+        "called human",
+        "with speech reported",
+    ];
+    let mut table = Table::new("tones", &columns);
     let all: Vec<&Case> = cases
         .iter()
         .copied()
         .filter(|case| case.row.text("label") == "tone")
         .collect();
-    for (kind, cases) in super::speech::grouped(&all, "subtype") {
+    for (kind, cases) in super::speech::grouped(&all, "tone_kind") {
         let human = |case: &&Case| {
             let called = |class| class == AnswerClass::Human;
             verdict(case, false).is_some_and(|v| called(v.class))
@@ -350,6 +416,7 @@ fn tones(cases: &[&Case]) -> Option<Table> {
         table.push(vec![
             Cell::text(kind),
             Cell::Share(cases.iter().map(|case| is_named(case)).collect()),
+            Cell::Share(cases.iter().map(|case| is_named_late(case)).collect()),
             Cell::Share(cases.iter().map(human).collect()),
             Cell::Share(
                 cases
@@ -370,7 +437,7 @@ fn wrong(cases: &[&Case]) -> Option<Table> {
             Some(verdict) => (verdict.class.name(), Some(verdict.after)),
             None => ("nothing", None),
         };
-        let expected = Expected::of(case);
+        let expected = Expected::of(&case.row);
         let missed = case.row.number("beep_end_s").filter(|end| {
             !beeps_of(case)
                 .iter()

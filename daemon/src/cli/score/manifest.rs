@@ -6,6 +6,8 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use super::super::recording::{Raw, Side};
+
 /// A span of time in seconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Span {
@@ -69,6 +71,32 @@ impl Row {
         self.folder.join(self.text("file"))
     }
 
+    /// Which side is heard, where a column `near` says so.
+    ///
+    /// # Errors
+    /// It says something else.
+    pub(super) fn near(&self) -> Result<Option<Side>, String> {
+        self.choice("near", "first, left, second or right")
+    }
+
+    /// What a file without a header is, where a column `raw` says so.
+    ///
+    /// # Errors
+    /// It says something else.
+    pub(super) fn raw(&self) -> Result<Option<Raw>, String> {
+        self.choice("raw", "ulaw or alaw")
+    }
+
+    fn choice<T: clap::ValueEnum>(&self, column: &str, known: &str) -> Result<Option<T>, String> {
+        match self.text(column) {
+            "" => Ok(None),
+            text => T::from_str(text, true).map(Some).map_err(|_| {
+                let shown = self.path();
+                format!("{}: {column} \"{text}\"; write {known}", shown.display())
+            }),
+        }
+    }
+
     /// What we played meanwhile.
     pub(super) fn far(&self) -> Option<PathBuf> {
         let far = self.text("far");
@@ -121,7 +149,9 @@ pub(super) fn read(path: &Path) -> Result<Vec<Row>, String> {
     let text =
         std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
     let folder = path.parent().unwrap_or(Path::new("")).to_owned();
-    let mut lines = records(&text).into_iter();
+    // Spreadsheets write a byte order mark (RFC 3629 §6).
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    let mut lines = records(text).into_iter();
     let header = lines.next().unwrap_or_default();
     if !header.iter().any(|name| name == "file") {
         let shown = path.display();
@@ -175,6 +205,18 @@ fn records(text: &str) -> Vec<Vec<String>> {
     all
 }
 
+/// Rows of a table that is no file.
+#[cfg(test)]
+pub(super) fn rows_of(text: &str) -> Vec<Row> {
+    let mut lines = records(text).into_iter();
+    let header = lines.next().expect("a first line");
+    let row = |record| Row {
+        fields: header.iter().cloned().zip(record).collect(),
+        folder: PathBuf::new(),
+    };
+    lines.map(row).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -195,10 +237,21 @@ mod tests {
     }
 
     #[test]
-    fn a_short_row_is_named_by_its_number() {
+    fn a_short_row_is_named_by_its_number_and_a_byte_order_mark_is_nothing() {
         let folder = std::env::temp_dir().join(format!("offhook-manifest-{}", std::process::id()));
         std::fs::create_dir_all(&folder).expect("temp dir");
         let path = folder.join("manifest.csv");
+        let marked = "\u{feff}file,label,near\na.wav,human,Right\nb.wav,,middle\n";
+        std::fs::write(&path, marked).expect("temp dir");
+        let rows = read(&path).expect("the mark is no part of the first name");
+        assert_eq!(rows[0].path(), folder.join("a.wav"));
+        assert_eq!(rows[0].near(), Ok(Some(Side::Second)));
+        assert_eq!(rows[0].raw(), Ok(None));
+        let error = rows[1].near().expect_err("no side");
+        assert!(
+            error.contains("b.wav: near \"middle\"; write first"),
+            "{error}"
+        );
         std::fs::write(&path, "file,label\na.wav,human\nb.wav\n").expect("temp dir");
         let error = read(&path).expect_err("two fields are wanted");
         assert!(

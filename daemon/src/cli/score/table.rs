@@ -109,9 +109,11 @@ impl Table {
         self.rows.push(row);
     }
 
-    /// The rows of another table of the same columns, under a line of its own.
+    /// The rows of another table of the same columns, under a line of its own if it has one.
     pub(super) fn append(&mut self, line: &str, other: Self) {
-        self.rows.push(vec![Cell::text(line)]);
+        if !line.is_empty() {
+            self.rows.push(vec![Cell::text(line)]);
+        }
         self.rows.extend(other.rows);
     }
 

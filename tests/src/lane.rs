@@ -89,6 +89,16 @@ impl Lane {
         assert_eq!(done.code, 0, "tc {order}: {}", done.err);
     }
 
+    /// As wide as before again: a queue that is full of small packets has no room for a
+    /// greater one, BYE among them.
+    ///
+    /// # Panics
+    /// When it is refused.
+    pub fn widen(&self) {
+        let done = self.far(|| run("tc", "qdisc del dev far root".split(' ')));
+        assert_eq!(done.code, 0, "tc: {}", done.err);
+    }
+
     /// From now on the callers' sound goes through this weather, which begins with the
     /// first packet that has a marker bit and lasts until the shaper is dropped.
     ///

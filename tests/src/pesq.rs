@@ -6,10 +6,7 @@ use std::path::PathBuf;
 
 use crate::place::Place;
 use crate::process::{checkout, run};
-use crate::sound::{Sound, likeness};
-
-/// What a recording is found by: 750 ms of it.
-const WINDOW: usize = 6_000;
+use crate::sound::Sound;
 
 /// The judge.
 #[derive(Clone, Debug)]
@@ -32,37 +29,22 @@ impl Pesq {
         Err(format!("no PESQ: {last}"))
     }
 
-    /// MOS-LQO of what was heard of `clean`, 8 kHz both; `None` where it is not found
-    /// in the recording.
+    /// MOS-LQO of what was heard of `clean`, 8 kHz both, where it is most alike; `None`
+    /// where less than half of it was heard.
     ///
     /// # Panics
     /// When the judge cannot be run.
     pub fn score(&self, clean: &[i16], heard: &[i16]) -> Option<f64> {
-        let part = find(clean, heard)?;
+        if heard.len() < clean.len() / 2 {
+            return None;
+        }
         let place = Place::new();
         let (one, other) = (place.file("clean.wav"), place.file("heard.wav"));
         Sound::mono(clean.to_vec()).write(&one);
-        Sound::mono(part.to_vec()).write(&other);
+        Sound::mono(heard.to_vec()).write(&other);
         let script = checkout().join("tests/quality.py");
         let judged = run(&self.0, [script, one, other]);
         assert_eq!(judged.code, 0, "{}", judged.err);
         Some(judged.out.trim().parse().expect("a score"))
     }
-}
-
-/// The part of a recording that holds the clean one, with what a line may have added:
-/// found by the window of it that came through best.
-fn find<'a>(clean: &[i16], heard: &'a [i16]) -> Option<&'a [i16]> {
-    let reach = heard.len().checked_sub(clean.len() / 2)?;
-    let windows = clean.chunks_exact(WINDOW).enumerate().step_by(2);
-    // Every fourth shift finds the neighbourhood; lines of speech are that smooth.
-    let found = windows.flat_map(|(number, window)| {
-        (0..=reach / 4).filter_map(move |step| {
-            let there = heard.get(step * 4 + number * WINDOW..)?;
-            Some((likeness(window, there, 0).0, step * 4))
-        })
-    });
-    let (alike, shift) = found.max_by(|a, b| a.0.total_cmp(&b.0))?;
-    let end = (shift + clean.len() + 4_000).min(heard.len());
-    (alike > 0.5).then(|| &heard[shift..end])
 }

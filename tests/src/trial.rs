@@ -135,6 +135,9 @@ impl Trial {
         }
         // What is on its way arrives.
         thread::sleep(ms(1_500));
+        if self.kbit > 0 {
+            lane.widen();
+        }
         call.hang_up();
     }
 

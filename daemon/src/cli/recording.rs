@@ -364,7 +364,7 @@ mod tests {
         for (at, bytes) in packets {
             now = *at + Duration::from_millis(20) - packets[0].0;
             while due <= now {
-                line.tick(due, false, &mut hear);
+                line.tick(due, &mut hear);
                 due += Duration::from_millis(10);
             }
             let view = View::parse(&bytes[28..]).expect("RTP");

@@ -229,8 +229,7 @@ impl Leg {
         let samples = packet_samples(stream.ptime_ms);
         let receives = stream.direction.receives();
         let Self { line, desk, .. } = self;
-        let joined = out.is_joined();
-        line.tick(now, joined, |heard| desk.hear(now, &heard, out));
+        line.tick(now, |heard| desk.hear(now, &heard, out));
         self.meet_needs(now, out);
         let key = self.desk.keypad.tick(now);
         self.desk.report_digit(now, self.line.heard(), key, out);

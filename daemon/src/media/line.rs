@@ -282,16 +282,14 @@ impl Line {
         self.came_count += 1;
     }
 
-    /// What is due without a packet; later if it is `joined` with a leg, whose playout
-    /// bridges a pause itself.
-    pub fn tick(&mut self, now: Duration, joined: bool, mut hear: impl FnMut(Heard<'_>)) {
+    /// What is due without a packet.
+    pub fn tick(&mut self, now: Duration, mut hear: impl FnMut(Heard<'_>)) {
         let Self {
             receiver,
             framer,
             hearing,
             ..
         } = self;
-        receiver.set_patient(joined);
         let mut frame = |frame: Frame<'_>| hearing.frame(&frame, &mut hear);
         receiver.tick(now, |piece| framer.take(piece, &mut frame));
     }

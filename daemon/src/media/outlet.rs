@@ -41,8 +41,6 @@ pub trait Outlet {
     fn end_voice(&mut self, speech: u32);
     /// Puts a secret into the safe, or with none erases what is there.
     fn seal(&mut self, keys: &[u8]);
-    /// Another leg hears this one.
-    fn is_joined(&self) -> bool;
     /// Passes a frame of the line to the leg that this one is joined with, if any: its
     /// sound up to 4 kHz and above.
     fn pass(&mut self, low: &[i16; FRAME], high: &[i16; FRAME]);

@@ -508,10 +508,6 @@ impl Outlet for Out<'_> {
         self.shared.safes[self.slot].seal(keys);
     }
 
-    fn is_joined(&self) -> bool {
-        self.bridges.partner(self.slot).is_some()
-    }
-
     fn pass(&mut self, low: &[i16; FRAME], high: &[i16; FRAME]) {
         self.bridges.pass(self.slot, low, high);
     }

@@ -96,7 +96,6 @@ pub struct Outside {
     pub joined_high: VecDeque<[i16; 80]>,
     pub passed_keys: Vec<u8>,
     pub joined: VecDeque<[i16; 80]>,
-    pub is_joined: bool,
     pub joined_keys: VecDeque<u8>,
 }
 
@@ -155,10 +154,6 @@ impl Outlet for Outside {
 
     fn end_voice(&mut self, speech: u32) {
         self.ended_voice = Some(speech);
-    }
-
-    fn is_joined(&self) -> bool {
-        self.is_joined
     }
 
     fn pass(&mut self, low: &[i16; 80], high: &[i16; 80]) {

@@ -16,11 +16,8 @@ use super::{CLOCK_RATE, samples};
 
 /// How long a gap waits for its packets.
 pub const GAP_WAIT: Duration = Duration::from_millis(40);
-/// What comes later than this is made up, in samples: as long as a gap waits.
+/// `GAP_WAIT` in samples.
 const LAG: i64 = 320;
-/// The same where somebody listens behind a playout of their own, which bridges such
-/// pauses by itself: 120 ms of late packets are heard late and not lost.
-const PATIENT_LAG: i64 = 960;
 /// Packets kept while a gap waits: 40 ms of 10 ms packets, and as many again
 /// that a burst brings.
 pub const HELD: usize = 8;
@@ -202,7 +199,6 @@ pub struct Receiver {
     quiet: bool,
     /// Samples filled since the last packet was heard.
     filled: u32,
-    lag: i64,
     held: heapless::Vec<Held, HELD>,
     stats: ReceiveStats,
 }
@@ -227,16 +223,9 @@ impl Receiver {
             probation: None,
             quiet: false,
             filled: 0,
-            lag: LAG,
             held: heapless::Vec::new(),
             stats: ReceiveStats::default(),
         }
-    }
-
-    /// Whether it is patient with a line on which nothing comes: 120 ms instead of 40.
-    /// What comes is heard at once either way.
-    pub fn set_patient(&mut self, patient: bool) {
-        self.lag = if patient { PATIENT_LAG } else { LAG };
     }
 
     /// Samples handed out so far.
@@ -297,7 +286,7 @@ impl Receiver {
         // The packet with the next sample was due when its last one had been spoken.
         let packet = self.stream.map_or(160, |stream| stream.packet_samples);
         let packet = (i64::from(packet) / FRAME * FRAME).clamp(FRAME, FILL_A_TICK);
-        let overdue = self.due(now) - self.next as i64 - self.lag;
+        let overdue = self.due(now) - self.next as i64 - LAG;
         if overdue < packet {
             return;
         }
@@ -889,21 +878,6 @@ mod tests {
         assert_eq!(bench.heard(), "254 255 0 1");
         assert_eq!(bench.receiver.reception().unwrap().lost(), 0);
         assert_eq!(bench.receiver.stats().jumps, 0);
-    }
-
-    #[test]
-    fn whoever_is_patient_hears_after_a_stall_what_else_comes_too_late() {
-        for (patient, heard, late) in [(false, "7 8", 4), (true, "3 4 5 6 7 8", 0)] {
-            let mut bench = Bench::new();
-            bench.receiver.set_patient(patient);
-            bench.steady(0..3);
-            (7..19).for_each(|step| bench.tick(step * 10));
-            bench.heard();
-            // Held up on the way and let go all at once.
-            (3..9).for_each(|number| bench.packet(190, number, u32::from(number) * 160));
-            assert_eq!(bench.heard(), heard);
-            assert_eq!(bench.receiver.stats().late, late);
-        }
     }
 
     #[test]

@@ -23,6 +23,7 @@ const MARK: u32 = 1;
 struct Due {
     at: Duration,
     number: u64,
+    twice: bool,
     packet: Message,
 }
 
@@ -64,9 +65,12 @@ fn work(queue: &mut Queue, netlink: i32, raw: i32, mut sky: Sky) -> io::Result<(
     loop {
         let time = now() - start;
         while due.peek().is_some_and(|first| first.at <= time) {
-            let mut packet = due.pop().expect("there is a first one").packet;
-            packet.set_verdict(Verdict::Accept);
-            queue.verdict(packet)?;
+            let mut first = due.pop().expect("there is a first one");
+            if first.twice {
+                copy(raw, first.packet.get_payload());
+            }
+            first.packet.set_verdict(Verdict::Accept);
+            queue.verdict(first.packet)?;
         }
         let mut packet = match queue.recv() {
             Ok(packet) => packet,
@@ -91,11 +95,13 @@ fn work(queue: &mut Queue, netlink: i32, raw: i32, mut sky: Sky) -> io::Result<(
                 queue.verdict(packet)?;
             }
             Fate::Comes { at, twice } => {
-                if twice {
-                    copy(raw, packet.get_payload());
-                }
                 number += 1;
-                due.push(Due { at, number, packet });
+                due.push(Due {
+                    at,
+                    number,
+                    twice,
+                    packet,
+                });
             }
         }
     }

@@ -3,13 +3,17 @@
     python3 dsp/train/turns.py build MANIFEST.csv OUT     make the set
     python3 dsp/train/turns.py learn OUT                  both curves; writes dsp/src/turn.rs
 
-The manifest names clean speech with its speakers (columns file, kind, speaker).
-Each caller is one voice: its sentences are cut at natural pauses, and turns of
-one to four phrases are put together with drawn pauses between them, kept pauses
-inside them, and three seconds after each. A caller has a pace of their own
-(slowed or sped by up to a quarter) and a usual pause of their own, 0.2 to 1.5 s.
-Everything goes through a telephone channel. Seeds are fixed. The estimate is
-learnt and judged by caller, in five folds, beside fixed pauses. Needs sox, numpy.
+The manifest names clean speech with its speakers (columns file, kind, speaker). Each
+caller is one voice; some are generated (flite, espeak-ng), who say digits, short answers
+and sentences. Of a recorded voice a turn is made of runs of phrases, with the pauses they
+were spoken with, of drawn pauses between the runs, and after every third run of a vowel
+of theirs that is held before the pause ("um"); every fourth turn is a short answer, a
+piece of less than a second, and nearly as many longer ones begin with such a piece and a
+pause. After each turn there are 2.4 s of quiet and a prompt of
+ours. A caller has a pace of their own (slowed or sped by a quarter) and a usual pause of
+their own, 0.2 to 1.5 s. Everything goes through a telephone channel. Seeds are fixed. The
+estimate is learnt and judged by caller, in five folds, beside fixed pauses. Needs sox,
+flite, espeak-ng, numpy.
 """
 
 import csv
@@ -24,12 +28,21 @@ import numpy as np
 HERE = os.path.dirname(os.path.abspath(__file__))
 CODE = os.path.join(HERE, "..", "src", "turn.rs")
 RATE = 8000
-CALLERS, TURNS = 30, 10
+CALLERS, TURNS = 36, 10
 SEED = 20
 FIXED = (0.5, 0.8, 1.2)
 NAMES = ("BASE", "PAUSE", "LONG_PAUSE", "SHORT_TURN", "SLOW", "PITCH", "LEVEL", "HESITATION")
 COMMON = 0.5
 SHORTEST, LONGEST = 0.25, 2.2
+# Quiet after a turn, our prompt, and quiet before the next, s.
+QUIET, PROMPT, LATENCY = 2.4, 1.0, 0.6
+GENERATED = ["flite:kal", "flite:slt", "flite:awb", "flite:rms", "en-us+m3", "en-us+f2", "en-gb+m7", "en-gb+f4"]
+ANSWERS = ["yes", "no", "yes please", "I think so", "no thank you", "hello", "seven", "forty two", "that is right", "maybe"]
+SENTENCES = [
+    "my number is 4 1 5, 7 7 2", "it is 0 1 7, 3 9, 5 5 8", "1 2 3 4, 5 6 7 8", "the code is 9 0 2, 6 1",
+    "I am calling about the invoice, the one from last month", "could you tell me when you are open, please",
+    "well, I would like to change my appointment", "my name is Anna, and I have a question about my order",
+]
 # Quiet that may be a turn's end at all, s.
 LEAST = 0.2
 
@@ -40,23 +53,85 @@ def sox(path, *effects):
     return np.frombuffer(raw, np.int16).astype(float)
 
 
-def phrases(samples):
-    """Stretches between natural pauses of 150 ms, of 0.4 s and more."""
+def spans_of(samples, quiet_ms, least_ms):
+    """Stretches between quiet of so long, in samples."""
     frames = samples[: len(samples) // 80 * 80].reshape(-1, 80)
     level = 10 * np.log10((frames**2).mean(1) + 1)
     loud = level > np.percentile(level, 95) - 28
     found, start, quiet = [], None, 0
-    for index, on in enumerate(list(loud) + [False] * 20):
+    for index, on in enumerate(list(loud) + [False] * 100):
         if on:
             start, quiet = (index if start is None else start), 0
         elif start is not None:
             quiet += 1
-            if quiet >= 15:
+            if quiet >= quiet_ms // 10:
                 end = index - quiet + 1
-                if end - start >= 40:
-                    found.append(samples[max(0, start * 80 - 160) : end * 80 + 160])
+                if end - start >= least_ms // 10:
+                    found.append((max(0, start * 80 - 160), end * 80 + 160))
                 start = None
     return found
+
+
+class Voice:
+    """What one caller can say: phrases in a row, and short pieces."""
+
+    def __init__(self, name, recordings, answers=()):
+        self.name, self.runs, self.short = name, [], list(answers)
+        self.recordings = recordings
+        for number, samples in enumerate(recordings):
+            spans = spans_of(samples, 150, 150)
+            self.runs += [(number, spans[i : i + n]) for n in (1, 2, 3) for i in range(len(spans) - n + 1)]
+            if not answers:
+                pieces = spans_of(samples, 50, 220)
+                self.short += [samples[a:b] for a, b in pieces if b - a < 0.9 * RATE]
+        self.level = np.sqrt(np.mean(np.concatenate([r[r != 0] for r in recordings]) ** 2))
+
+    def run(self, rng):
+        number, spans = self.runs[rng.integers(len(self.runs))]
+        return self.recordings[number][spans[0][0] : spans[-1][1]]
+
+    def held(self, rng):
+        """A voiced period of theirs, repeated for a third to half a second."""
+        samples = self.recordings[rng.integers(len(self.recordings))]
+        best = (0.0, 0, 80)
+        for at in range(400, len(samples) - 400, 160):
+            piece = samples[at - 200 : at + 200]
+            energy = (piece**2).sum()
+            if energy < 400 * self.level**2:
+                continue
+            for lag in range(25, 130):
+                later = samples[at - 200 + lag : at + 200 + lag]
+                if len(later) == 400:
+                    likeness = (piece * later).sum() / np.sqrt(energy * (later**2).sum() + 1)
+                    if likeness > best[0] + 0.01:
+                        best = (likeness, at, lag)
+        _, at, lag = best
+        length = int(rng.uniform(0.33, 0.55) * RATE)
+        period = samples[at : at + lag] - samples[at : at + lag].mean()
+        sound = np.resize(period, length) * np.linspace(1, 0.8, length)
+        sound[-400:] *= np.linspace(1, 0, 400)
+        return sound * self.level / np.sqrt(np.mean(sound**2))
+
+
+def generated(name, folder, pace):
+    """A voice of a synthesiser, saying answers and sentences."""
+    sounds = []
+    for text in ANSWERS + SENTENCES:
+        path = os.path.join(folder, "said.wav")
+        if name.startswith("flite:"):
+            subprocess.run(["flite", "-voice", name[6:], "-t", text, "-o", path], check=True)
+        else:
+            subprocess.run(["espeak-ng", "-v", name, "-w", path, text], check=True)
+        samples = sox(path, *tempo(pace), "highpass", "250", "lowpass", "3400")
+        spans = spans_of(samples, 150, 100)
+        if spans:
+            sounds.append(samples[spans[0][0] : spans[-1][1]])
+    os.remove(path)
+    return Voice(name, sounds[len(ANSWERS) :], sounds[: len(ANSWERS)])
+
+
+def tempo(pace):
+    return [] if pace == 1.0 else ["tempo", "-s", str(pace)]
 
 
 def build(manifest, out):
@@ -67,15 +142,17 @@ def build(manifest, out):
         voices = [row for row in csv.DictReader(file) if row["kind"] == "speech" and row["speaker"]]
     voices.sort(key=lambda row: row["file"])
     rows = []
-    for voice in voices:
-        if len(rows) == CALLERS:
+    for name in GENERATED:
+        pace = (0.8, 1.0, 1.25)[len(rows) % 3]
+        rows.append(caller(out, len(rows), generated(name, out, pace), pace, rng))
+    for row in voices:
+        if len(rows) == CALLERS + len(GENERATED):
             break
         pace = (0.8, 1.0, 1.25)[len(rows) % 3]
-        effects = [] if pace == 1.0 else ["tempo", "-s", str(pace)]
-        pool = phrases(sox(os.path.join(folder, voice["file"]), *effects, "highpass", "250", "lowpass", "3400"))
-        if len(pool) < 5:
-            continue
-        rows.append(caller(out, len(rows), voice, pace, pool, rng))
+        samples = sox(os.path.join(folder, row["file"]), *tempo(pace), "highpass", "250", "lowpass", "3400")
+        voice = Voice(row["file"], [samples])
+        if len(spans_of(samples, 150, 400)) >= 4 and len(voice.short) >= 4:
+            rows.append(caller(out, len(rows), voice, pace, rng))
     with open(os.path.join(out, "manifest.csv"), "w", newline="") as file:
         writer = csv.DictWriter(file, ["file", "set", "condition", "source", "speech"])
         writer.writeheader()
@@ -83,30 +160,50 @@ def build(manifest, out):
     print(f"{len(rows)} callers, {len(rows) * TURNS} turns in {out}")
 
 
-def caller(out, number, voice, pace, pool, rng):
+def turn(voice, usual, rng):
+    """One turn: a short answer, or runs with pauses between them."""
+    if rng.random() < 0.25:
+        return [voice.short[rng.integers(len(voice.short))]]
+    parts = []
+    if rng.random() < 0.3:
+        # "Well …": what begins short does not always end there.
+        pause = np.clip(usual * np.exp(rng.normal(0, 0.35)), 0.2, 1.5)
+        parts += [voice.short[rng.integers(len(voice.short))], np.zeros(int(pause * RATE))]
+    for index in range(int(rng.choice([1, 2, 2, 3]))):
+        if index:
+            hesitates = rng.random() < 0.33
+            if hesitates:
+                parts.append(voice.held(rng))
+            pause = usual * np.exp(rng.normal(0, 0.35)) * (1.3 if hesitates else 1.0)
+            parts.append(np.zeros(int(np.clip(pause, 0.2, 1.5) * RATE)))
+        parts.append(voice.run(rng))
+    return parts
+
+
+def caller(out, number, voice, pace, rng):
     usual = np.exp(rng.uniform(np.log(0.25), np.log(1.1))) / pace**0.5
-    level = np.sqrt(np.mean(np.concatenate(pool) ** 2))
-    parts, spans, at = [np.zeros(RATE)], [], RATE
+    ours = 1200 * np.resize(np.sign(np.sin(np.arange(RATE) * 2 * np.pi * 150 / RATE)), int(PROMPT * RATE))
+    near, far, spans, at = [np.zeros(RATE)], [np.zeros(RATE)], [], RATE
     for _ in range(TURNS):
-        start = at
-        for index in range(int(rng.choice([1, 2, 2, 3, 4]))):
-            if index:
-                pause = np.clip(usual * np.exp(rng.normal(0, 0.35)), 0.2, 1.5)
-                parts.append(np.zeros(int(pause * RATE)))
-                at += len(parts[-1])
-            parts.append(pool[rng.integers(len(pool))] * 1800 / level)
-            at += len(parts[-1])
-        spans.append(f"{start / RATE:.4f}-{at / RATE:.4f}")
-        parts.append(np.zeros(3 * RATE))
-        at += len(parts[-1])
-    samples = np.concatenate(parts)
+        said = np.concatenate(turn(voice, usual, rng)) * 1800 / voice.level
+        spans.append(f"{at / RATE:.4f}-{(at + len(said)) / RATE:.4f}")
+        quiet, later = np.zeros(int(QUIET * RATE)), np.zeros(int(LATENCY * RATE))
+        near += [said, quiet, np.zeros(len(ours)), later]
+        far += [np.zeros(len(said)), quiet, ours, later]
+        at += len(said) + len(quiet) + len(ours) + len(later)
+    samples = np.concatenate(near)
     samples += rng.normal(0, 32768 * 10 ** (-62 / 20), len(samples))
     name = f"caller_{number:02}.wav"
-    with wave.open(os.path.join(out, name), "wb") as file:
-        file.setparams((1, 2, RATE, 0, "NONE", ""))
-        file.writeframes(mu_law(samples).astype("<i2").tobytes())
+    write(os.path.join(out, name), mu_law(samples))
+    write(os.path.join(out, name + ".far"), np.concatenate(far))
     condition = {0.8: "slowed", 1.0: "as spoken", 1.25: "sped"}[pace]
-    return {"file": name, "set": "turn_ends", "condition": condition, "source": voice["file"], "speech": ";".join(spans)}
+    return {"file": name, "set": "turn_ends", "condition": condition, "source": voice.name, "speech": ";".join(spans)}
+
+
+def write(path, samples):
+    with wave.open(path, "wb") as file:
+        file.setparams((1, 2, RATE, 0, "NONE", ""))
+        file.writeframes(samples.astype("<i2").tobytes())
 
 
 def mu_law(samples):
@@ -136,7 +233,8 @@ def pauses(out):
         frames = table[table[:, 0] == number]
         spans = [tuple(map(float, span.split("-"))) for span in row["speech"].split(";")]
         for turn, (start, end) in enumerate(spans):
-            following = spans[turn + 1][0] if turn + 1 < len(spans) else end + 3.0
+            # Then we speak, and what is said is another turn.
+            following = end + QUIET
             found += of_turn(number, turn, frames, start, end, following)
     return found
 

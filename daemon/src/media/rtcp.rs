@@ -238,6 +238,28 @@ struct Srtcp {
     opener: Opener,
 }
 
+impl Srtcp {
+    fn new(keys: Keys) -> Self {
+        Self {
+            keys,
+            sealer: Sealer::new(&keys.ours),
+            opener: Opener::new(&keys.theirs),
+        }
+    }
+
+    /// Each side by itself: the index of a key that stays goes on, since one that came
+    /// again would give the same keystream again (RFC 3711 §9.1, RFC 7714 §8.1).
+    fn change(&mut self, keys: Keys) {
+        if keys.ours != self.keys.ours {
+            self.sealer = Sealer::new(&keys.ours);
+        }
+        if keys.theirs != self.keys.theirs {
+            self.opener = Opener::new(&keys.theirs);
+        }
+        self.keys = keys;
+    }
+}
+
 struct Session {
     slot: SlotId,
     local: SocketAddr,
@@ -291,14 +313,9 @@ impl Session {
 
     /// Keys that were agreed on before stay in use, with what they have counted.
     fn encrypt(&mut self, keys: Option<Keys>) {
-        if keys != self.srtcp.as_ref().map(|known| known.keys) {
-            self.srtcp = keys.map(|keys| {
-                Box::new(Srtcp {
-                    keys,
-                    sealer: Sealer::new(&keys.ours),
-                    opener: Opener::new(&keys.theirs),
-                })
-            });
+        match (&mut self.srtcp, keys) {
+            (Some(known), Some(keys)) => known.change(keys),
+            (known, keys) => *known = keys.map(|keys| Box::new(Srtcp::new(keys))),
         }
     }
 
@@ -577,6 +594,7 @@ fn interval() -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use offhook_sip::rtp::srtp::{MasterKey, Suite};
     use proptest::prelude::*;
 
     fn block(ssrc: u32) -> ReceptionReport {
@@ -630,6 +648,57 @@ mod tests {
             let interval = interval();
             assert!(interval >= INTERVAL.mul_f64(0.41) && interval <= INTERVAL.mul_f64(1.232));
         }
+    }
+
+    fn key(octet: u8) -> MasterKey {
+        MasterKey::new(Suite::AeadAes128Gcm, &[octet; 28]).unwrap()
+    }
+
+    /// What a report becomes; the index is its last word.
+    fn sealed(srtcp: &mut Srtcp) -> (Vec<u8>, u32) {
+        let mut bytes = [0x80, 201, 0, 1, 1, 2, 3, 4].to_vec();
+        bytes.resize(8 + GROWTH + 4, 0);
+        let end = srtcp.sealer.seal_control(&mut bytes, 8).unwrap();
+        bytes.truncate(end);
+        let word = u32::from_be_bytes(*bytes.last_chunk().unwrap());
+        (bytes, word & 0x7FFF_FFFF)
+    }
+
+    #[test]
+    fn a_key_of_the_peers_that_changes_does_not_begin_the_index_of_ours_again() {
+        let (ours, theirs) = (key(1), key(2));
+        let mut srtcp = Srtcp::new(Keys { ours, theirs });
+        assert_eq!((sealed(&mut srtcp).1, sealed(&mut srtcp).1), (0, 1));
+        let theirs = key(3);
+        srtcp.change(Keys { ours, theirs });
+        assert_eq!(sealed(&mut srtcp).1, 2);
+        // What they seal with the new key is opened, with the old one it is not.
+        let mut opened = |seed| {
+            let (ours, theirs) = (key(seed), ours);
+            let (mut bytes, _) = sealed(&mut Srtcp::new(Keys { ours, theirs }));
+            srtcp.opener.open_control(&mut bytes).is_ok()
+        };
+        assert_eq!([2, 3].map(&mut opened), [false, true]);
+    }
+
+    #[test]
+    fn a_key_of_ours_that_changes_leaves_what_came_of_the_peer_known() {
+        let (ours, theirs) = (key(1), key(2));
+        let mut srtcp = Srtcp::new(Keys { ours, theirs });
+        let mut peer = Srtcp::new(Keys {
+            ours: theirs,
+            theirs: ours,
+        });
+        let (report, _) = sealed(&mut peer);
+        assert!(srtcp.opener.open_control(&mut report.clone()).is_ok());
+        let ours = key(4);
+        srtcp.change(Keys { ours, theirs });
+        assert!(srtcp.opener.open_control(&mut { report }).is_err(), "once");
+        assert_eq!(
+            sealed(&mut srtcp).1,
+            0,
+            "a new key counts from its beginning"
+        );
     }
 
     #[test]

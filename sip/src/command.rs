@@ -120,6 +120,8 @@ pub enum ReinviteAnswer {
     Accept(Vec<u8>),
     /// A refusal (300–699), usually 488; the session stays as it was.
     Refuse(StatusCode),
+    /// The same, with the value of a Warning header that says why (RFC 3261 §20.43).
+    RefuseFor(StatusCode, String),
 }
 
 /// Something to do.

@@ -275,7 +275,7 @@ impl Endpoint {
 
     pub(super) fn answer_reinvite(&mut self, key: CallKey, answer: &ReinviteAnswer) -> Option<()> {
         let call = self.calls.get_mut(&key).filter(|call| !call.is_ended())?;
-        if let ReinviteAnswer::Refuse(status) = answer
+        if let ReinviteAnswer::Refuse(status) | ReinviteAnswer::RefuseFor(status, _) = answer
             && (status.is_provisional() || status.is_success())
         {
             return None;
@@ -284,6 +284,10 @@ impl Endpoint {
         match answer {
             ReinviteAnswer::Refuse(status) => {
                 self.refuse(reinvite.invite, *status, &[]);
+                Some(())
+            }
+            ReinviteAnswer::RefuseFor(status, warning) => {
+                self.refuse(reinvite.invite, *status, &[("Warning", warning)]);
                 Some(())
             }
             ReinviteAnswer::Accept(sdp) => {

@@ -34,6 +34,15 @@ impl LocalSrtp {
         Self { required, keys }
     }
 
+    /// The same, with a key that is in use already.
+    #[must_use]
+    pub fn keeping(mut self, key: MasterKey) -> Self {
+        for own in self.keys.iter_mut().filter(|own| own.suite == key.suite) {
+            *own = key;
+        }
+        self
+    }
+
     /// Ours of a suite.
     pub(super) fn key(&self, suite: Suite) -> MasterKey {
         let keys = self.keys.iter().find(|key| key.suite == suite);

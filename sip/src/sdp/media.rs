@@ -24,6 +24,8 @@ const LONGEST_MS: u8 = 200;
 /// An audio line in the sender's terms.
 #[derive(Clone, Debug)]
 pub(super) struct AudioLine {
+    /// What RTP is carried by.
+    pub(super) profile: &'static str,
     pub(super) rtp: SocketAddr,
     pub(super) rtcp: SocketAddr,
     /// RTCP may come where RTP comes.
@@ -54,8 +56,7 @@ pub(super) fn find_audio(
 ) -> Result<(usize, AudioLine), SdpFault> {
     let mut fault = SdpFault::NoAudio;
     for (index, media) in session.medias.iter().enumerate() {
-        let audio = media.media.eq_ignore_ascii_case("audio");
-        if !audio || !PROFILES.contains(&media.proto.as_str()) || media.port == 0 {
+        if !is_candidate(media) {
             continue;
         }
         match read_audio(session, media, local) {
@@ -64,6 +65,28 @@ pub(super) fn find_audio(
         }
     }
     Err(fault)
+}
+
+/// The audio line in this place.
+///
+/// # Errors
+/// What stands against it.
+pub(super) fn audio_at(
+    session: &Session,
+    index: usize,
+    local: &LocalMedia,
+) -> Result<AudioLine, SdpFault> {
+    let media = session.medias.get(index).filter(|it| is_candidate(it));
+    read_audio(session, media.ok_or(SdpFault::NoAudio)?, local)
+}
+
+fn is_candidate(media: &Media) -> bool {
+    let audio = media.media.eq_ignore_ascii_case("audio");
+    audio && profile(media).is_some() && media.port != 0
+}
+
+fn profile(media: &Media) -> Option<&'static str> {
+    PROFILES.into_iter().find(|profile| *profile == media.proto)
 }
 
 fn read_audio(session: &Session, media: &Media, local: &LocalMedia) -> Result<AudioLine, SdpFault> {
@@ -77,6 +100,7 @@ fn read_audio(session: &Session, media: &Media, local: &LocalMedia) -> Result<Au
     let first = *payloads.first().ok_or(SdpFault::NoCommonCodec)?;
     let rtp = SocketAddr::new(address, media.port);
     Ok(AudioLine {
+        profile: profile(media).ok_or(SdpFault::NoAudio)?,
         rtp,
         rtcp: read_rtcp(media, rtp),
         rtcp_mux: may_share_port(media),

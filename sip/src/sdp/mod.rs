@@ -14,10 +14,10 @@ use core::fmt;
 use core::net::{IpAddr, SocketAddr};
 use std::borrow::Cow;
 
-use sdp_types::Session;
+use sdp_types::{Media, Session};
 
 pub use crypto::{LocalSrtp, RANDOM as SRTP_RANDOM};
-use media::{AudioLine, find_audio};
+use media::{AudioLine, audio_at, find_audio};
 
 use crate::message::StatusCode;
 use crate::rtp::srtp::{Keys, Suite};
@@ -36,6 +36,9 @@ const WIDE_TELEPHONE_EVENT: u8 = 102;
 
 /// Payload type that we offer for Opus; any dynamic one would do.
 const OPUS: u8 = 107;
+
+/// Payload types without a meaning of their own (RFC 3551 §6).
+const DYNAMIC: core::ops::RangeInclusive<u8> = 96..=127;
 
 /// Comfort noise has a static payload type (RFC 3389 §4).
 const COMFORT_NOISE: u8 = 13;
@@ -271,6 +274,28 @@ impl SdpFault {
             | Self::Refused => StatusCode::NOT_ACCEPTABLE_HERE,
         }
     }
+
+    /// The value of a Warning header that says it, as this agent (RFC 3261 §20.43).
+    pub fn warning(&self, agent: &str) -> String {
+        let code = match self {
+            Self::Address => 301,
+            Self::NoAudio => 304,
+            Self::NoCommonCodec => 305,
+            Self::Syntax(_)
+            | Self::TooLong
+            | Self::MediaCount
+            | Self::Refused
+            | Self::Encrypted
+            | Self::InTheClear => 399,
+        };
+        let plain = |letter: char| match letter {
+            '"' | '\\' => '\'',
+            letter if letter.is_control() => ' ',
+            letter => letter,
+        };
+        let text: String = self.to_string().chars().map(plain).collect();
+        format!("{code} {agent} \"{text}\"")
+    }
 }
 
 impl fmt::Display for SdpFault {
@@ -338,7 +363,9 @@ fn check_lines(bytes: &[u8]) -> Result<(), SdpFault> {
 
 /// Our offer.
 pub fn offer(local: &LocalMedia) -> Vec<u8> {
-    write::offer(local, Direction::SendRecv)
+    let mut shape = Shape::default();
+    shape.widen(local);
+    write::offer(local, Direction::SendRecv, &shape)
 }
 
 /// Our answer to an offer, and what it means.
@@ -362,43 +389,109 @@ pub fn answer(offer: &[u8], local: &LocalMedia) -> Result<(Vec<u8>, Negotiated),
 /// # Errors
 /// A fault with which the call cannot go on.
 pub fn accept_answer(answer: &[u8], local: &LocalMedia) -> Result<Negotiated, SdpFault> {
-    let session = parse(answer)?;
-    if session.medias.len() != 1 {
-        return Err(SdpFault::MediaCount);
-    }
-    if session.medias.first().is_some_and(|media| media.port == 0) {
-        return Err(SdpFault::Refused);
-    }
-    let (_, mut audio) = find_audio(&session, local)?;
-    // The suite is the one that we have offered under that tag (RFC 4568 §5.1.3).
-    let offered = |crypto: &crypto::Crypto| {
-        let place = crypto
-            .tag
-            .checked_sub(1)
-            .and_then(|place| usize::try_from(place).ok());
-        place.and_then(|place| Suite::ALL.get(place)) == Some(&crypto.key.suite)
-    };
-    if !audio.crypto.iter().all(offered) {
-        return Err(SdpFault::Encrypted);
-    }
-    audio.crypto.truncate(1);
-    let mut negotiated = negotiate(&audio, local);
-    // What the peer sends carries the payload types of our offer.
-    negotiated.receive = own_payloads(local);
-    if let Some(event) = &mut negotiated.telephone_event {
-        event.receive = own_events(local).map(|event| event.map(|(own, _)| own));
-    }
-    Ok(negotiated)
+    let mut shape = Shape::default();
+    shape.widen(local);
+    shape.accept_answer(answer, local)
 }
 
-fn own_payloads(local: &LocalMedia) -> Vec<ReceivePayload> {
-    let codecs = local.codecs.iter();
-    codecs
-        .map(|codec| ReceivePayload {
-            payload_type: codec.offered_payload_type(),
-            codec: *codec,
-        })
-        .collect()
+/// What is settled about the lines of a session, so that later offers keep to it: as
+/// many lines in the same order, the profile, and payload types that mean what they
+/// meant (RFC 3264 §8, §8.3.2).
+#[derive(Clone, Debug, Default)]
+struct Shape {
+    /// Lines before ours, refused.
+    before: Vec<Media>,
+    /// Lines after ours, refused.
+    after: Vec<Media>,
+    /// What RTP is carried by; `None` before the first description.
+    profile: Option<&'static str>,
+    /// Under what we take sound.
+    payloads: Vec<ReceivePayload>,
+    /// Under what we take keys, each with its clock.
+    events: Events,
+}
+
+impl Shape {
+    /// Of an answer of ours.
+    fn of_answer(offer: &Session, index: usize, audio: &AudioLine, agreed: &Negotiated) -> Self {
+        let refused = |medias: &[Media]| medias.iter().map(write::refused).collect();
+        Self {
+            before: refused(&offer.medias[..index]),
+            after: refused(&offer.medias[index + 1..]),
+            profile: Some(audio.profile),
+            payloads: audio.payloads.clone(),
+            events: agreed.telephone_event.map_or([None; 2], |_| audio.events),
+        }
+    }
+
+    /// All that we can, as in a new call, beside what was agreed on and under numbers
+    /// that mean nothing else (RFC 3261 §14.2).
+    fn widen(&mut self, local: &LocalMedia) {
+        let known = self.payloads.iter().map(|it| it.payload_type);
+        let keys = self.events.iter().flatten().map(|(event, _)| *event);
+        let mut taken: Vec<u8> = known.chain(keys).chain([COMFORT_NOISE]).collect();
+        let mut number = |wanted: u8| {
+            let mut numbers = core::iter::once(wanted).chain(DYNAMIC);
+            let free = numbers.find(|number| !taken.contains(number));
+            taken.extend(free);
+            free
+        };
+        for codec in &local.codecs {
+            let known = self.payloads.iter().any(|it| it.codec == *codec);
+            let free = (!known).then(|| number(codec.offered_payload_type()));
+            self.payloads
+                .extend(free.flatten().map(|payload_type| ReceivePayload {
+                    payload_type,
+                    codec: *codec,
+                }));
+        }
+        for (event, own) in self.events.iter_mut().zip(own_events(local)) {
+            let free = own.filter(|_| event.is_none());
+            *event = event.or(free.and_then(|(wanted, clock)| Some((number(wanted)?, clock))));
+        }
+        // Only the first offer decides for itself.
+        let secure = local.srtp.as_ref().is_some_and(|srtp| srtp.required);
+        // One that may be left stands beside the plain profile, so that nobody has to
+        // refuse it.
+        let own = if secure { "RTP/SAVP" } else { "RTP/AVP" };
+        self.profile.get_or_insert(own);
+    }
+
+    /// What an answer to an offer of this shape means.
+    fn accept_answer(&self, answer: &[u8], local: &LocalMedia) -> Result<Negotiated, SdpFault> {
+        let session = parse(answer)?;
+        let index = self.before.len();
+        if session.medias.len() != index + 1 + self.after.len() {
+            return Err(SdpFault::MediaCount);
+        }
+        if session
+            .medias
+            .get(index)
+            .is_some_and(|media| media.port == 0)
+        {
+            return Err(SdpFault::Refused);
+        }
+        let mut audio = audio_at(&session, index, local)?;
+        // The suite is the one that we have offered under that tag (RFC 4568 §5.1.3).
+        let offered = |crypto: &crypto::Crypto| {
+            let place = crypto
+                .tag
+                .checked_sub(1)
+                .and_then(|place| usize::try_from(place).ok());
+            place.and_then(|place| Suite::ALL.get(place)) == Some(&crypto.key.suite)
+        };
+        if !audio.crypto.iter().all(offered) {
+            return Err(SdpFault::Encrypted);
+        }
+        audio.crypto.truncate(1);
+        let mut negotiated = negotiate(&audio, local);
+        // What the peer sends carries the payload types of our offer.
+        negotiated.receive.clone_from(&self.payloads);
+        if let Some(event) = &mut negotiated.telephone_event {
+            event.receive = self.events.map(|event| event.map(|(own, _)| own));
+        }
+        Ok(negotiated)
+    }
 }
 
 /// Payload types of telephone-event that we offer, with their clocks: one for each
@@ -463,6 +556,7 @@ pub struct SdpSession {
     /// answer goes beyond it.
     pub direction: Direction,
     last: Option<Vec<u8>>,
+    shape: Shape,
 }
 
 impl SdpSession {
@@ -472,19 +566,32 @@ impl SdpSession {
             local,
             direction: Direction::SendRecv,
             last: None,
+            shape: Shape::default(),
         }
     }
 
-    /// As [`offer`].
+    /// Another peer goes on with the call: of what was agreed on with the last one
+    /// nothing is left, and it does not know these keys.
+    pub fn begin_anew(&mut self, srtp: Option<LocalSrtp>) {
+        self.local.srtp = srtp;
+        self.shape = Shape::default();
+    }
+
+    /// As [`offer`]; in a session that is up with all lines that it has, its profile and
+    /// its payload types.
     pub fn offer(&mut self) -> Vec<u8> {
         let (local, direction) = (self.local.clone(), self.direction);
-        self.settle(|version| {
+        let mut shape = core::mem::take(&mut self.shape);
+        shape.widen(&local);
+        let bytes = self.settle(|version| {
             let local = LocalMedia {
                 version,
                 ..local.clone()
             };
-            write::offer(&local, direction)
-        })
+            write::offer(&local, direction, &shape)
+        });
+        self.shape = shape;
+        bytes
     }
 
     /// As [`answer`].
@@ -504,15 +611,16 @@ impl SdpSession {
             };
             write::answer(&session, index, &audio, &negotiated, &local)
         });
+        self.shape = Shape::of_answer(&session, index, &audio, &negotiated);
         Ok((bytes, negotiated))
     }
 
-    /// As [`accept_answer`].
+    /// As [`accept_answer`], to the last offer.
     ///
     /// # Errors
     /// As [`accept_answer`].
     pub fn accept_answer(&self, answer: &[u8]) -> Result<Negotiated, SdpFault> {
-        let mut negotiated = accept_answer(answer, &self.local)?;
+        let mut negotiated = self.shape.accept_answer(answer, &self.local)?;
         negotiated.direction = negotiated.direction.within(self.direction);
         Ok(negotiated)
     }

@@ -217,6 +217,31 @@ fn offers_that_lead_nowhere_are_refused_by_name() {
 }
 
 #[test]
+fn a_fault_is_a_warning_with_the_code_of_rfc_3261() {
+    let table = [
+        (
+            SdpFault::NoAudio,
+            "304 box \"SDP has no audio stream in RTP/AVP\"",
+        ),
+        (
+            SdpFault::NoCommonCodec,
+            "305 box \"SDP has no codec of ours\"",
+        ),
+        (
+            SdpFault::InTheClear,
+            "399 box \"SDP has no a=crypto, and SRTP is required\"",
+        ),
+        (
+            SdpFault::Syntax("a \"b\\\r\nc".to_owned()),
+            "399 box \"SDP cannot be read: a 'b'  c\"",
+        ),
+    ];
+    for (fault, warning) in table {
+        assert_eq!(fault.warning("box"), warning);
+    }
+}
+
+#[test]
 fn addresses_of_ipv6_are_read_and_written() {
     let local = LocalMedia {
         address: "2001:db8::1".parse().expect("address"),
@@ -505,4 +530,109 @@ fn an_answer_under_another_tag_than_its_suites_is_refused() {
     let crossed = text.replace("a=crypto:1 ", "a=crypto:2 ");
     let found = accept_answer(crossed.as_bytes(), &secure(true, 1));
     assert_eq!(found, Err(SdpFault::Encrypted));
+}
+
+#[test]
+fn a_later_offer_has_all_lines_of_the_session_and_an_answer_as_many() {
+    let theirs = offer_of(
+        "198.51.100.1",
+        "m=image 4000 udptl t38|a=T38FaxVersion:0|m=audio 4002 RTP/AVP 8|m=video 4004 RTP/AVP 31",
+    );
+    let mut session = SdpSession::new(local());
+    session.answer(&theirs).expect("sound");
+    let again = session.offer();
+    assert_eq!(
+        lines(&again, "m="),
+        [
+            "m=image 0 udptl t38",
+            "m=audio 20000 RTP/AVP 8 0 13 101",
+            "m=video 0 RTP/AVP 31",
+        ]
+    );
+    let all = "m=image 0 udptl t38|m=audio 4002 RTP/AVP 8|m=video 0 RTP/AVP 31";
+    let agreed = session.accept_answer(&offer_of("198.51.100.1", all));
+    assert_eq!(agreed.map(|it| it.codec), Ok(Codec::Pcma));
+    for (less, fault) in [
+        ("m=audio 4002 RTP/AVP 8", SdpFault::MediaCount),
+        (
+            "m=audio 4002 RTP/AVP 8|m=image 0 udptl t38|m=video 0 RTP/AVP 31",
+            SdpFault::Refused,
+        ),
+    ] {
+        let found = session.accept_answer(&offer_of("198.51.100.1", less));
+        assert_eq!(found, Err(fault), "{less}");
+    }
+    // A new offer of theirs counts anew.
+    session
+        .answer(&offer_of("198.51.100.1", all))
+        .expect("sound");
+    assert_eq!(lines(&session.offer(), "m=").len(), 3);
+}
+
+#[test]
+fn a_later_offer_keeps_the_profile_and_the_key_in_use() {
+    for profile in ["RTP/AVP", "RTP/SAVP", "RTP/SAVPF"] {
+        for required in [false, true] {
+            let theirs = String::from_utf8(offer(&secure(true, 9))).expect("ascii");
+            let theirs = theirs.replace("RTP/SAVP", profile).into_bytes();
+            let mut session = SdpSession::new(secure(required, 1));
+            let (answer, agreed) = session.answer(&theirs).expect("both can");
+            let again = session.offer();
+            let line = &lines(&again, "m=")[0];
+            assert!(line.contains(&format!(" {profile} ")), "{line}");
+            let used = &lines(&answer, "a=crypto:1 ")[0];
+            assert_eq!(&lines(&again, "a=crypto:1 ")[0], used);
+            let later = session
+                .accept_answer(&theirs_for(&theirs))
+                .expect("the same");
+            assert_eq!(later.srtp, agreed.srtp, "{profile} {required}");
+        }
+    }
+}
+
+/// An answer with the first of the keys alone.
+fn theirs_for(offer: &[u8]) -> Vec<u8> {
+    let text = String::from_utf8(offer.to_vec()).expect("ascii");
+    let others = |line: &&str| !line.starts_with("a=crypto:2") && !line.starts_with("a=crypto:3");
+    let kept: Vec<&str> = text.lines().filter(others).collect();
+    kept.join("\r\n").into_bytes()
+}
+
+#[test]
+fn a_later_offer_calls_nothing_by_another_number() {
+    // They call events what we would call Opus.
+    let theirs = offer_of(
+        "198.51.100.1",
+        "m=audio 4000 RTP/AVP 98 0 107|a=rtpmap:98 G722/8000|a=rtpmap:107 telephone-event/8000",
+    );
+    let mut session = SdpSession::new(every_codec());
+    session.answer(&theirs).expect("common codecs");
+    let again = session.offer();
+    assert_eq!(
+        lines(&again, "m="),
+        ["m=audio 20000 RTP/AVP 98 0 8 96 13 107 102"]
+    );
+    let maps = lines(&again, "a=rtpmap:");
+    for map in [
+        "98 G722/8000",
+        "96 opus/48000/2",
+        "107 telephone-event/8000",
+    ] {
+        assert!(
+            maps.contains(&format!("a=rtpmap:{map}")),
+            "{map} in {maps:?}"
+        );
+    }
+    // What comes carries the numbers of this offer.
+    let answer = offer_of(
+        "198.51.100.1",
+        "m=audio 4000 RTP/AVP 120 107|a=rtpmap:120 opus/48000/2|a=rtpmap:107 telephone-event/8000",
+    );
+    let agreed = session.accept_answer(&answer).expect("Opus");
+    assert_eq!((agreed.codec, agreed.send_payload_type), (Codec::Opus, 120));
+    let heard = |codec| agreed.receive.iter().find(|it| it.codec == codec);
+    assert_eq!(heard(Codec::Opus).map(|it| it.payload_type), Some(96));
+    assert_eq!(heard(Codec::G722).map(|it| it.payload_type), Some(98));
+    let event = agreed.telephone_event.expect("both have them");
+    assert_eq!((event.send, event.receive), (107, [Some(107), Some(102)]));
 }

@@ -6,7 +6,7 @@ use super::crypto::Crypto;
 use super::media::AudioLine;
 use super::{
     COMFORT_NOISE, Codec, Direction, Events, LocalMedia, LocalSrtp, Negotiated, ReceivePayload,
-    own_events, own_payloads,
+    Shape,
 };
 
 /// Digits, `*`, `#` and A–D (RFC 4733 §3.2).
@@ -14,24 +14,21 @@ const DTMF_EVENTS: &str = "0-15";
 /// The longest packets that we like to take: what one gap may cost.
 const MAXPTIME_MS: u8 = 60;
 
-pub(super) fn offer(local: &LocalMedia, direction: Direction) -> Vec<u8> {
-    let payloads = own_payloads(local);
+/// An offer of this shape, which was widened to what `local` can.
+pub(super) fn offer(local: &LocalMedia, direction: Direction, shape: &Shape) -> Vec<u8> {
     let stream = Stream {
-        // One that may be left stands beside the plain profile, so that nobody has to
-        // refuse it.
-        proto: match &local.srtp {
-            Some(srtp) if srtp.required => "RTP/SAVP",
-            Some(_) | None => "RTP/AVP",
-        },
+        proto: shape.profile.unwrap_or("RTP/AVP"),
         crypto: local.srtp.as_ref().map_or(Vec::new(), LocalSrtp::lines),
-        payloads: &payloads,
-        events: own_events(local),
+        payloads: &shape.payloads,
+        events: shape.events,
         comfort_noise: local.comfort_noise,
         rtcp_mux: local.rtcp_mux,
         ptime_ms: local.ptime_ms,
         direction,
     };
-    to_bytes(local, vec![stream.to_media(local)])
+    let own = [stream.to_media(local)];
+    let lines = shape.before.iter().chain(&own).chain(&shape.after);
+    to_bytes(local, lines.cloned().collect())
 }
 
 pub(super) fn answer(
@@ -71,7 +68,7 @@ pub(super) fn answer(
 }
 
 /// The same line with port 0 (RFC 3264 §6).
-fn refused(media: &Media) -> Media {
+pub(super) fn refused(media: &Media) -> Media {
     Media {
         port: 0,
         num_ports: None,

@@ -23,6 +23,7 @@ pub mod quota;
 pub mod rtp;
 pub mod scene;
 pub mod script;
+pub mod secure;
 pub mod siege;
 pub mod sink;
 pub mod sipp;

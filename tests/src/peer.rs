@@ -274,8 +274,15 @@ impl Peer {
     /// # Panics
     /// When no final answer comes in 10 s.
     pub fn invite_with(&self, user: &str, to: SocketAddr, rtp_port: u16, lines: &str) -> Message {
-        let offer = offer(&self.host, rtp_port);
-        let text = self.request("INVITE", user, to, Some(&offer));
+        self.invite_offering(user, to, &offer(&self.host, rtp_port), lines)
+    }
+
+    /// The same with an offer of the test's own.
+    ///
+    /// # Panics
+    /// When no final answer comes in 10 s.
+    pub fn invite_offering(&self, user: &str, to: SocketAddr, offer: &str, lines: &str) -> Message {
+        let text = self.request("INVITE", user, to, Some(offer));
         let text = text.replace("Content-Type", lines);
         self.send(text.as_bytes(), to);
         let (answer, _) = self.expect("an answer to INVITE", seconds(10), |m| m.status() >= 200);

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use offhook_core::input::Cause;
+use offhook_sip::sdp::SdpFault;
 use offhook_sip::{
     CallKey, Command, ExtraHeader, HangupReason, Invite, ReinviteAnswer, StatusCode, StoredDialog,
     TransferOrder, TransferTarget,
@@ -16,6 +17,43 @@ use crate::translate;
 const RETRY_AFTER: u32 = 10;
 /// How long a key is said to have been pressed.
 const KEY_MS: u32 = 100;
+
+/// Who warns (RFC 3261 §20.43: a name will do).
+const AGENT: &str = "offhook";
+
+/// Why a call or a change of it is refused.
+#[derive(Clone, Debug)]
+pub struct Refused {
+    /// As everybody counts it.
+    pub cause: Cause,
+    /// Where the peer's SDP is the reason: what stands against it.
+    pub fault: Option<SdpFault>,
+}
+
+impl From<Cause> for Refused {
+    fn from(cause: Cause) -> Self {
+        Self { cause, fault: None }
+    }
+}
+
+impl From<SdpFault> for Refused {
+    fn from(fault: SdpFault) -> Self {
+        Self {
+            cause: translate::refused(&fault),
+            fault: Some(fault),
+        }
+    }
+}
+
+impl Refused {
+    /// As the answer to a re-INVITE.
+    pub fn to_reinvite(&self) -> ReinviteAnswer {
+        match &self.fault {
+            Some(fault) => ReinviteAnswer::RefuseFor(fault.status(), fault.warning(AGENT)),
+            None => ReinviteAnswer::Refuse(translate::told(self.cause).status()),
+        }
+    }
+}
 
 /// The queue, with what it could not take yet.
 pub struct Orders {
@@ -63,15 +101,20 @@ impl Orders {
         });
     }
 
-    /// Refuses an incoming call with the status that tells why.
-    pub fn reject(&mut self, key: CallKey, cause: Cause) {
-        let told = translate::told(cause);
-        let status = told.status();
+    /// Refuses an incoming call with the status that tells why, and what in its SDP is
+    /// the matter.
+    pub fn reject(&mut self, key: CallKey, refused: &Refused) {
+        let told = translate::told(refused.cause);
+        let fault = refused.fault.as_ref();
+        let status = fault.map_or(told.status(), SdpFault::status);
         let retry_after = (status == StatusCode::SERVICE_UNAVAILABLE).then_some(RETRY_AFTER);
-        let headers = vec![ExtraHeader {
-            name: "Reason".to_owned(),
-            value: told.reason(),
-        }];
+        let warning = fault.map(|fault| ("Warning", fault.warning(AGENT)));
+        let headers = [("Reason", told.reason())].into_iter().chain(warning);
+        let headers = headers.map(|(name, value)| ExtraHeader {
+            name: name.to_owned(),
+            value,
+        });
+        let headers = headers.collect();
         let phrase = None;
         self.command(Command::Reject {
             key,

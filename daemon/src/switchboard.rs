@@ -1,21 +1,21 @@
 //! Leg ↔ dialog ↔ media slot ↔ conversation. It connects and translates; it
 //! holds no timers and no rules. Called by the decision thread only.
 
+mod agreement;
+
 use std::collections::{HashMap, VecDeque};
-use std::net::IpAddr;
 use std::time::Duration;
 
 use offhook_core::input::{Cause, Digit, Referral, Words};
 use offhook_core::{Command, ConversationId, LegEvent, LegId};
-use offhook_sip::sdp::{LocalMedia, LocalSrtp, Negotiated, SRTP_RANDOM, SdpSession};
+use offhook_sip::sdp::SdpSession;
 use offhook_sip::{
-    CallKey, EndCause, Event as SipEvent, Failure, Flow, Invite, ReinviteAnswer, StoredDialog,
-    Summary, TransferTarget, Uri,
+    CallKey, EndCause, Event as SipEvent, Failure, Flow, Invite, StoredDialog, Summary,
+    TransferTarget, Uri,
 };
 use tokio::sync::mpsc;
 
 use crate::control::MediaCounts;
-use crate::media::system::random;
 use crate::media::{
     Digits, Full, Hearing, Media, Opened, Order as MediaOrder, ReportKind, Secret, SlotId, Speech,
 };
@@ -23,10 +23,13 @@ use crate::orders::Orders;
 use crate::phrases::Transcript;
 use crate::prompts::Prompts;
 use crate::reports::{Told, reported};
-use crate::settings::{Keys, Sound, Srtp, Told as Advertised};
+use crate::settings::{Keys, Sound, Told as Advertised};
 use crate::signalling::{Notice, Order};
 use crate::timeline::Line;
 use crate::translate;
+
+use agreement::{Agreement, local_media, reached_at};
+pub use agreement::{SDP_REFUSED, local_srtp, random_octets};
 
 /// A leg of a conversation.
 pub type Place = (ConversationId, LegId);
@@ -38,13 +41,10 @@ struct Leg {
     /// How its signalling goes.
     flow: Option<Flow>,
     slot: Option<SlotId>,
-    /// From its first media on.
-    sdp: Option<Box<SdpSession>>,
+    /// What its peer and we have said of sound.
+    agreement: Agreement,
     /// The peer's offer, until it is answered.
     offer: Option<Vec<u8>>,
-    /// Our offer is out, or the call came without one.
-    offered: bool,
-    held: bool,
     /// As the media edge said last.
     turn: u32,
     /// How its sound may be coded and encrypted.
@@ -128,40 +128,9 @@ impl Switchboard {
         self.by_key.get(&key).copied()
     }
 
-    /// A new call takes the place of one that is up (RFC 3891): the leg and its
-    /// audio stay, the old dialog is hung up.
-    pub fn take_over(
-        &mut self,
-        old: CallKey,
-        new: CallKey,
-        offer: Option<Vec<u8>>,
-    ) -> Option<Place> {
-        let place = *self.by_key.get(&old)?;
-        let leg = self.legs.get_mut(&place)?;
-        let session = leg.sdp.as_mut()?;
-        let (sdp, agreed) = match offer {
-            Some(offer) => session
-                .answer(&offer)
-                .map(|(sdp, it)| (sdp, Some(it)))
-                .ok()?,
-            None => (session.offer(), None),
-        };
-        leg.key = Some(new);
-        leg.offered = agreed.is_none();
-        leg.held = agreed.as_ref().is_some_and(|it| !it.direction.sends());
-        self.by_key.remove(&old);
-        self.by_key.insert(new, place);
-        if let Some(agreed) = agreed {
-            self.stream(place, &agreed);
-        }
-        self.orders.accept(new, sdp);
-        self.orders.hang_up(old, Cause::NearHangup);
-        Some(place)
-    }
-
     /// Refuses a call that gets no leg.
     pub fn turn_away(&mut self, key: CallKey, cause: Cause) {
-        self.orders.reject(key, cause);
+        self.orders.reject(key, &cause.into());
     }
 
     /// Sends a call that gets no leg elsewhere.
@@ -279,7 +248,10 @@ impl Switchboard {
             SipEvent::Failed { failure, .. } => {
                 heard(LegEvent::Failed(translate::failure(&failure)))
             }
-            SipEvent::Reinvite { offer, .. } => self.reinvited(place, offer).and_then(heard),
+            SipEvent::Reinvite { offer, .. } => {
+                self.reinvited(place, offer);
+                None
+            }
             SipEvent::ReinviteConfirmed { sdp, .. } => {
                 self.connect_late(place, sdp);
                 None
@@ -310,11 +282,7 @@ impl Switchboard {
                 None
             }
             SipEvent::Changed { sdp, .. } => {
-                if let Some(sdp) = sdp
-                    && self.connect(place, &sdp).is_err()
-                {
-                    self.hang_up(place, Cause::NoCommonCodec);
-                }
+                self.connect_changed(place, sdp);
                 None
             }
             SipEvent::Unchanged { status, .. } => Some(Told::Note(
@@ -376,80 +344,6 @@ impl Switchboard {
     /// What the last notice had to say beyond the first thing.
     pub fn more(&mut self) -> Option<(Place, Told)> {
         self.more.pop_front()
-    }
-
-    /// An outgoing call was answered; without an SDP that we understand it is no call.
-    fn answered(&mut self, place: Place, sdp: Option<Vec<u8>>) -> LegEvent {
-        let connected = match sdp {
-            Some(sdp) => self.connect(place, &sdp),
-            // Early media was agreed in a reliable answer before (RFC 3261 §13.2.1).
-            None => Ok(()),
-        };
-        if connected.is_err() {
-            self.hang_up(place, Cause::NoCommonCodec);
-            return LegEvent::Failed(Cause::NoCommonCodec);
-        }
-        self.order(place, MediaOrder::Answered { they_called: false });
-        self.record(place);
-        LegEvent::Answered
-    }
-
-    /// The answer to an offer of ours.
-    fn connect(&mut self, place: Place, sdp: &[u8]) -> Result<(), Cause> {
-        let leg = self.legs.get(&place).ok_or(Cause::InternalError)?;
-        let session = leg.sdp.as_ref().ok_or(Cause::InternalError)?;
-        let agreed = session
-            .accept_answer(sdp)
-            .map_err(|_| Cause::NoCommonCodec)?;
-        self.stream(place, &agreed);
-        Ok(())
-    }
-
-    /// The answer to a late offer came with the ACK.
-    fn connect_late(&mut self, place: Place, sdp: Option<Vec<u8>>) {
-        let offered = self
-            .legs
-            .get_mut(&place)
-            .is_some_and(|leg| std::mem::take(&mut leg.offered));
-        let connected = match sdp {
-            Some(sdp) if offered => self.connect(place, &sdp),
-            None if offered => Err(Cause::NoCommonCodec),
-            _ => Ok(()),
-        };
-        if connected.is_err() {
-            self.hang_up(place, Cause::NoCommonCodec);
-        }
-    }
-
-    fn stream(&mut self, place: Place, agreed: &Negotiated) {
-        self.order(place, MediaOrder::Connect(translate::stream(agreed)));
-    }
-
-    fn reinvited(&mut self, place: Place, offer: Option<Vec<u8>>) -> Option<LegEvent> {
-        let leg = self.legs.get_mut(&place)?;
-        let (key, session) = (leg.key?, leg.sdp.as_mut()?);
-        let Some(offer) = offer else {
-            leg.offered = true;
-            let sdp = session.offer();
-            self.orders
-                .answer_reinvite(key, ReinviteAnswer::Accept(sdp));
-            return None;
-        };
-        let (sdp, agreed) = match session.answer(&offer) {
-            Ok(answer) => answer,
-            Err(fault) => {
-                // The session stays as it was (RFC 3261 §14.2).
-                self.orders
-                    .answer_reinvite(key, ReinviteAnswer::Refuse(fault.status()));
-                return None;
-            }
-        };
-        let held = !agreed.direction.sends();
-        let changed = std::mem::replace(&mut leg.held, held) != held;
-        self.stream(place, &agreed);
-        self.orders
-            .answer_reinvite(key, ReinviteAnswer::Accept(sdp));
-        changed.then_some(LegEvent::Held(held))
     }
 
     /// Carries out what the core ordered. What becomes known at once is given back.
@@ -560,43 +454,6 @@ impl Switchboard {
         }
     }
 
-    /// Answers with audio, or refuses with the reason why there is none.
-    fn answer(&mut self, place: Place) -> LegEvent {
-        match self.try_answer(place) {
-            Ok(()) => LegEvent::Answered,
-            Err(cause) => {
-                self.refuse(place, cause);
-                LegEvent::Failed(cause)
-            }
-        }
-    }
-
-    fn try_answer(&mut self, place: Place) -> Result<(), Cause> {
-        self.open(place)?;
-        let leg = self.legs.get_mut(&place).ok_or(Cause::InternalError)?;
-        let key = leg.key.ok_or(Cause::InternalError)?;
-        let session = leg.sdp.as_mut().ok_or(Cause::InternalError)?;
-        let (sdp, agreed) = match leg.offer.take() {
-            Some(offer) => {
-                let (sdp, agreed) = session.answer(&offer).map_err(|_| Cause::NoCommonCodec)?;
-                (sdp, Some(agreed))
-            }
-            None => (session.offer(), None),
-        };
-        leg.offered = agreed.is_none();
-        let dozes = !leg.heard;
-        if let Some(agreed) = agreed {
-            self.stream(place, &agreed);
-        }
-        self.order(place, MediaOrder::Answered { they_called: true });
-        if dozes {
-            self.order(place, MediaOrder::Doze);
-        }
-        self.record(place);
-        self.orders.accept(key, sdp);
-        Ok(())
-    }
-
     /// Both directions on tape, where the config says so; from the answer on.
     fn record(&mut self, place: Place) {
         let Some(leg) = self.legs.get(&place) else {
@@ -643,7 +500,7 @@ impl Switchboard {
         let address = reached_at(rtp.ip(), leg.flow.as_ref(), told);
         leg.slot = Some(slot);
         let local = local_media(place.0, address, rtp.port(), &leg.sound);
-        leg.sdp = Some(Box::new(SdpSession::new(local?)));
+        leg.agreement.session = Some(Box::new(SdpSession::new(local?)));
         self.by_slot.insert(slot, place);
         Ok(())
     }
@@ -656,7 +513,7 @@ impl Switchboard {
 
     fn refuse(&mut self, place: Place, cause: Cause) {
         if let Some(key) = self.legs.get(&place).and_then(|leg| leg.key) {
-            self.orders.reject(key, cause);
+            self.orders.reject(key, &cause.into());
         }
     }
 
@@ -687,7 +544,8 @@ impl Switchboard {
         leg.heard = true;
         leg.said = Some(Transcript::default());
         leg.follows = follows;
-        invite.offer = leg.sdp.as_mut().ok_or(Cause::InternalError)?.offer();
+        let session = leg.agreement.session.as_mut();
+        invite.offer = session.ok_or(Cause::InternalError)?.offer();
         let token = self.token(place);
         self.orders.place(token, invite);
         Ok(())
@@ -772,9 +630,6 @@ pub const OPERATOR_PLAY: u32 = u32::MAX;
 
 /// Legs of a conversation at most.
 const LEGS_MAX: u8 = 4;
-/// Packet length we like (RFC 3551 §4.2).
-const PTIME_MS: u8 = 20;
-
 /// The caller's tape is named by the conversation; a later leg's says which.
 fn tape_name((conversation, leg): Place) -> String {
     if leg.0 == 0 {
@@ -782,57 +637,6 @@ fn tape_name((conversation, leg): Place) -> String {
     } else {
         format!("{conversation}.{}", leg.0)
     }
-}
-
-/// The address that the peer of a leg sends sound to: the one of its signalling where
-/// our audio sockets are on all of them.
-fn reached_at(bound: IpAddr, flow: Option<&Flow>, told: Option<Advertised>) -> IpAddr {
-    let told = told.zip(flow);
-    let told = told.and_then(|(told, flow)| told.to(flow.remote.ip()));
-    let own = flow.filter(|_| bound.is_unspecified());
-    told.or(own.map(|flow| flow.local.ip().to_canonical()))
-        .unwrap_or(bound)
-}
-
-fn local_media(
-    conversation: ConversationId,
-    address: IpAddr,
-    port: u16,
-    sound: &Sound,
-) -> Result<LocalMedia, Cause> {
-    let srtp = local_srtp(sound.srtp).map_err(|_| Cause::InternalError)?;
-    Ok(LocalMedia {
-        session_id: conversation.0,
-        version: 1,
-        address,
-        port,
-        codecs: sound.codecs.clone(),
-        telephone_event: sound.keys != Keys::Tone,
-        comfort_noise: true,
-        rtcp_mux: true,
-        ptime_ms: PTIME_MS,
-        srtp,
-    })
-}
-
-/// Our keys, where sound may be encrypted.
-pub fn local_srtp(srtp: Srtp) -> std::io::Result<Option<LocalSrtp>> {
-    Ok(match srtp {
-        Srtp::Off => None,
-        Srtp::Prefer => Some(LocalSrtp::new(false, &random_octets()?)),
-        Srtp::Require => Some(LocalSrtp::new(true, &random_octets()?)),
-    })
-}
-
-/// Keys that nobody can guess.
-pub fn random_octets() -> std::io::Result<[u8; SRTP_RANDOM]> {
-    let mut octets = [0; SRTP_RANDOM];
-    for part in octets.chunks_mut(16) {
-        let [one, other] = random()?;
-        let bits = [one.to_ne_bytes(), other.to_ne_bytes()].concat();
-        part.copy_from_slice(&bits[..part.len()]);
-    }
-    Ok(octets)
 }
 
 /// Test frequency of ITU-T O.6, kept off a submultiple of the sampling rate.

@@ -3,7 +3,7 @@
 
 use offhook_core::input::{AnswerClass, Cause, Digit, LegEvent, Manner, Referral, SilenceCause};
 use offhook_dsp as dsp;
-use offhook_sip::sdp::{Codec, Negotiated};
+use offhook_sip::sdp::{Codec, Negotiated, SdpFault};
 use offhook_sip::{EndCause, Failure, StatusCode, TransferOutcome};
 
 use crate::media::Stream;
@@ -241,12 +241,28 @@ pub fn told(cause: Cause) -> offhook_sip::Cause {
         Cause::NoAnswer => Told::NoAnswer,
         Cause::Declined => Told::Declined,
         Cause::Unallocated | Cause::NoRoute => Told::Unallocated,
-        Cause::NoCommonCodec => Told::IncompatibleMedia,
+        Cause::NoCommonCodec | Cause::SdpRefused => Told::IncompatibleMedia,
+        Cause::NoSdp => Told::Protocol,
         Cause::Forbidden => Told::Forbidden,
         Cause::Overload | Cause::Congestion | Cause::TrunkDown => Told::Congestion,
         Cause::InternalError | Cause::Interrupted | Cause::MediaTimeout => Told::TemporaryFailure,
         Cause::NoAck => Told::Timeout,
         Cause::FarHangup | Cause::NearHangup | Cause::Cancelled => Told::NormalClearing,
+    }
+}
+
+/// What stands against a description, as everybody counts it.
+pub fn refused(fault: &SdpFault) -> Cause {
+    match fault {
+        SdpFault::NoCommonCodec => Cause::NoCommonCodec,
+        SdpFault::Syntax(_)
+        | SdpFault::TooLong
+        | SdpFault::NoAudio
+        | SdpFault::Address
+        | SdpFault::MediaCount
+        | SdpFault::Refused
+        | SdpFault::Encrypted
+        | SdpFault::InTheClear => Cause::SdpRefused,
     }
 }
 

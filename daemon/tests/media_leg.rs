@@ -13,6 +13,7 @@ use offhook_dsp::fade::RAMP;
 use offhook_dsp::g711::Law;
 use offhook_dsp::{Ear, EventKind, Events, Line, Source};
 use offhook_sip::rtp::View;
+use offhook_sip::rtp::srtp::{Keys, MasterKey, Opener, Suite};
 use world::{PEER, World, peak, script, speech, stream};
 
 /// Nothing that is no prompt is as loud as this.
@@ -868,4 +869,40 @@ fn what_is_above_4_khz_goes_to_the_joined_leg_and_the_ear_does_not_hear_it() {
             "{one:?} to {other:?}: {level}"
         );
     }
+}
+
+#[test]
+fn whoever_takes_a_call_over_understands_what_is_encrypted_though_its_first_packets_are_lost() {
+    let key = |octet| MasterKey::new(Suite::AesCm128HmacSha1_80, &[octet; 30]).unwrap();
+    let encrypted = |ours, theirs| {
+        let keys = Keys {
+            ours: key(ours),
+            theirs: key(theirs),
+        };
+        Order::Connect(Stream {
+            srtp: Some(keys),
+            ..stream()
+        })
+    };
+    let mut world = World::new();
+    world.mute = true;
+    world.order(encrypted(1, 2));
+    world.run(80);
+    // The numbers of the packets would roll over in a moment.
+    let sent = world.out.sent.len();
+    world.order(Order::Anew);
+    world.run(20);
+    assert!(
+        world.out.sent.len() > sent,
+        "the one who goes hears the last of it"
+    );
+    let sent = world.out.sent.len();
+    world.order(encrypted(3, 4));
+    world.run(1_000);
+    let (mut taker, mut other) = (Opener::new(&key(3)), Opener::new(&key(1)));
+    for (_, _, bytes) in &world.out.sent[sent + 3..] {
+        assert!(other.open(&mut bytes.clone()).is_err());
+        assert!(taker.open(&mut bytes.clone()).is_ok());
+    }
+    assert!(world.out.sent.len() > sent + 40);
 }

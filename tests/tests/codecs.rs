@@ -4,7 +4,8 @@
 use offhook_tests::baresip::Baresip;
 use offhook_tests::daemon::Daemon;
 use offhook_tests::patience::{ms, seconds, wait_for};
-use offhook_tests::place::Place;
+use offhook_tests::peer::Peer;
+use offhook_tests::place::{Place, free_rtp_pair};
 use offhook_tests::scene::Scene;
 use offhook_tests::sound::{SPEECH_DB, Sound, best_of_three, level, likeness};
 use offhook_tests::speech::person;
@@ -279,6 +280,21 @@ fn with_srtp_required_a_caller_in_the_clear_is_refused() {
 #[test]
 fn with_srtp_required_a_caller_who_encrypts_is_understood() {
     understood("require", ENCRYPTED);
+}
+
+#[test]
+fn a_caller_in_the_clear_is_told_that_srtp_is_required_and_so_is_whoever_asks_us() {
+    let daemon = encrypting("require");
+    let (_, answer) = Peer::new().invite("echo", daemon.sip(), free_rtp_pair());
+    assert_eq!(answer.status(), 488, "{answer:?}");
+    let why = "SDP has no a=crypto, and SRTP is required";
+    assert_eq!(answer.header("Warning"), format!("399 offhook \"{why}\""));
+    for verb in ["call", "explain"] {
+        wait_for(&format!("offhook {verb}"), seconds(10), || {
+            let told = daemon.offhook(&[verb, "last"]).out;
+            (told.contains("sdp_refused") && told.contains(why)).then_some(())
+        });
+    }
 }
 
 #[test]

@@ -175,12 +175,15 @@ cells! {
     a_caller_who_leaves_on_its_way_is_referred
     a_cancel_for_nobody_is_answered_481
     a_cancel_that_comes_too_late_changes_nothing
+    a_description_that_cannot_be_read_is_refused_400
     a_dialog_to_be_replaced_that_is_not_there_is_481
     a_hold_by_address_zero_is_taken_for_one
     a_hold_by_inactive_is_answered_inactive
     a_hold_by_recvonly_is_answered_sendonly
+    a_hold_is_resumed_by_a_late_offer
     a_key_by_info_is_heard
     a_larger_session_interval_is_asked_for_and_given
+    a_late_offer_has_the_lines_of_the_session
     a_late_offer_without_an_answer_is_hung_up
     a_long_invite_in_one_datagram_is_read
     a_lost_ack_is_asked_for_again
@@ -211,6 +214,8 @@ cells! {
     a_transfer_whose_subscription_ends_unsaid_is_given_up
     a_trunk_without_a_line_is_congested
     a_wrong_prack_is_answered_481
+    an_answer_without_sdp_after_early_media_counts
+    an_answer_without_sdp_is_hung_up
     an_extension_that_is_required_and_unknown_is_refused_420
     an_info_that_nobody_knows_is_answered
     an_invite_that_came_by_two_ways_is_merged

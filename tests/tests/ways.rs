@@ -4,11 +4,13 @@
 
 use std::net::SocketAddr;
 
+use offhook_sip::rtp::srtp::Suite;
 use offhook_tests::daemon::Daemon;
 use offhook_tests::patience::{seconds, wait_for};
 use offhook_tests::peer::{Message, Peer};
 use offhook_tests::place::{free_port, free_rtp_pair};
 use offhook_tests::scene::Scene;
+use offhook_tests::secure::{Secure, key_of};
 use offhook_tests::sipp::Sipp;
 use offhook_tests::zone::Zone;
 
@@ -263,15 +265,7 @@ fn a_call_is_taken_over_by_the_one_its_pbx_transferred_it_to_and_goes_on() {
     let daemon = Scene::default().start();
     let first = Peer::new().call("tone", daemon.sip());
     let taker = Peer::new();
-    let part = |name: &str| {
-        let value = first.answer().header(name);
-        value.split(";tag=").nth(1).unwrap_or_default().to_owned()
-    };
-    let (ours, theirs) = (part("To"), part("From"));
-    let replaces = format!(
-        "Replaces: {};to-tag={ours};from-tag={theirs}\r\nRequire: replaces\r\nContent-Type",
-        first.id()
-    );
+    let replaces = replacing(first.answer());
     let answer = taker.invite_with("tone", daemon.sip(), free_rtp_pair(), &replaces);
     assert_eq!(answer.status(), 200, "{answer:?}");
     assert_eq!(
@@ -285,6 +279,63 @@ fn a_call_is_taken_over_by_the_one_its_pbx_transferred_it_to_and_goes_on() {
         shown.out.contains("taken over").then_some(())
     });
     assert_eq!(daemon.json(&["status"])["calls"]["active"], 1);
+}
+
+/// Header lines that take the place of the call that this answer has begun.
+fn replacing(answer: &Message) -> String {
+    let part = |name: &str| {
+        let value = answer.header(name);
+        value.split(";tag=").nth(1).unwrap_or_default().to_owned()
+    };
+    format!(
+        "Replaces: {};to-tag={};from-tag={}\r\nRequire: replaces\r\nContent-Type",
+        answer.header("Call-ID"),
+        part("To"),
+        part("From")
+    )
+}
+
+#[test]
+fn whoever_takes_a_call_over_gets_a_key_that_the_other_does_not_know_and_hears_at_once() {
+    let named = "name = \"loopback\"\n";
+    let text = Scene::default().text();
+    let daemon = Daemon::start(&text.replace(named, &format!("{named}srtp = \"require\"\n")));
+    for suite in Suite::ALL {
+        let (first, taker) = (Secure::new(suite, 1), Secure::new(suite, 2));
+        let answer = first.invite("echo", daemon.sip(), "Content-Type");
+        assert_eq!(answer.status(), 200, "{answer:?}");
+        let heard = first.echoes(&answer);
+        assert!(heard.len() > 20, "{suite:?}: {} packets", heard.len());
+        let taken = taker.invite("echo", daemon.sip(), &replacing(&answer));
+        assert_eq!(taken.status(), 200, "{taken:?}");
+        assert!(key_of(&taken) != key_of(&answer), "{suite:?}: the same key");
+        let bye = |it: &Message| it.method() == "BYE";
+        first.peer().expect("BYE", seconds(10), bye);
+        // It knows nothing of what was counted before.
+        let heard = taker.echoes(&taken);
+        assert!(heard.len() > 20, "{suite:?}: {} packets", heard.len());
+        assert!(heard[0] < 1 << 15, "{suite:?}: {}", heard[0]);
+    }
+}
+
+#[test]
+fn a_call_that_is_held_is_resumed_by_the_one_who_takes_it_over() {
+    let daemon = Scene::default().start();
+    let first = Peer::new().call("tone", daemon.sip());
+    first.change(2, "sendonly");
+    let account = |wanted: &str| {
+        wait_for(wanted, seconds(10), || {
+            let shown = daemon.offhook(&["call", "last"]);
+            shown.out.contains(wanted).then_some(())
+        });
+    };
+    account("held");
+    let taker = Peer::new();
+    let replaces = replacing(first.answer());
+    let answer = taker.invite_with("tone", daemon.sip(), free_rtp_pair(), &replaces);
+    assert_eq!(answer.status(), 200, "{answer:?}");
+    first.wait_bye(seconds(10));
+    account("resumed");
 }
 
 #[test]

@@ -375,6 +375,11 @@ pub enum Cause {
     Congestion,
     /// No codec in common.
     NoCommonCodec,
+    /// Their SDP cannot be used here for another reason: its address, its encryption, or
+    /// that it cannot be read. The timeline says which.
+    SdpRefused,
+    /// They answered without a word on where sound goes.
+    NoSdp,
     /// We have no room for another call.
     Overload,
     /// The trunk does not answer, or answers nonsense.
@@ -406,6 +411,8 @@ impl Cause {
             Self::Unallocated => "unallocated",
             Self::Congestion => "congestion",
             Self::NoCommonCodec => "no_common_codec",
+            Self::SdpRefused => "sdp_refused",
+            Self::NoSdp => "no_sdp",
             Self::Overload => "overload",
             Self::TrunkDown => "trunk_down",
             Self::NoAck => "no_ack",

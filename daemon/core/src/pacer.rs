@@ -420,6 +420,8 @@ impl Reach {
             Cause::Interrupted | Cause::InternalError | Cause::NoAck => Self::Unanswered,
             Cause::Congestion
             | Cause::NoCommonCodec
+            | Cause::SdpRefused
+            | Cause::NoSdp
             | Cause::Overload
             | Cause::TrunkDown
             | Cause::Forbidden => Self::Line,

@@ -17,13 +17,20 @@ use crate::clock;
 use crate::replay::Recording;
 use crate::store::reader::{Call, Counts, Item, Reader, What};
 use crate::store::{Entry, EntryKind};
+use crate::switchboard::SDP_REFUSED;
 use crate::timeline::Line;
 
 /// The event that ends every call.
 pub(super) const OUTCOME: &str = "outcome";
 
 /// Lines on the way by which a call came.
-const ORIGIN: [&str; 4] = ["identity", "identity_div", "diverted", "history"];
+const ORIGIN: [&str; 5] = [
+    "identity",
+    "identity_div",
+    "diverted",
+    "history",
+    SDP_REFUSED,
+];
 
 /// State of an action that was authorised and could not be made durable: it was
 /// never sent and never will be.

@@ -292,7 +292,7 @@ pub struct Explanation {
     pub playbook: String,
     /// What the gate was asked, by time.
     pub decisions: Vec<Decision>,
-    /// By which signatures and detours the call came.
+    /// By which signatures and detours the call came, and what was refused of its SDP.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub origin: Vec<TimelineEntry>,
     /// What came of each person who was called for the caller, once the call is over.

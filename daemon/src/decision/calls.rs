@@ -130,12 +130,9 @@ impl Decision {
             return self.board.turn_away(key, Cause::Forbidden);
         }
         let who = invite.from.uri.to_string();
-        match self.board.take_over(old, key, invite.offer) {
-            Some((id, _)) => {
-                let line = Line::signalling("taken over", format!("by {}", Redacted(&who)));
-                self.note(id, now, line);
-            }
-            None => self.board.turn_away(key, Cause::NoCommonCodec),
+        if let Some((id, _)) = self.board.take_over(old, key, invite.offer) {
+            let line = Line::signalling("taken over", format!("by {}", Redacted(&who)));
+            self.note(id, now, line);
         }
     }
 

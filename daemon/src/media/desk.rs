@@ -66,6 +66,8 @@ pub(super) struct Desk {
     pub sealer: Option<(MasterKey, Sealer)>,
     pub opener: Option<(MasterKey, Opener)>,
     pub stream: Option<Stream>,
+    /// The next stream goes to somebody who has heard nothing of ours.
+    pub anew: bool,
     pub counters: Counters,
     pub tape: Option<Tape>,
     pub speaking: bool,
@@ -93,6 +95,7 @@ impl Desk {
             sealer: None,
             opener: None,
             stream: None,
+            anew: false,
             counters: Counters::default(),
             tape: None,
             speaking: false,

@@ -253,6 +253,7 @@ impl Leg {
             Order::Stream { speech, .. } if self.summary.is_some() => out.end_voice(speech),
             _ if self.summary.is_some() => {}
             Order::Connect(stream) => self.connect(now, stream),
+            Order::Anew => desk.anew = true,
             Order::Answered { they_called } => self.line.answer(they_called),
             Order::Play {
                 turn,
@@ -314,6 +315,9 @@ impl Leg {
         }
         self.line.connect(stream.receive.clone());
         desk.keypad.connect(stream.events != [None; 2]);
+        if std::mem::take(&mut desk.anew) {
+            desk.sender.begin_anew();
+        }
         desk.sender.connect(&stream);
         desk.encrypt(&stream);
         desk.stream = Some(stream);

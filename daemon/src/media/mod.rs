@@ -276,7 +276,8 @@ impl Media {
                 }
             }
             Order::Close => self.rtcp.close(slot),
-            Order::Answered { .. }
+            Order::Anew
+            | Order::Answered { .. }
             | Order::Play { .. }
             | Order::Stream { .. }
             | Order::Stop
@@ -573,6 +574,13 @@ fn close(ports: &mut Ports, socket: Arc<UdpSocket>) {
     }
 }
 
+/// The first sequence number of a stream: what is encrypted must not roll over while its
+/// first packets may be lost, or the peer counts another index (RFC 3711 §3.3.1); nor may
+/// one that is sent on late go before it.
+const fn low(sequence: u16) -> u16 {
+    sequence & 0x7FFF | 0x0100
+}
+
 /// SSRC, first sequence number and timestamp at random (RFC 3550 §5.1, §8).
 fn give_birth(slot: SlotId, sensitivity: Sensitivity) -> io::Result<Birth> {
     let [bits, more] = system::random()?;
@@ -580,7 +588,7 @@ fn give_birth(slot: SlotId, sensitivity: Sensitivity) -> io::Result<Birth> {
     Ok(Birth {
         slot,
         template: template(ssrc)?,
-        sequence: more as u16,
+        sequence: low(more as u16),
         timestamp: (more >> 16) as u32,
         seed: (bits >> 32) as u32,
         sensitivity,

@@ -15,6 +15,7 @@ use offhook_sip::rtp::srtp::GROWTH;
 use offhook_sip::rtp::{CLOCK_RATE, KeySender, TelephoneEvent, Template, View};
 
 use super::codec::{Encoder, ratio};
+use super::low;
 use super::words::{Codec, Digits, Stream};
 
 /// The longest packet: 60 ms of G.711 (RFC 3551 §4.2 has 200 ms as the limit
@@ -119,6 +120,11 @@ impl Sender {
         self.comfort_noise = stream.comfort_noise.filter(|_| takes_noise);
         self.rested = None;
         self.talking = false;
+    }
+
+    /// Somebody else hears us from now on, who may miss the first packets: see [`low`].
+    pub fn begin_anew(&mut self) {
+        self.sequence = low(self.sequence);
     }
 
     /// No key is being sent, and none waits.

@@ -92,6 +92,8 @@ pub type Digits = heapless::Vec<u8, 32>;
 pub enum Order {
     /// The peer is known, or has changed (re-INVITE).
     Connect(Stream),
+    /// Whoever is connected next is another than before, who has heard nothing of ours.
+    Anew,
     /// The call is answered; what came before was early media.
     Answered {
         /// They called us: who answered is no question to the ear.

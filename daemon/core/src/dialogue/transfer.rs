@@ -562,6 +562,8 @@ pub(super) const fn missed(cause: Cause) -> Came {
         Cause::NearHangup
         | Cause::Unallocated
         | Cause::NoCommonCodec
+        | Cause::SdpRefused
+        | Cause::NoSdp
         | Cause::TrunkDown
         | Cause::NoAck
         | Cause::NoRoute

@@ -68,6 +68,8 @@ pub(crate) struct Ways {
     pub(crate) headers: Vec<ExtraHeader>,
     /// Redirects that may still be followed.
     pub(crate) redirects: u8,
+    /// The offer of the INVITE, once a branch has changed what stands.
+    pub(crate) offer: Option<Box<[u8]>>,
 }
 
 /// An INVITE of ours that another one has taken the place of, and that may
@@ -177,6 +179,19 @@ pub(crate) struct Fork {
     pub(crate) number: Option<u32>,
     /// Number of our last request to it.
     pub(crate) cseq: u32,
+    pub(crate) offer: EarlyOffer,
+}
+
+/// What became of the INVITE's offer on a branch before the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum EarlyOffer {
+    /// It is not answered for good: SDP in a plain 1xx is a foretaste.
+    Open,
+    /// It was answered in a reliable 1xx (RFC 3262 §5).
+    Answered,
+    /// And an offer of the branch has taken its place (RFC 3311 §5.2): what the
+    /// branch says of the INVITE's once more is old.
+    Replaced,
 }
 
 /// One call.

@@ -786,3 +786,86 @@ fn a_transfer_nobody_answered_is_declined_when_the_call_ends() {
     driven.run_for(Duration::from_secs(70));
     assert_eq!(driven.endpoint.transaction_count(), 0);
 }
+
+/// A call of ours whose offer these branches answered in a reliable 183.
+fn agreed_early(driven: &mut Driven, tags: &[&str]) -> (CallKey, String) {
+    let key = driven.dial();
+    let invite = driven.take_sent().remove(0);
+    for tag in tags {
+        let lines = format!("{CONTACT}Require: 100rel\r\nRSeq: 1\r\n");
+        driven.packet(&response(&invite, "183 Progress", tag, &lines, ANSWER));
+        assert!(driven.take_sent()[0].starts_with("PRACK "));
+    }
+    driven.take_events();
+    (key, invite)
+}
+
+#[test]
+fn an_update_may_change_what_a_reliable_1xx_agreed_before_the_answer() {
+    let mut driven = Driven::new();
+    let (key, invite) = agreed_early(&mut driven, &["far"]);
+    driven.packet(&from_far(&driven, &invite, "UPDATE", 1, "", OFFER));
+    let offer = Some(OFFER.to_vec());
+    assert_eq!(driven.take_events(), [Event::Reinvite { key, offer }]);
+    let answer = ReinviteAnswer::Accept(ANSWER.to_vec());
+    driven.command(Command::AnswerReinvite { key, answer });
+    let ok = driven.take_sent().remove(0);
+    assert!(ok.starts_with("SIP/2.0 200 OK") && ok.contains("m=audio"));
+    assert_eq!(header(&ok, "CSeq"), "1 UPDATE");
+    driven.take_events();
+    // What the answer says once more of the first offer is old (RFC 3261 §13.2.1).
+    driven.packet(&response(&invite, "180 Ringing", "far", CONTACT, ANSWER));
+    driven.packet(&response(&invite, "200 OK", "far", CONTACT, ANSWER));
+    let told = driven.take_events();
+    assert!(
+        matches!(told[0], Event::Progress { sdp: None, .. }),
+        "{told:?}"
+    );
+    assert_eq!(told[1], Event::Answered { key, sdp: None });
+}
+
+#[test]
+fn an_update_is_told_to_wait_while_its_branch_has_not_answered_our_offer() {
+    let mut driven = Driven::new();
+    let (_, invite) = agreed_early(&mut driven, &["other"]);
+    driven.packet(&response(&invite, "183 Progress", "far", CONTACT, ANSWER));
+    driven.packet(&from_far(&driven, &invite, "UPDATE", 1, "", OFFER));
+    assert_eq!(driven.take_lines(), ["SIP/2.0 491 Request Pending"]);
+    driven.packet(&response(&invite, "200 OK", "far", CONTACT, ANSWER));
+    let told = driven.take_events().pop().expect("the answer");
+    assert!(
+        matches!(told, Event::Answered { sdp: Some(_), .. }),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn a_call_that_goes_elsewhere_after_an_update_begins_with_its_offer_anew() {
+    let mut driven = Driven::with(EndpointConfig {
+        redirects: 1,
+        ..EndpointConfig::default()
+    });
+    let (key, invite) = agreed_early(&mut driven, &["far"]);
+    driven.packet(&from_far(&driven, &invite, "UPDATE", 1, "", OFFER));
+    let answer = ReinviteAnswer::Accept(ANSWER.to_vec());
+    driven.command(Command::AnswerReinvite { key, answer });
+    driven.take_sent();
+    let lines = "Contact: <sip:carol@198.51.100.7>\r\n";
+    driven.packet(&response(&invite, "302 Moved", "far", lines, b""));
+    let way = offhook_sip::Way {
+        flow: peer_flow(),
+        trunk: None,
+        target: uri("sip:carol@198.51.100.7"),
+        from: offhook_sip::Party {
+            display: None,
+            uri: uri("sip:offhook@192.0.2.1"),
+        },
+        asserted: None,
+        private: false,
+    };
+    let ways = vec![way];
+    driven.command(Command::Follow { key, ways });
+    let again = driven.take_sent().pop().expect("an INVITE");
+    assert!(again.starts_with("INVITE sip:carol@"));
+    assert!(again.ends_with(core::str::from_utf8(OFFER).expect("ASCII")));
+}

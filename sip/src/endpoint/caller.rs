@@ -45,6 +45,7 @@ impl Endpoint {
             to_display: invite.to_display,
             headers: invite.headers,
             redirects: self.config.redirects,
+            offer: None,
         }));
         self.insert_call(key, call);
         self.set_out(key, &way)
@@ -191,11 +192,12 @@ impl Endpoint {
                 return;
             }
             let fork = self.fork_index(key, response.core.to_tag());
+            let sdp = self.fresh_sdp(key, response);
             self.tell(Event::Progress {
                 key,
                 status: response.status,
                 fork,
-                sdp: response.core.sdp().map(<[u8]>::to_vec),
+                sdp,
             });
         }
     }
@@ -241,7 +243,7 @@ impl Endpoint {
             let event = cancelled(key, gave_up);
             self.close(key, Some(event));
         } else {
-            let sdp = response.core.sdp().map(<[u8]>::to_vec);
+            let sdp = self.fresh_sdp(key, response);
             self.tell(Event::Answered { key, sdp });
         }
     }

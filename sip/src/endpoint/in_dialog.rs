@@ -3,7 +3,7 @@
 use super::Endpoint;
 use super::callee::body_refusal;
 use super::send::SUPPORTED;
-use crate::call::{CallKey, Phase, Reinvite};
+use crate::call::{CallKey, EarlyOffer, Phase, Reinvite};
 use crate::command::ReinviteAnswer;
 use crate::dialog::Sequence;
 use crate::event::{EndCause, Event};
@@ -183,10 +183,13 @@ impl Endpoint {
         };
         let offer = request.core.sdp().map(<[u8]>::to_vec);
         let has_offer = offer.is_some();
+        let tag = request.core.from_tag();
+        let mut forks = call.forks.iter();
+        let fork = forks.position(|fork| *fork.tag == *tag && fork.offer != EarlyOffer::Open);
         match call.phase {
             Phase::Ended => return self.refuse(id, StatusCode::CALL_DOES_NOT_EXIST, &[]),
             // Our own offer is not answered yet (RFC 3311 §5.2).
-            Phase::Calling(_) if has_offer => {
+            Phase::Calling(_) if has_offer && fork.is_none() => {
                 return self.refuse(id, StatusCode::REQUEST_PENDING, &[]);
             }
             Phase::Offered { .. } if has_offer && !call.agreed_early => {
@@ -207,6 +210,9 @@ impl Endpoint {
         }
         if call.is_established() {
             call.asked_session = Some(asked);
+        }
+        if let Some(fork) = fork.and_then(|at| call.forks.get_mut(at)) {
+            fork.offer = EarlyOffer::Replaced;
         }
         call.reinvite = Some(Reinvite {
             invite: id,
@@ -291,7 +297,11 @@ impl Endpoint {
                 Some(())
             }
             ReinviteAnswer::Accept(sdp) => {
-                call.local_sdp = sdp.as_slice().into();
+                let before = core::mem::replace(&mut call.local_sdp, sdp.as_slice().into());
+                // Another way of a call that we place begins with the offer anew.
+                if let Some(ways) = &mut call.ways {
+                    ways.offer.get_or_insert(before);
+                }
                 // Before the answer it is the INVITE's, which waits for its own.
                 let established = call.is_established();
                 let asked = call.asked_session.take_if(|_| established);

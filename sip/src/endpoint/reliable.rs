@@ -1,7 +1,7 @@
 //! Provisional answers that must arrive (RFC 3262), on both roles.
 
 use super::Endpoint;
-use crate::call::{Call, CallKey, FORKS_MAX, Fork, Next, Phase, Reinvite, Reliable};
+use crate::call::{Call, CallKey, EarlyOffer, FORKS_MAX, Fork, Next, Phase, Reinvite, Reliable};
 use crate::event::{EndCause, Event};
 use crate::headers::HeaderName;
 use crate::message::{Method, Request, Response, StatusCode};
@@ -182,6 +182,9 @@ impl Endpoint {
             return false;
         }
         fork.number = Some(number);
+        if response.core.sdp().is_some() && fork.offer == EarlyOffer::Open {
+            fork.offer = EarlyOffer::Answered;
+        }
         fork.cseq += 1;
         let cseq = fork.cseq;
         self.send_prack(key, response, (number, cseq));
@@ -206,6 +209,20 @@ impl Endpoint {
         self.start_client(&method, &branch, next, bytes, Some(key), Hold::Release);
     }
 
+    /// SDP of an answer to our INVITE, unless the branch has changed since what it
+    /// answers (RFC 3261 §13.2.1: what comes after the answer is ignored).
+    pub(super) fn fresh_sdp(&self, key: CallKey, response: &Response<'_>) -> Option<Vec<u8>> {
+        let tag = response.core.to_tag();
+        let call = self.calls.get(&key)?;
+        let fork = call.forks.iter().find(|fork| *fork.tag == *tag);
+        let replaced = fork.is_some_and(|fork| fork.offer == EarlyOffer::Replaced);
+        response
+            .core
+            .sdp()
+            .filter(|_| !replaced)
+            .map(<[u8]>::to_vec)
+    }
+
     /// The branch of a forked call with this tag; `None` beyond the limit.
     pub(super) fn fork_mut(&mut self, key: CallKey, tag: &str) -> Option<&mut Fork> {
         let call = self.calls.get_mut(&key)?;
@@ -216,6 +233,7 @@ impl Endpoint {
                 tag: tag.into(),
                 number: None,
                 cseq,
+                offer: EarlyOffer::Open,
             });
             return call.forks.last_mut();
         }

@@ -52,6 +52,9 @@ impl Endpoint {
     fn set_out_again(&mut self, key: CallKey, way: &Way) {
         if let Some(call) = self.calls.get_mut(&key) {
             call.forks.clear();
+            if let Some(offer) = call.ways.as_mut().and_then(|ways| ways.offer.take()) {
+                call.local_sdp = offer;
+            }
             call.dialog.next_cseq();
             self.timers.disarm(&mut call.alarms, Slot::Limit);
             self.set_out(key, way);

@@ -548,6 +548,8 @@ fn info_and_message_are_answered_and_subscribe_refused_with_what_there_is() {
         ]
     );
     assert_eq!(header(&sent[3], "Allow-Events"), "refer");
+    let allowed = header(&sent[4], "Allow");
+    assert!(allowed.contains("OPTIONS") && !allowed.contains("MESSAGE"));
     let body = b"Signal=5".to_vec();
     let kind = "application/dtmf-relay".to_owned();
     assert_eq!(driven.take_events(), [Event::Info { key, kind, body }]);

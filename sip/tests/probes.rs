@@ -260,7 +260,7 @@ fn methods_that_are_not_served_are_answered_405_or_501_with_allow() {
         assert_eq!(first_line(&answer), line);
         assert_eq!(
             header(&answer, "Allow"),
-            "INVITE, ACK, BYE, CANCEL, OPTIONS, PRACK, UPDATE, INFO, MESSAGE, REFER, NOTIFY"
+            "INVITE, ACK, BYE, CANCEL, OPTIONS, PRACK, UPDATE, INFO, REFER, NOTIFY"
         );
         assert_eq!(driven.endpoint.transaction_count(), 0);
     }

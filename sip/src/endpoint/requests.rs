@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::send::{ALLOW, SUPPORTED};
+use super::send::{ALLOW, ALLOW_OUTSIDE, SUPPORTED};
 use super::{Endpoint, Sender};
 use crate::call::{CallKey, Phase};
 use crate::event::Summary;
@@ -102,7 +102,7 @@ impl Endpoint {
                     Method::Other(_) => StatusCode::NOT_IMPLEMENTED,
                     _ => StatusCode::METHOD_NOT_ALLOWED,
                 };
-                self.answer_plainly(flow, request, status, &[("Allow", ALLOW)]);
+                self.answer_plainly(flow, request, status, &[("Allow", ALLOW_OUTSIDE)]);
             }
         }
     }
@@ -122,8 +122,9 @@ impl Endpoint {
             return self.answer_plainly(flow, request, StatusCode::BAD_EXTENSION, &field);
         }
         let supported = SUPPORTED.join(", ");
+        let allow = if key.is_some() { ALLOW } else { ALLOW_OUTSIDE };
         let fields = [
-            ("Allow", ALLOW),
+            ("Allow", allow),
             ("Accept", "application/sdp"),
             ("Supported", supported.as_str()),
         ];

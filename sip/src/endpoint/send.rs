@@ -19,6 +19,11 @@ use crate::write::{ReplyHead, ack_for_refusal};
 pub(super) const ALLOW: &str =
     "INVITE, ACK, BYE, CANCEL, OPTIONS, PRACK, UPDATE, INFO, MESSAGE, REFER, NOTIFY";
 
+/// Methods that are served outside of calls and refused there by no 405: nobody
+/// would read a MESSAGE, so none is taken (RFC 3261 §21.4.6).
+pub(super) const ALLOW_OUTSIDE: &str =
+    "INVITE, ACK, BYE, CANCEL, OPTIONS, PRACK, UPDATE, INFO, REFER, NOTIFY";
+
 /// Option tags that are supported.
 pub(super) const SUPPORTED: &[&str] = &["100rel", "timer", "replaces"];
 

@@ -91,9 +91,14 @@ impl Dialog {
         *self.call_id == *core.call_id && *self.remote_tag == *core.from_tag()
     }
 
+    /// Whether a request with this number is in order.
+    pub(crate) fn is_next(&self, number: u32) -> bool {
+        self.remote_cseq.is_none_or(|last| number > last)
+    }
+
     /// Judges a request and, if it is in order, remembers its number.
     pub(crate) fn accept_sequence(&mut self, number: u32) -> Sequence {
-        if self.remote_cseq.is_some_and(|last| number <= last) {
+        if !self.is_next(number) {
             return Sequence::OutOfOrder;
         }
         self.remote_cseq = Some(number);

@@ -374,6 +374,26 @@ fn a_full_endpoint_refuses_new_calls_statelessly_and_serves_the_old_ones() {
 }
 
 #[test]
+fn an_end_of_a_call_is_taken_even_where_there_is_no_room_for_requests() {
+    let mut driven = Driven::with(EndpointConfig {
+        max_transactions: 1,
+        ..EndpointConfig::default()
+    });
+    let (key, ours) = talking(&mut driven);
+    driven.packet(&request("INFO", 2, "i", &ours, "", b""));
+    assert_eq!(driven.take_lines(), ["SIP/2.0 503 Service Unavailable"]);
+    // One that is not in order ends nothing, and takes no room.
+    driven.packet(&request("BYE", 1, "0", &ours, "", b""));
+    assert_eq!(driven.take_lines(), ["SIP/2.0 503 Service Unavailable"]);
+    driven.packet(&request("BYE", 3, "2", &ours, "", b""));
+    assert_eq!(driven.take_lines(), ["SIP/2.0 200 OK"]);
+    assert_eq!(driven.take_events().last(), Some(&Event::Released { key }));
+    let before = driven.endpoint.transaction_count();
+    driven.packet(&request("BYE", 4, "3", &ours, "", b""));
+    assert_eq!(driven.endpoint.transaction_count(), before);
+}
+
+#[test]
 fn an_overloaded_endpoint_refuses_new_calls_alone_and_until_it_has_caught_up() {
     let mut driven = Driven::with(EndpointConfig::default());
     let (_, ours) = talking(&mut driven);

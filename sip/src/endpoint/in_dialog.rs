@@ -8,7 +8,7 @@ use crate::command::ReinviteAnswer;
 use crate::dialog::Sequence;
 use crate::event::{EndCause, Event};
 use crate::headers::HeaderName;
-use crate::message::{Core, Request, StatusCode};
+use crate::message::{Core, Method, Request, StatusCode};
 use crate::session::{Asked, MIN_SE};
 use crate::transaction::TransactionId;
 use crate::transport::Flow;
@@ -82,7 +82,7 @@ impl Endpoint {
         request: &Request<'_>,
         key: CallKey,
     ) -> Option<TransactionId> {
-        if self.is_full() {
+        if self.is_full() && !self.is_the_end(request, key) {
             self.refuse_by_limit(flow, request);
             return None;
         }
@@ -99,6 +99,13 @@ impl Endpoint {
                 None
             }
         }
+    }
+
+    /// A BYE that ends a call makes room; the peer would not say it again after a 503.
+    fn is_the_end(&self, request: &Request<'_>, key: CallKey) -> bool {
+        let live = self.calls.get(&key).filter(|call| !call.is_ended());
+        let number = request.core.cseq.number;
+        request.method == Method::Bye && live.is_some_and(|call| call.dialog.is_next(number))
     }
 
     /// A change of a call that we know, in order and in terms that we understand;

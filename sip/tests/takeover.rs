@@ -185,6 +185,10 @@ fn beside() -> (Driven, Flow) {
 }
 
 fn dial(driven: &mut Driven, length: usize) -> CallKey {
+    dial_by(driven, length, Vec::new())
+}
+
+fn dial_by(driven: &mut Driven, length: usize, further: Vec<Way>) -> CallKey {
     let key = driven.endpoint.next_key();
     let from = offhook_sip::Party {
         display: None,
@@ -200,7 +204,7 @@ fn dial(driven: &mut Driven, length: usize) -> CallKey {
             asserted: None,
             private: false,
         },
-        further: Vec::new(),
+        further,
         to_display: None,
         call_id: None,
         offer: vec![b'a'; length],
@@ -262,4 +266,69 @@ fn without_a_tcp_socket_a_long_request_stays_a_datagram() {
     let mut driven = Driven::new();
     dial(&mut driven, 3000);
     assert_eq!(driven.sent.pop().expect("an INVITE").1, peer_flow());
+}
+
+#[test]
+fn where_tcp_is_dropped_in_silence_a_long_invite_tries_datagrams_before_it_goes_elsewhere() {
+    let (mut driven, stream) = beside();
+    let other = flow("192.0.2.1:5060", "198.51.100.8:5060");
+    let way = Way {
+        flow: other,
+        trunk: None,
+        target: uri("sip:bob@198.51.100.8"),
+        from: offhook_sip::Party {
+            display: None,
+            uri: uri("sip:offhook@192.0.2.1"),
+        },
+        asserted: None,
+        private: false,
+    };
+    dial_by(&mut driven, 1300, vec![way.clone()]);
+    let (_, first, by_tcp) = driven.sent.pop().expect("an INVITE");
+    assert_eq!(first, stream);
+    driven.run_for(millis(4000));
+    let (_, second, again) = driven.sent.pop().expect("the INVITE again");
+    assert_eq!(second, peer_flow());
+    assert_ne!(header(&again, "CSeq"), header(&by_tcp, "CSeq"));
+    // The connection is given up meanwhile; nothing waits for it any more.
+    driven.run_for(millis(1000));
+    driven.input(Input::Unreachable { flow: stream });
+    assert!(driven.take_events().is_empty());
+    driven.sent.clear();
+    driven.run_for(millis(3000));
+    let (_, third, _) = driven.sent.pop().expect("the next way");
+    assert_eq!(third.remote, other.remote);
+    assert!(matches!(driven.take_events()[..], [Event::Rerouted { .. }]));
+    // Its host is asked by TCP; the first is known to take none.
+    dial_by(&mut driven, 1300, vec![way]);
+    assert_eq!(driven.sent.pop().expect("an INVITE").1, peer_flow());
+}
+
+#[test]
+fn a_peer_that_was_only_slow_on_its_connection_is_hung_up_there_and_asked_by_tcp_again() {
+    let (mut driven, stream) = beside();
+    let further = Way {
+        flow: flow("192.0.2.1:5060", "198.51.100.8:5060"),
+        trunk: None,
+        target: uri("sip:bob@198.51.100.8"),
+        from: offhook_sip::Party {
+            display: None,
+            uri: uri("sip:offhook@192.0.2.1"),
+        },
+        asserted: None,
+        private: false,
+    };
+    dial_by(&mut driven, 1300, vec![further]);
+    let (_, _, by_tcp) = driven.sent.pop().expect("an INVITE");
+    driven.run_for(millis(4000));
+    driven.sent.clear();
+    driven.packet_on(
+        stream,
+        response(&by_tcp, "180 Ringing", "late", CONTACT, b"").as_bytes(),
+    );
+    let (_, by, cancel) = driven.sent.pop().expect("a CANCEL");
+    assert!(by == stream && cancel.starts_with("CANCEL "));
+    driven.sent.clear();
+    dial(&mut driven, 1300);
+    assert_eq!(driven.sent.pop().expect("an INVITE").1, stream);
 }

@@ -14,10 +14,6 @@ use crate::transport::Flow;
 use crate::trunk::TrunkKey;
 use crate::write::{Writer, cancel_of};
 
-/// A way from which nothing is heard for 8*T1 is left for the next one: a
-/// caller waits no 32 s (RFC 3263 §4.3 says "timeout" and leaves its length open).
-const WAY_PATIENCE: u32 = 8;
-
 impl Endpoint {
     pub(super) fn place_call(&mut self, invite: Invite) -> Option<()> {
         let key = invite.key;
@@ -75,8 +71,7 @@ impl Endpoint {
             redirect: None,
         });
         if call.ways.as_ref().is_some_and(|ways| !ways.left.is_empty()) {
-            let patience = self.config.timers.t1 * WAY_PATIENCE;
-            self.arm_call(key, Timer::NextWay, patience);
+            self.arm_next_way(key);
         }
         Some(())
     }

@@ -57,26 +57,45 @@ impl Endpoint {
     /// Nobody takes TCP there: the request goes as a datagram after all. `false`:
     /// it was none that could.
     pub(super) fn fall_back(&mut self, id: TransactionId) -> bool {
-        let call = self.transactions.get(id).and_then(|found| found.call);
-        if call.is_some_and(|key| self.is_left(key, id)) {
+        let again = self.send_as_datagram(id);
+        if again {
+            self.finish(id);
+        }
+        again
+    }
+
+    /// Nobody has said anything by TCP: what would refuse it does so at once, what
+    /// drops it never does. A call tries datagrams before it goes elsewhere; its
+    /// INVITE by TCP may still be answered.
+    pub(super) fn leave_stream(&mut self, key: CallKey, invite: TransactionId) -> bool {
+        let moved = self.transactions.get(invite);
+        if moved.is_none_or(|transaction| transaction.datagrams.is_none()) {
             return false;
         }
+        self.leave(invite, key);
+        self.send_as_datagram(invite)
+    }
+
+    /// The peer takes TCP after all.
+    pub(super) fn takes_streams(&mut self, flow: &Flow) {
+        if flow.transport == Transport::Tcp {
+            self.streamless.remove(&flow.remote);
+        }
+    }
+
+    fn send_as_datagram(&mut self, id: TransactionId) -> bool {
         let Some(transaction) = self.transactions.get_mut(id) else {
             return false;
         };
         let Some(flow) = transaction.datagrams.take() else {
             return false;
         };
+        let request = transaction.message.clone();
         if self.streamless.len() >= STREAMLESS_MAX {
             self.streamless.clear();
         }
         self.streamless.insert(flow.remote);
-        transaction.flow = *flow;
-        let request = transaction.message.clone();
-        if self.send_again(id, &request, &[], &Lines::new()).is_none() {
-            return false;
-        }
-        self.finish(id);
-        true
+        let again = self.send_again_by(id, *flow, &request, &[], &Lines::new());
+        again.is_some()
     }
 }

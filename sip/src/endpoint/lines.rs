@@ -9,6 +9,7 @@ use crate::message::{Method, Response};
 use crate::parse::{StartLine, View};
 use crate::text;
 use crate::transaction::{Hold, TransactionId};
+use crate::transport::Flow;
 use crate::trunk::TrunkKey;
 use crate::write::{Reissue, reissue};
 
@@ -133,9 +134,26 @@ impl Endpoint {
         without: &[HeaderName],
         lines: &Lines,
     ) -> Option<TransactionId> {
+        let flow = self.transactions.get(id)?.flow;
+        self.send_again_by(id, flow, request, without, lines)
+    }
+
+    /// The same by another path.
+    pub(super) fn send_again_by(
+        &mut self,
+        id: TransactionId,
+        flow: Flow,
+        request: &[u8],
+        without: &[HeaderName],
+        lines: &Lines,
+    ) -> Option<TransactionId> {
         let transaction = self.transactions.get(id)?;
-        let (flow, call, trunk) = (transaction.flow, transaction.call, transaction.trunk);
-        let hold = transaction.hold;
+        let (call, trunk) = (transaction.call, transaction.trunk);
+        let hold = match transaction.hold {
+            Hold::None => Hold::None,
+            // What it left behind only lingers; the call waits for the new one.
+            Hold::Release | Hold::Memory => Hold::Release,
+        };
         let method = match View::read(request).ok()?.start {
             StartLine::Request { method, .. } => Method::read(method)?,
             StartLine::Response { .. } => return None,
@@ -154,7 +172,8 @@ impl Endpoint {
             transaction.trunk = trunk;
         }
         self.succeed(id, again, &branch, cseq);
-        if hold == Hold::Release {
+        let waits = self.transactions.get(id).map(|old| old.hold);
+        if waits == Some(Hold::Release) {
             self.detach(id);
         }
         Some(again)

@@ -13,6 +13,9 @@ use crate::timers::{Slot, Timer};
 use crate::transaction::{Hold, Machine, TransactionId};
 use crate::write::cancel_of;
 
+/// A way from which nothing is heard for 8*T1 is left for the next one: a
+/// caller waits no 32 s (RFC 3263 §4.3 says "timeout" and leaves its length open).
+const WAY_PATIENCE: u32 = 8;
 /// The application says at once where a redirect leads; if not, by then: 8*T1.
 const FOLLOW_PATIENCE: u32 = 8;
 
@@ -110,25 +113,38 @@ impl Endpoint {
         if calling.heard || calling.cancel != Cancel::No {
             return;
         }
-        let (invite, branch) = (calling.invite, calling.branch.clone());
+        let invite = calling.invite;
+        if self.leave_stream(key, invite) {
+            return self.arm_next_way(key);
+        }
         let Some(call) = self.calls.get_mut(&key) else {
             return;
         };
         let Some(way) = call.ways.as_mut().and_then(|ways| ways.left.pop_front()) else {
             return;
         };
-        call.left.push(Left {
-            invite,
-            branch,
-            dialog: call.dialog.clone(),
-            flow: call.flow,
-        });
         self.leave(invite, key);
         self.take_way(key, &way, local_failure(StatusCode::REQUEST_TIMEOUT));
     }
 
-    /// From now on an INVITE keeps its call only in memory.
-    fn leave(&mut self, invite: TransactionId, key: CallKey) {
+    /// Nothing is heard for a while from where a call went: its next way is due.
+    pub(super) fn arm_next_way(&mut self, key: CallKey) {
+        let patience = self.config.timers.t1 * WAY_PATIENCE;
+        self.arm_call(key, Timer::NextWay, patience);
+    }
+
+    /// From now on the INVITE of a call keeps it only in memory.
+    pub(super) fn leave(&mut self, invite: TransactionId, key: CallKey) {
+        if let Some(branch) = self.calling_mut(key).map(|it| it.branch.clone())
+            && let Some(call) = self.calls.get_mut(&key)
+        {
+            call.left.push(Left {
+                invite,
+                branch,
+                dialog: call.dialog.clone(),
+                flow: call.flow,
+            });
+        }
         self.linger(invite, key);
         let found = self.transactions.get(invite);
         if let Some(Machine::ClientInvite(machine)) = found.map(|found| &found.machine) {
@@ -157,6 +173,9 @@ impl Endpoint {
         id: TransactionId,
         response: &Response<'_>,
     ) {
+        if let Some(flow) = self.transactions.get(id).map(|found| found.flow) {
+            self.takes_streams(&flow);
+        }
         let call = self.calls.get(&key);
         let left = call.and_then(|call| call.left.iter().find(|left| left.invite == id));
         let Some(left) = left else { return };

@@ -75,6 +75,18 @@ impl Writer {
         self.raw(b"\r\n");
     }
 
+    /// What a request of ours proves who we are with, as it stands.
+    pub(crate) fn proofs_of(&mut self, request: &[u8]) {
+        let Ok(view) = View::read(request) else {
+            return;
+        };
+        for name in [HeaderName::Authorization, HeaderName::ProxyAuthorization] {
+            for value in view.values(name) {
+                self.field_raw(name.as_str(), value);
+            }
+        }
+    }
+
     /// Header lines of the application; a name that is no token is left out.
     pub(crate) fn extra(&mut self, headers: &[ExtraHeader]) {
         for header in headers {

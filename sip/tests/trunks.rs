@@ -334,6 +334,12 @@ fn a_call_goes_by_the_service_route_and_proves_itself_with_its_body() {
     assert!(!header(again, "To").contains("tag"));
     driven.packet(&response(again, "200 OK", "far", CONTACT, ANSWER));
     let ack = last(&mut driven);
+    let credentials = header(again, "Authorization");
+    assert_eq!(
+        header(&ack, "Authorization"),
+        credentials,
+        "RFC 3261 §13.2.2.4"
+    );
     assert_eq!(
         header(&ack, "CSeq").split(' ').next(),
         header(again, "CSeq").split(' ').next()

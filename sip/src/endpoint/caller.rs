@@ -212,7 +212,7 @@ impl Endpoint {
             return;
         };
         let Phase::Calling(calling) = &call.phase else {
-            return self.on_further_answer(key, response);
+            return self.on_further_answer(key, id, response);
         };
         let unwanted = calling.cancel != Cancel::No;
         let gave_up = calling.gave_up;
@@ -228,7 +228,7 @@ impl Endpoint {
         self.follow_stream(key, id);
         self.linger(id, key);
         self.disarm_call(key);
-        self.acknowledge(key, cseq);
+        self.acknowledge(key, id, cseq);
         self.learn(key, response);
         if !unwanted {
             self.agree_session(key, response);
@@ -243,15 +243,27 @@ impl Endpoint {
         }
     }
 
-    pub(super) fn write_ack(&mut self, dialog: &Dialog, flow: &Flow, cseq: u32) -> Vec<u8> {
+    /// The ACK of a 2xx; it proves what its INVITE, of this transaction, proved
+    /// (RFC 3261 §13.2.2.4).
+    pub(super) fn write_ack(
+        &mut self,
+        dialog: &Dialog,
+        flow: &Flow,
+        invite: TransactionId,
+        cseq: u32,
+    ) -> Vec<u8> {
         let branch = self.random.branch();
         let via = self.via(flow, &branch);
-        dialog.request(&Method::Ack, cseq, &via).finish()
+        let mut writer = dialog.request(&Method::Ack, cseq, &via);
+        if let Some(transaction) = self.transactions.get(invite) {
+            writer.proofs_of(&transaction.message);
+        }
+        writer.finish()
     }
 
     /// A 2xx after the first: the same branch repeats it, so the ACK is sent
     /// again; another branch of a fork is acknowledged and hung up.
-    fn on_further_answer(&mut self, key: CallKey, response: &Response<'_>) {
+    fn on_further_answer(&mut self, key: CallKey, id: TransactionId, response: &Response<'_>) {
         let Some(call) = self.calls.get(&key) else {
             return;
         };
@@ -263,22 +275,22 @@ impl Endpoint {
             let kept = call.ack.as_deref().filter(|_| call.ack_cseq == number);
             let ack = match kept.map(<[u8]>::to_vec) {
                 Some(ack) => ack,
-                None => self.write_ack(&dialog, &flow, number),
+                None => self.write_ack(&dialog, &flow, id, number),
             };
             let summary = Summary::Request(Method::Ack);
             self.transmit(next, ack, Some(key), &summary, true);
             return;
         }
         let dialog = call.dialog.branch(response);
-        self.refuse_branch(key, dialog, flow, response);
+        self.refuse_branch(key, (dialog, flow), id, response);
     }
 
     /// Acknowledges an answer that nobody wants, and hangs it up.
     pub(super) fn refuse_branch(
         &mut self,
         key: CallKey,
-        mut dialog: Dialog,
-        flow: Flow,
+        (mut dialog, flow): (Dialog, Flow),
+        id: TransactionId,
         response: &Response<'_>,
     ) {
         let Some(call) = self.calls.get(&key) else {
@@ -291,7 +303,7 @@ impl Endpoint {
         }
         dialog.local_cseq = response.core.cseq.number;
         let next = dialog.next_flow(&flow);
-        let ack = self.write_ack(&dialog, &flow, dialog.local_cseq);
+        let ack = self.write_ack(&dialog, &flow, id, dialog.local_cseq);
         let summary = Summary::Request(Method::Ack);
         self.transmit(next, ack, Some(key), &summary, known);
         if !known && let Some(call) = self.calls.get_mut(&key) {

@@ -174,7 +174,7 @@ impl Endpoint {
         call.dialog.refresh_target(&response.core);
         call.abilities.update |= response.core.allows("UPDATE");
         if change.invite {
-            self.acknowledge(key, change.cseq);
+            self.acknowledge(key, id, change.cseq);
             self.linger(id, key);
         } else {
             self.detach(id);
@@ -276,13 +276,13 @@ impl Endpoint {
     }
 
     /// Builds the ACK of an INVITE of ours, keeps it and sends it.
-    pub(super) fn acknowledge(&mut self, key: CallKey, cseq: u32) {
+    pub(super) fn acknowledge(&mut self, key: CallKey, invite: TransactionId, cseq: u32) {
         let Some(call) = self.calls.get(&key) else {
             return;
         };
         let dialog = call.dialog.clone();
         let flow = call.flow;
-        let ack = self.write_ack(&dialog, &flow, cseq);
+        let ack = self.write_ack(&dialog, &flow, invite, cseq);
         if let Some(call) = self.calls.get_mut(&key) {
             call.ack = Some(ack.as_slice().into());
             call.ack_cseq = cseq;

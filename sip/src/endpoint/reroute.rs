@@ -180,8 +180,8 @@ impl Endpoint {
         let left = call.and_then(|call| call.left.iter().find(|left| left.invite == id));
         let Some(left) = left else { return };
         if response.status.is_success() {
-            let (dialog, flow) = (left.dialog.branch(response), left.flow);
-            return self.refuse_branch(key, dialog, flow, response);
+            let way = (left.dialog.branch(response), left.flow);
+            return self.refuse_branch(key, way, id, response);
         }
         if !response.status.is_provisional() {
             self.forget_left(key, id);

@@ -308,15 +308,18 @@ impl Endpoint {
     }
 
     fn on_registered(&mut self, key: TrunkKey, response: &Response<'_>) {
-        let Some(kept) = self.trunks.get_mut(&key) else {
+        let kept = self.trunks.get(&key);
+        let Some(registration) = kept.and_then(|kept| kept.trunk.registration.as_ref()) else {
             return;
         };
-        let Some(registration) = &kept.trunk.registration else {
+        let ours = kept.map(|it| self.contact_of(&registration.contact_user, &it.trunk.flow));
+        let Some((kept, ours)) = self.trunks.get_mut(&key).zip(ours) else {
             return;
         };
-        let user = registration.contact_user.as_bytes();
-        let granted = granted(response, user).unwrap_or(kept.registering.expires);
+        let granted = granted(response, &ours).unwrap_or(kept.registering.expires);
         kept.registering.service_route = service_route(response);
+        let asked = number(response, HeaderName::FlowTimer).filter(|seconds| *seconds != 0);
+        kept.registering.flow_timer = asked.map_or(FLOW_TIMER, u64::from);
         let (refresh, lapse) = kept.registering.granted(granted);
         self.arm_trunk(key, Timer::RegisterDue, refresh);
         self.arm_trunk(key, Timer::BindingLapsed, lapse);
@@ -410,20 +413,29 @@ impl Endpoint {
     }
 }
 
-/// Seconds that a registrar grants our Contact: its own parameter, else the
-/// header, else what was asked for (RFC 3261 §10.2.4).
-fn granted(response: &Response<'_>, user: &[u8]) -> Option<u32> {
+/// Seconds that a registrar grants our Contact, `ours`: its own parameter,
+/// else the header, else what was asked for (RFC 3261 §10.2.4). Where it is not among
+/// the bindings, since the registrar writes where it sees us, the shortest of our
+/// user's counts: the others may be those of other phones.
+fn granted(response: &Response<'_>, ours: &str) -> Option<u32> {
+    let ours = NameAddr::parse(ours.as_bytes())?.uri;
+    let general = number(response, HeaderName::Expires);
     let contacts = response.core.view.values(HeaderName::Contact);
-    let mut addresses = contacts
+    let addresses = contacts
         .flat_map(text::elements)
         .flatten()
         .filter_map(NameAddr::parse);
-    let ours = addresses.find(|address| address.uri.user == Some(user));
-    let named = ours.and_then(|address| address.params.value(b"expires"));
-    let named = named
-        .and_then(text::decimal)
-        .and_then(|seconds| u32::try_from(seconds).ok());
-    named.or_else(|| number(response, HeaderName::Expires))
+    let of_user = addresses.filter(|address| address.uri.user == ours.user);
+    let bindings = of_user.map(|address| {
+        let named = address.params.value(b"expires").and_then(text::decimal);
+        let named = named.and_then(|seconds| u32::try_from(seconds).ok());
+        let here =
+            address.uri.host.eq_ignore_ascii_case(ours.host) && address.uri.port == ours.port;
+        // Without any number it is as long as was asked for.
+        (!here, named.or(general).unwrap_or(u32::MAX))
+    });
+    let best = bindings.min().map(|(_, seconds)| seconds);
+    best.filter(|seconds| *seconds != u32::MAX).or(general)
 }
 
 fn number(response: &Response<'_>, name: HeaderName) -> Option<u32> {

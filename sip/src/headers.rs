@@ -39,6 +39,8 @@ pub enum HeaderName {
     Event,
     /// `Expires`
     Expires,
+    /// `Flow-Timer` (RFC 5626)
+    FlowTimer,
     /// `From`, `f`
     From,
     /// `History-Info` (RFC 7044)
@@ -140,6 +142,7 @@ const NAMES: &[(&str, u8, HeaderName)] = &[
     ("RSeq", 0, HeaderName::RSeq),
     ("RAck", 0, HeaderName::RAck),
     ("Expires", 0, HeaderName::Expires),
+    ("Flow-Timer", 0, HeaderName::FlowTimer),
     ("Min-Expires", 0, HeaderName::MinExpires),
     ("Service-Route", 0, HeaderName::ServiceRoute),
     ("Refer-To", b'r', HeaderName::ReferTo),

@@ -105,6 +105,8 @@ pub enum Timer {
     ProbeDue,
     /// It does not say so.
     ProbeUnanswered,
+    /// The path of a registration by datagrams is kept open (RFC 5626 §4.4).
+    KeepaliveDue,
 }
 
 /// Which of an owner's alarms a timer uses.
@@ -116,7 +118,7 @@ pub(crate) enum Slot {
     Session,
     /// Of calls: a change of ours. Of trunks: the answer to a probe.
     Again,
-    /// Of calls: a transfer.
+    /// Of calls: a transfer. Of trunks: line ends that keep their path open.
     Transfer,
 }
 
@@ -158,7 +160,7 @@ impl Timer {
             | Self::ProbeDue => Slot::Limit,
             Self::SessionRefresh | Self::SessionExpired | Self::BindingLapsed => Slot::Session,
             Self::Glare | Self::ChangeUnanswered | Self::ProbeUnanswered => Slot::Again,
-            Self::TransferSilent => Slot::Transfer,
+            Self::TransferSilent | Self::KeepaliveDue => Slot::Transfer,
         }
     }
 }

@@ -149,6 +149,8 @@ pub(crate) struct Registering {
     /// Failures in a row.
     pub(crate) failures: u32,
     pub(crate) outage: Option<Outage>,
+    /// Seconds after which the registrar takes its path to us for lost.
+    pub(crate) flow_timer: u64,
     /// Routes that calls take from now on (RFC 3608).
     pub(crate) service_route: Vec<Box<str>>,
 }

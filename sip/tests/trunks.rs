@@ -141,6 +141,76 @@ fn a_registration_proves_itself_and_is_refreshed_before_it_lapses() {
 }
 
 #[test]
+fn what_counts_is_our_own_binding_and_not_another_phone_of_the_same_user() {
+    let ours = "<sip:box@192.0.2.1:5060>;expires=60";
+    let desk = "<sip:box@198.51.100.50:5060>;expires=3600";
+    let rows = [
+        (format!("{desk}, {ours}"), 30),
+        (format!("{ours}, {desk}"), 30),
+        // A registrar that writes where it sees us: the shortest is safe.
+        (
+            format!("{desk}, <sip:box@203.0.113.5:1024>;expires=120"),
+            88,
+        ),
+        (
+            "<sip:box@203.0.113.5>;expires=600, <sip:box@203.0.113.6>".into(),
+            540,
+        ),
+    ];
+    for (contacts, due) in rows {
+        let mut driven = keep(registered());
+        let request = last(&mut driven);
+        let lines = format!("Contact: {contacts}\r\n");
+        answer(&mut driven, &request, "200 OK", &lines);
+        driven.run_for(Duration::from_secs(due - 1));
+        assert_eq!(driven.take_lines(), [] as [&str; 0], "{contacts}");
+        driven.run_for(Duration::from_secs(1));
+        assert_eq!(driven.take_lines().len(), 1, "{contacts}");
+    }
+}
+
+#[test]
+fn a_registered_datagram_path_is_kept_open_with_line_ends_as_often_as_it_needs() {
+    for (lines, least, most) in [("", 23, 29), ("Flow-Timer: 10\r\n", 8, 10)] {
+        let mut driven = keep(registered());
+        let request = last(&mut driven);
+        driven.run_for(Duration::from_secs(30));
+        assert_eq!(driven.pings, [], "not before it is registered");
+        driven.sent.clear();
+        answer(&mut driven, &request, "200 OK", lines);
+        let start = driven.now;
+        driven.run_for(Duration::from_secs(200));
+        let times = driven.pings.iter().map(|(at, _)| *at);
+        let before = std::iter::once(start).chain(times.clone());
+        let gaps: Vec<_> = times.zip(before).map(|(at, last)| at - last).collect();
+        let (least, most) = (Duration::from_secs(least), Duration::from_secs(most));
+        assert!(gaps.len() >= 6, "{gaps:?}");
+        assert!(
+            gaps.iter().all(|gap| (least..=most).contains(gap)),
+            "{gaps:?}"
+        );
+        assert!(driven.pings.iter().all(|(_, flow)| *flow == peer_flow()));
+        driven.command(Command::DropTrunk(KEY));
+        driven.pings.clear();
+        driven.run_for(Duration::from_secs(60));
+        assert_eq!(driven.pings, []);
+    }
+}
+
+#[test]
+fn a_trunk_on_a_stream_or_without_a_registration_gets_no_line_ends_from_here() {
+    let mut stream = registered();
+    stream.flow.transport = offhook_sip::Transport::Tcp;
+    for trunk in [stream, probed()] {
+        let mut driven = keep(trunk);
+        let request = last(&mut driven);
+        answer(&mut driven, &request, "200 OK", "");
+        driven.run_for(Duration::from_secs(120));
+        assert_eq!(driven.pings, []);
+    }
+}
+
+#[test]
 fn a_stale_nonce_costs_one_more_round_and_no_outage() {
     let mut door = Doorkeeper::new("r", [1; 32]);
     let mut driven = keep(registered());

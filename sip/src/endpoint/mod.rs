@@ -374,7 +374,8 @@ impl Endpoint {
             | Timer::RegisterDue
             | Timer::BindingLapsed
             | Timer::ProbeDue
-            | Timer::ProbeUnanswered => {}
+            | Timer::ProbeUnanswered
+            | Timer::KeepaliveDue => {}
         }
     }
 

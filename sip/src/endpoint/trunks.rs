@@ -4,8 +4,9 @@
 use core::time::Duration;
 
 use super::lines::Lines;
-use super::{Endpoint, Owner};
+use super::{Endpoint, Output, Owner};
 use crate::event::Event;
+use crate::framing::PING;
 use crate::headers::{HeaderName, NameAddr};
 use crate::message::{Method, Response, StatusCode};
 use crate::text;
@@ -19,6 +20,10 @@ use crate::write::Writer;
 const TRUNKS_MAX: usize = 256;
 /// Most routes that a registrar may hand out.
 const SERVICE_ROUTES_MAX: usize = 8;
+/// Seconds after which a path by datagrams may be forgotten where the registrar
+/// names none (RFC 5626 §4.4.2: keepalives come within 29 s), and the most that count.
+const FLOW_TIMER: u64 = 29;
+const FLOW_TIMER_MAX: u64 = 3600;
 /// An OPTIONS without an answer by then has failed: 16*T1.
 const PROBE_PATIENCE: u32 = 16;
 
@@ -85,6 +90,7 @@ impl Endpoint {
             Timer::ProbeDue => self.probe(key),
             Timer::BindingLapsed => self.on_lapsed(key),
             Timer::ProbeUnanswered => self.on_probe_unanswered(key),
+            Timer::KeepaliveDue => self.keep_open(key),
             Timer::A
             | Timer::B
             | Timer::C
@@ -323,6 +329,38 @@ impl Endpoint {
         let (refresh, lapse) = kept.registering.granted(granted);
         self.arm_trunk(key, Timer::RegisterDue, refresh);
         self.arm_trunk(key, Timer::BindingLapsed, lapse);
+        self.arm_keepalive(key);
+    }
+
+    /// A NAT on the way forgets a registered path by datagrams on which nothing is
+    /// said; streams have pings of their own.
+    fn arm_keepalive(&mut self, key: TrunkKey) {
+        let Some(kept) = self.trunks.get(&key) else {
+            return;
+        };
+        if kept.trunk.flow.transport.is_reliable() {
+            return;
+        }
+        // Between 80 and 100 % of it (RFC 5626 §4.4.1).
+        let most = Duration::from_secs(kept.registering.flow_timer.min(FLOW_TIMER_MAX));
+        let pause = most - most / 5 + self.part_of(most / 5);
+        self.arm_trunk(key, Timer::KeepaliveDue, pause);
+    }
+
+    /// For datagrams RFC 5626 §3.5.2 asks for STUN; empty lines are what gateways
+    /// send and every server takes (RFC 3261 §7.5), and no answer is needed.
+    fn keep_open(&mut self, key: TrunkKey) {
+        let Some(kept) = self.trunks.get(&key).filter(|kept| kept.registering.bound) else {
+            return;
+        };
+        let flow = kept.trunk.flow;
+        self.counters.sent += 1;
+        self.outbox.push_back(Output::Transmit {
+            flow,
+            reuse: None,
+            bytes: PING.to_vec(),
+        });
+        self.arm_keepalive(key);
     }
 
     fn on_not_registered(&mut self, key: TrunkKey, outage: Outage, retry_after: Option<u32>) {

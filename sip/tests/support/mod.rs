@@ -43,6 +43,8 @@ pub struct Driven {
     pub now: Duration,
     /// Packets with the time at which they left.
     pub sent: Vec<(Duration, Flow, String)>,
+    /// Line ends that keep a path open, with the time at which they left.
+    pub pings: Vec<(Duration, Flow)>,
     pub events: Vec<Event>,
     pub next: Option<Duration>,
 }
@@ -57,6 +59,7 @@ impl Driven {
             endpoint: Endpoint::new(config, [1, 2, 3, 4]),
             now: Duration::ZERO,
             sent: Vec::new(),
+            pings: Vec::new(),
             events: Vec::new(),
             next: None,
         }
@@ -65,6 +68,9 @@ impl Driven {
     fn drain(&mut self) {
         loop {
             match self.endpoint.poll() {
+                Output::Transmit { flow, bytes, .. } if bytes == b"\r\n\r\n" => {
+                    self.pings.push((self.now, flow));
+                }
                 Output::Transmit { flow, bytes, .. } => {
                     let text = String::from_utf8_lossy(&bytes).into_owned();
                     self.sent.push((self.now, flow, text));

@@ -539,6 +539,24 @@ mod tests {
         assert_eq!(local("sip:a@192.0.2.7"), "192.0.2.1:5060");
     }
 
+    #[test]
+    fn a_sips_uri_leaves_by_tls_or_not_at_all() {
+        let way = |proxy: Option<&str>| {
+            let text = proxy.map_or_else(
+                || "[[trunk]]\nname = \"t\"\nsource = [\"::1\"]\n".to_owned(),
+                |it| format!("[[trunk]]\nname = \"t\"\nproxy = \"{it}\"\nallow = [\"*\"]\n"),
+            );
+            let invite = of(&text).invite("t", "sips:a@192.0.2.9", Duration::ZERO);
+            let flow = invite.map(|it| it.way.flow).map_err(|cause| cause.name());
+            flow.map(|it| (it.transport, it.remote.to_string()))
+        };
+        let tls = Ok((Transport::Tls, "192.0.2.9:5061".to_owned()));
+        assert_eq!(way(None), tls);
+        assert_eq!(way(Some("tls:192.0.2.9:5061")), tls);
+        let down = Err(Cause::TrunkDown.name());
+        assert_eq!(way(Some("udp:192.0.2.9:5060")), down);
+    }
+
     const THREE: &str = "[[trunk]]\nname = \"a\"\nproxy = \"udp:192.0.2.7:5060\"\nnext = \"b\"\n\
         [[trunk]]\nname = \"b\"\nproxy = \"tls:192.0.2.8:5061\"\nnext = \"c\"\n\
         [[trunk]]\nname = \"c\"\nproxy = \"udp:192.0.2.9:5060\"\nuser = \"box\"\npassword = \"p\"\ndomain = \"c.example\"\nregister = true\n";

@@ -9,7 +9,7 @@ use crate::headers::{HeaderName, NameAddr};
 use crate::message::{Core, Method, Request, Response};
 use crate::text;
 use crate::transport::{Flow, Transport};
-use crate::uri::{Uri, UriView};
+use crate::uri::{Scheme, Uri, UriView};
 use crate::write::Writer;
 
 /// Most routes kept; more are no sane path.
@@ -38,6 +38,8 @@ pub(crate) struct Dialog {
     pub(crate) routes: Vec<Box<str>>,
     pub(crate) local_cseq: u32,
     pub(crate) remote_cseq: Option<u32>,
+    /// It was begun by a `sips:` URI, so our Contact is one too, where TLS carries it.
+    pub(crate) secure: bool,
 }
 
 impl Dialog {
@@ -46,6 +48,9 @@ impl Dialog {
     pub(crate) fn from_invite(request: &Request<'_>, local_tag: &str, local_cseq: u32) -> Self {
         let core = &request.core;
         let target = core.contact().map_or(core.from.uri, |contact| contact.uri);
+        let routes = routes(core);
+        let next = routes.first().map(|route| is_secure(route));
+        let next = next.unwrap_or(target.scheme == Scheme::Sips);
         Self {
             call_id: core.call_id.into(),
             local_tag: local_tag.into(),
@@ -53,9 +58,10 @@ impl Dialog {
             local_uri: uri_text(&core.to.uri),
             remote_uri: uri_text(&core.from.uri),
             target: uri_text(&target),
-            routes: routes(core),
+            routes,
             local_cseq,
             remote_cseq: Some(core.cseq.number),
+            secure: next || request.uri.scheme == Scheme::Sips,
         }
     }
 
@@ -83,6 +89,8 @@ impl Dialog {
         self.local_uri = from.as_str().into();
         self.remote_uri = target.as_str().into();
         self.target = target.as_str().into();
+        let next = routes.first().map(|route| is_secure(route));
+        self.secure = target.scheme() == Scheme::Sips || next == Some(true);
         self.routes = routes;
     }
 
@@ -190,6 +198,11 @@ fn routes(core: &Core<'_>) -> Vec<Box<str>> {
         .collect()
 }
 
+fn is_secure(route: &str) -> bool {
+    let address = NameAddr::parse(route.as_bytes());
+    address.is_some_and(|address| address.uri.scheme == Scheme::Sips)
+}
+
 /// The URI of a first route that is a strict router (no `lr`).
 fn strict_target(route: &str) -> Option<&[u8]> {
     let address = NameAddr::parse(route.as_bytes())?;
@@ -226,6 +239,7 @@ mod tests {
             routes: routes.iter().map(|route| (*route).into()).collect(),
             local_cseq: 1,
             remote_cseq: None,
+            secure: false,
         }
     }
 

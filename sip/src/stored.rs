@@ -78,6 +78,8 @@ impl StoredDialog {
                 .collect(),
             local_cseq: self.local_cseq,
             remote_cseq: None,
+            // For a BYE, which has no Contact.
+            secure: false,
         }
     }
 

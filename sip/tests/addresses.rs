@@ -147,3 +147,54 @@ fn a_response_with_two_vias_is_not_for_us() {
     assert_eq!(driven.take_events(), []);
     assert_eq!(driven.endpoint.counters().stray_responses, 1);
 }
+
+#[test]
+fn a_call_by_sips_names_us_by_sips_where_tls_carries_it() {
+    let contact = |transport, secure: bool, outgoing: bool| {
+        let mut driven = Driven::new();
+        let path = Flow {
+            transport,
+            ..peer_flow()
+        };
+        let scheme = if secure { "sips:" } else { "sip:" };
+        if outgoing {
+            let key = driven.endpoint.next_key();
+            let way = offhook_sip::Way {
+                flow: path,
+                trunk: None,
+                target: uri(&format!("{scheme}bob@198.51.100.7")),
+                from: offhook_sip::Party {
+                    display: None,
+                    uri: uri("sip:offhook@192.0.2.1"),
+                },
+                asserted: None,
+                private: false,
+            };
+            driven.command(Command::Invite(Box::new(offhook_sip::Invite {
+                key,
+                way,
+                further: Vec::new(),
+                to_display: None,
+                call_id: None,
+                offer: OFFER.to_vec(),
+                headers: Vec::new(),
+            })));
+        } else {
+            let text = invite("1").replace("INVITE sip:", &format!("INVITE {scheme}"));
+            driven.packet_on(path, text.as_bytes());
+            let key = driven.incoming_key();
+            accept(&mut driven, key);
+        }
+        let message = driven.take_sent().pop().expect("a message");
+        header(&message, "Contact").to_owned()
+    };
+    for outgoing in [false, true] {
+        let seen = |transport, secure| contact(transport, secure, outgoing);
+        let sips = "<sips:offhook@192.0.2.1:5060>";
+        assert_eq!(seen(Transport::Tls, true), sips, "{outgoing}");
+        let plain = "<sip:offhook@192.0.2.1:5060;transport=tls>";
+        assert_eq!(seen(Transport::Tls, false), plain, "{outgoing}");
+        let plain = "<sip:offhook@192.0.2.1:5060;transport=tcp>";
+        assert_eq!(seen(Transport::Tcp, true), plain, "{outgoing}");
+    }
+}

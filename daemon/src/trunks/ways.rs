@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use offhook_core::Number;
 use offhook_core::input::Cause;
+use offhook_sip::uri::Scheme;
 use offhook_sip::{
     CallKey, Failure, Flow, Invite, TransferTarget, Transport, TrunkKey, Uri, WAYS_MAX, Way,
 };
@@ -164,14 +165,17 @@ impl Trunks {
                     let local = self.paths.towards(hop.transport, hop.remote.ip());
                     local.is_some()
                 };
-                let all = hops.into_iter().filter(reached);
+                // `sips:` is TLS at every hop (RFC 3261 §26.2.2).
+                let secure = written.starts_with("sips:");
+                let safe = |hop: &Hop| !secure || hop.transport == Transport::Tls;
+                let all = hops.into_iter().filter(safe).filter(reached);
                 all.map(|hop| self.way(trunk, hop, &written))
                     .collect::<Result<Vec<_>, _>>()?
             }
             None => {
                 let target = target(&written, None).ok_or(Cause::Unallocated)?;
                 let hop = Hop {
-                    transport: Transport::Udp,
+                    transport: transport_of(&target),
                     remote: address_of(&target).ok_or(Cause::TrunkDown)?,
                 };
                 vec![self.way_to(trunk, hop, target)?]
@@ -245,7 +249,9 @@ impl Trunks {
             };
             let remote = address_of(&target).filter(theirs);
             let hop = remote.map_or(here, |remote| Hop { remote, ..here });
-            self.way_to(trunk, hop, target).ok()
+            let secure = transport_of(&target) == Transport::Tls;
+            let safe = !secure || hop.transport == Transport::Tls;
+            safe.then(|| self.way_to(trunk, hop, target).ok()).flatten()
         };
         let ways: Vec<_> = contacts.filter_map(way).collect();
         match ways.is_empty() || self.spend(key, now).is_ok() {
@@ -354,9 +360,16 @@ fn user_of(to: &str) -> Option<String> {
     known.then(|| number.replace('#', "%23"))
 }
 
+fn transport_of(uri: &Uri) -> Transport {
+    match uri.scheme() {
+        Scheme::Sips => Transport::Tls,
+        Scheme::Sip | Scheme::Tel | Scheme::Other => Transport::Udp,
+    }
+}
+
 fn address_of(uri: &Uri) -> Option<SocketAddr> {
     let host = uri.host().trim_start_matches('[').trim_end_matches(']');
-    let port = Transport::Udp.default_port();
+    let port = transport_of(uri).default_port();
     let host: IpAddr = host.parse().ok()?;
     Some(SocketAddr::new(host, uri.port().unwrap_or(port)))
 }

@@ -142,7 +142,7 @@ impl Endpoint {
         let tag = &call.dialog.local_tag;
         let mut writer = reply.start(status, status.phrase(), tag);
         reply.write_routes(&mut writer);
-        writer.field("Contact", self.contact(&call.flow));
+        writer.field("Contact", self.contact_in(&call.dialog, &call.flow));
         writer.field("Allow", ALLOW);
         writer.field("Supported", SUPPORTED_VALUE);
         writer.field("Server", &self.config.product);

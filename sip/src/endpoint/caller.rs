@@ -92,6 +92,7 @@ impl Endpoint {
             routes: Vec::new(),
             local_cseq: 1 + self.random.below(1 << 16),
             remote_cseq: None,
+            secure: false,
         }
     }
 
@@ -124,7 +125,7 @@ impl Endpoint {
         }
         writer.field("Call-ID", &dialog.call_id);
         writer.field("CSeq", format_args!("{} INVITE", dialog.local_cseq));
-        writer.field("Contact", self.contact(&way.flow));
+        writer.field("Contact", self.contact_in(dialog, &way.flow));
         writer.field("Allow", ALLOW);
         writer.field("Supported", SUPPORTED_VALUE);
         self.ask_session(&mut writer);

@@ -104,7 +104,7 @@ impl Endpoint {
             return;
         };
         let flow = call.flow;
-        writer.field("Contact", self.contact(&flow));
+        writer.field("Contact", self.contact_in(&call.dialog, &flow));
         writer.field("Allow", ALLOW);
         writer.field("Supported", SUPPORTED_VALUE);
         if let Some(session) = call.session {

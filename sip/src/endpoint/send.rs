@@ -6,13 +6,14 @@ use core::time::Duration;
 
 use super::{Endpoint, Output, Owner};
 use crate::call::CallKey;
+use crate::dialog::Dialog;
 use crate::event::{Event, Summary};
 use crate::message::{Method, Response, StatusCode};
 use crate::timers::Slot;
 use crate::transaction::{
     Client, ClientInvite, Hold, Machine, Step, Steps, Transaction, TransactionId, client_key,
 };
-use crate::transport::Flow;
+use crate::transport::{Flow, Transport};
 use crate::write::{ReplyHead, ack_for_refusal};
 
 /// Methods that are served.
@@ -288,6 +289,16 @@ impl Endpoint {
     /// Our Contact on a flow.
     pub(super) fn contact(&self, flow: &Flow) -> String {
         self.contact_of(&self.config.contact_user, flow)
+    }
+
+    /// Our Contact in a dialog: `sips:` in one that is secure (RFC 3261 §8.1.1.8,
+    /// §12.1.1). Over anything but TLS nobody would find us by that.
+    pub(super) fn contact_in(&self, dialog: &Dialog, flow: &Flow) -> String {
+        if dialog.secure && flow.transport == Transport::Tls {
+            let user = &self.config.contact_user;
+            return format!("<sips:{user}@{}>", self.config.host_port(flow));
+        }
+        self.contact(flow)
     }
 
     pub(super) fn contact_of(&self, user: &str, flow: &Flow) -> String {

@@ -46,7 +46,7 @@ impl Endpoint {
         let method = Method::Refer;
         let (mut writer, cseq, branch) = self.in_dialog_request(key, &method)?;
         let call = self.calls.get(&key)?;
-        writer.field("Contact", self.contact(&call.flow));
+        writer.field("Contact", self.contact_in(&call.dialog, &call.flow));
         writer.field("Refer-To", target);
         writer.field("Referred-By", format_args!("<{}>", call.dialog.local_uri));
         let next = call.dialog.next_flow(&call.flow);
@@ -214,7 +214,8 @@ impl Endpoint {
         let id = referred.request;
         if accept {
             referred.accepted = true;
-            let contact = self.contact(&self.calls.get(&key)?.flow);
+            let call = self.calls.get(&key)?;
+            let contact = self.contact_in(&call.dialog, &call.flow);
             self.refuse(id, StatusCode::ACCEPTED, &[("Contact", &contact)]);
             self.notify_transfer(key, StatusCode::TRYING)
         } else {
@@ -239,7 +240,7 @@ impl Endpoint {
         let (mut writer, _, branch) = self.in_dialog_request(key, &method)?;
         let call = self.calls.get(&key)?;
         let cseq = call.referred.as_ref()?.cseq;
-        writer.field("Contact", self.contact(&call.flow));
+        writer.field("Contact", self.contact_in(&call.dialog, &call.flow));
         writer.field("Event", format_args!("refer;id={cseq}"));
         if status.is_provisional() {
             writer.field(

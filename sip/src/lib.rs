@@ -50,4 +50,4 @@ pub use timers::{Timer, TimerValues};
 pub use transport::{Flow, Transport, is_at, is_nearby};
 pub use trunk::{Outage, Probing, Registration, Standing, Trunk, TrunkKey};
 pub use uri::Uri;
-pub use write::ExtraHeader;
+pub use write::{ExtraHeader, answer_port};

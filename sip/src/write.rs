@@ -286,6 +286,17 @@ pub(crate) fn reply_flow(via: &Via<'_>, flow: &Flow) -> Flow {
     }
 }
 
+/// The port that the sender of a request gave in its Via, from our answer to it
+/// (RFC 3261 §18.2.2); `Some(None)`: it gave none. `None`: this is no answer.
+pub fn answer_port(message: &[u8]) -> Option<Option<u16>> {
+    if !message.starts_with(b"SIP/2.0 ") {
+        return None;
+    }
+    let view = View::read(message).ok()?;
+    let top = text::elements(view.first(HeaderName::Via)?).next()?.ok()?;
+    Some(Via::parse(top)?.port.filter(|port| *port != 0))
+}
+
 /// An address as a URI host: IPv6 in brackets.
 pub(crate) fn host_text(address: IpAddr) -> String {
     match address {
@@ -446,6 +457,24 @@ mod tests {
         ];
         for (via, line, port) in table {
             assert_eq!(via_of(via), (line.to_owned(), port), "{via}");
+        }
+    }
+
+    #[test]
+    fn an_answer_tells_the_port_that_its_request_named() {
+        let ok = |via: &str| format!("SIP/2.0 200 OK\r\nVia: {via}\r\nVia: x\r\n\r\n");
+        let rows = [
+            (ok("SIP/2.0/TCP 10.0.0.1:5080;branch=1"), Some(Some(5080))),
+            (ok("SIP/2.0/TCP h;branch=1, SIP/2.0/TCP g:5"), Some(None)),
+            (ok("SIP/2.0/TCP [::1]:5071;rport=4"), Some(Some(5071))),
+            (
+                "OPTIONS sip:a SIP/2.0\r\nVia: SIP/2.0/TCP h:9\r\n\r\n".into(),
+                None,
+            ),
+            (ok("?"), None),
+        ];
+        for (message, expected) in rows {
+            assert_eq!(answer_port(message.as_bytes()), expected, "{message}");
         }
     }
 

@@ -2,7 +2,7 @@
 //! that misuse a stream, and trunks that are registered with or asked for.
 
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 
 use offhook_tests::baresip::Baresip;
@@ -376,4 +376,33 @@ fn with_mutual_tls_a_trunk_is_who_its_certificate_says_and_nobody_else() {
     wait_for("the failure to be counted", seconds(5), || {
         (counter(&daemon, "sip_tls_failed") > 0).then_some(())
     });
+}
+
+#[test]
+fn an_answer_whose_connection_is_lost_comes_to_the_port_that_its_request_named() {
+    let daemon = Daemon::start(&scene("\"tcp:127.0.0.1:0\"", ""));
+    let here = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let port = here.local_addr().expect("it is bound").port();
+    let sdp = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n\
+        m=audio 40000 RTP/AVP 0\r\n";
+    let invite = format!(
+        "INVITE sip:tone@test SIP/2.0\r\nVia: SIP/2.0/TCP 127.0.0.1:{port};branch=z9hG4bKlost\r\n\
+         Max-Forwards: 70\r\nFrom: <sip:t@test>;tag=1\r\nTo: <sip:tone@test>\r\nCall-ID: lost\r\n\
+         CSeq: 1 INVITE\r\nContact: <sip:t@127.0.0.1:{port};transport=tcp>\r\n\
+         Content-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{sdp}",
+        sdp.len()
+    );
+    let mut stream = TcpStream::connect(listener(&daemon, "tcp", false)).expect("it listens");
+    stream.write_all(invite.as_bytes()).expect("it reads");
+    let mut answer = [0; 1024];
+    assert_ne!(stream.read(&mut answer).expect("it answers"), 0);
+    drop(stream);
+    here.set_nonblocking(true).expect("it can be asked");
+    let (mut back, _) = wait_for("a connection back", seconds(10), || here.accept().ok());
+    back.set_nonblocking(false).expect("it can be waited for");
+    back.set_read_timeout(Some(seconds(10)))
+        .expect("not for ever");
+    let length = back.read(&mut answer).expect("it says something");
+    let text = String::from_utf8_lossy(&answer[..length]);
+    assert!(text.starts_with("SIP/2.0 200 OK"), "{text}");
 }

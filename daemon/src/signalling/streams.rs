@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use offhook_sip::{Flow, Transport, is_at};
+use offhook_sip::{Flow, Transport, answer_port, is_at};
 use rustls::pki_types::ServerName;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::mpsc;
@@ -190,21 +190,35 @@ impl Streams {
             .find(|path| self.table.contains_key(path));
         match known {
             Some(path) => self.send_by(path, flow, bytes),
-            None => self.dial(flow, bytes),
+            None => self.open(flow, bytes),
         }
+    }
+
+    /// An answer whose connection is lost goes to the port that its request names:
+    /// nobody listens at the one that it came from (RFC 3261 §18.2.2).
+    fn open(&mut self, flow: Flow, bytes: Vec<u8>) -> bool {
+        let port = answer_port(&bytes).map(|port| port.unwrap_or(flow.transport.default_port()));
+        let flow = port.map_or(flow, |port| Flow {
+            remote: SocketAddr::new(flow.remote.ip(), port),
+            ..flow
+        });
+        if self.table.contains_key(&flow) {
+            return self.send_by(flow, flow, bytes);
+        }
+        self.dial(flow, bytes)
     }
 
     /// A peer whose queue is full does not read: it loses its connection. One
     /// that has just closed it gets another.
     fn send_by(&mut self, path: Flow, flow: Flow, bytes: Vec<u8>) -> bool {
         let Some(handle) = self.table.get(&path) else {
-            return self.dial(flow, bytes);
+            return self.open(flow, bytes);
         };
         match handle.send(bytes) {
             Ok(()) => true,
             Err(NotQueued::Gone(bytes)) => {
                 self.table.remove(&path);
-                self.dial(flow, bytes)
+                self.open(flow, bytes)
             }
             Err(NotQueued::Full) => {
                 self.table.remove(&path);

@@ -126,13 +126,28 @@ impl Trunks {
         let identified = self.board().identified.get(flow).cloned();
         match identified {
             Some(name) => settings.trunk(&name),
-            None => settings.trunk_of(flow.remote.ip()),
+            None => self.at(flow.remote.ip(), settings),
         }
+    }
+
+    /// The trunk that an address alone tells: by its `source`; where it registers and
+    /// has none, by the addresses at which it does.
+    pub fn at<'s>(&self, address: IpAddr, settings: &'s Settings) -> Option<&'s Trunk> {
+        settings.trunk_of(address).or_else(|| {
+            let (board, address) = (self.board(), address.to_canonical());
+            let mut trunks = settings.trunks.iter();
+            trunks.find(|trunk| {
+                let groups = board.hops.get(&trunk.name).into_iter().flatten();
+                let mut hops = groups.flat_map(|group| &group.hops);
+                trunk.calls_from_its_registrar()
+                    && hops.any(|hop| hop.remote.ip().to_canonical() == address)
+            })
+        })
     }
 
     /// Whose address it is.
     pub fn known(&self, address: IpAddr, settings: &Settings) -> Known {
-        match settings.trunk_of(address) {
+        match self.at(address, settings) {
             None => Known::Stranger,
             Some(trunk) if trunk.challenge.is_some() => {
                 let key = self.key_of(&trunk.name);
@@ -729,6 +744,47 @@ mod tests {
         assert_eq!(trunks.hops_of("a"), [two, one]);
         let ways = trunks.invite("a", "100", Duration::ZERO).unwrap().further;
         assert_eq!(ways[0].flow.remote, one.remote);
+    }
+
+    #[test]
+    fn a_trunk_that_registers_calls_from_there_unless_it_says_from_where() {
+        let account = "user = \"box\"\npassword = \"p\"\ndomain = \"c.example\"\n";
+        let rows = [
+            ("register = true\n", true),
+            ("", false),
+            ("register = true\nsource = [\"198.51.100.0/24\"]\n", false),
+            ("register = true\nidentity = [\"c.example\"]\n", false),
+        ];
+        for (more, expected) in rows {
+            let text =
+                format!("[[trunk]]\nname = \"c\"\nproxy = \"udp:192.0.2.9:5060\"\n{account}{more}");
+            let settings = Settings::parse(std::path::Path::new("f.toml"), &text).unwrap();
+            let trunks = of(&text);
+            let known = |at: &str| trunks.known(at.parse().unwrap(), &settings);
+            let there = if expected {
+                Known::Trusted
+            } else {
+                Known::Stranger
+            };
+            assert_eq!(known("192.0.2.9"), there, "{more}");
+            assert_eq!(known("192.0.2.10"), Known::Stranger, "{more}");
+        }
+    }
+
+    #[test]
+    fn behind_an_outbound_proxy_its_address_is_the_one_that_calls() {
+        let text = "[[trunk]]\nname = \"c\"\nproxy = \"udp:carrier.example\"\nuser = \"box\"\n\
+            password = \"p\"\ndomain = \"c.example\"\nregister = true\n\
+            outbound_proxy = \"udp:192.0.2.30:5080\"\n";
+        let settings = Settings::parse(std::path::Path::new("f.toml"), text).unwrap();
+        let flow = Flow {
+            transport: Transport::Udp,
+            local: "192.0.2.1:5060".parse().unwrap(),
+            remote: "192.0.2.30:1024".parse().unwrap(),
+        };
+        let trunks = of(text);
+        let found = trunks.of_flow(&flow, &settings);
+        assert_eq!(found.map(|trunk| trunk.name.as_str()), Some("c"));
     }
 
     #[test]

@@ -141,6 +141,15 @@ impl Trunk {
     pub fn next_hop(&self) -> Option<&Proxy> {
         self.outbound_proxy.as_ref().or(self.proxy.as_ref())
     }
+
+    /// Its calls come from where it is registered: nothing else is said of it.
+    pub fn calls_from_its_registrar(&self) -> bool {
+        let registers = self
+            .account
+            .as_ref()
+            .is_some_and(|it| it.register.is_some());
+        registers && self.sources.is_empty() && self.identities.is_empty()
+    }
 }
 
 impl Account {

@@ -321,7 +321,8 @@ async fn accept(listener: StreamListener, shared: Arc<Shared>) {
             local: own.unwrap_or(listener.bound),
             remote,
         };
-        let known = shared.house.settings.trunk_of(remote.ip()).is_some();
+        let house = &shared.house;
+        let known = house.trunks.at(remote.ip(), &house.settings).is_some();
         let Some(seat) = shared.seat(remote.ip(), known) else {
             continue;
         };

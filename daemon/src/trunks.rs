@@ -266,7 +266,9 @@ impl Trunks {
                 .is_some_and(|groups| !groups.is_empty())
     }
 
-    /// Where a trunk is, in the order in which a call tries it.
+    /// Where a trunk is, in the order in which a call tries it. Addresses that no
+    /// socket of ours reaches (of IPv6 where we have none) are left out, unless all
+    /// are: then somebody is told so.
     fn hops_of(&self, name: &str) -> Vec<Hop> {
         let mut board = self.board();
         let board = &mut *board;
@@ -278,6 +280,10 @@ impl Trunks {
             let until = board.resting.get(&hop.remote);
             until.is_some_and(|until| *until > now)
         });
+        let reached = |hop: &Hop| self.paths.towards(hop.transport, hop.remote.ip()).is_some();
+        if hops.iter().any(reached) {
+            hops.retain(reached);
+        }
         hops
     }
 
@@ -769,6 +775,61 @@ mod tests {
             assert_eq!(known("192.0.2.9"), there, "{more}");
             assert_eq!(known("192.0.2.10"), Known::Stranger, "{more}");
         }
+    }
+
+    #[test]
+    fn of_a_name_with_both_kinds_of_addresses_the_one_that_we_reach_is_kept_up_with() {
+        let text = "[[trunk]]\nname = \"a\"\nproxy = \"udp:dual.example\"\nallow = [\"*\"]\n";
+        let hops = ["[2001:db8::7]:5060", "192.0.2.7:5060"].map(|remote| Hop {
+            transport: Transport::Udp,
+            remote: remote.parse().unwrap(),
+        });
+        let known = |trunks: &Trunks, hops: &[Hop]| {
+            let group = Group {
+                hops: hops.to_vec(),
+                ..Group::lone(hops[0])
+            };
+            trunks.board().hops.insert("a".to_owned(), vec![group]);
+        };
+        let trunks = of(text);
+        known(&trunks, &hops);
+        let hop = trunks.better_hop(0, None).unwrap();
+        assert_eq!(hop, hops[1]);
+        assert!(trunks.upkeep(0, hop).is_some());
+        assert_eq!(trunks.better_hop(0, Some((hop, Duration::ZERO))), None);
+        known(&trunks, &hops[..1]);
+        assert_eq!(
+            trunks.better_hop(0, None),
+            Some(hops[0]),
+            "its fault is told"
+        );
+    }
+
+    #[test]
+    fn a_call_whose_ipv6_is_dead_has_ipv4_for_its_next_way() {
+        let text = "[[trunk]]\nname = \"a\"\nproxy = \"udp:dual.example\"\nallow = [\"*\"]\n";
+        let settings = Settings::parse(std::path::Path::new("f.toml"), text).unwrap();
+        let listeners = ["[2001:db8::1]:5060", "192.0.2.1:5060"];
+        let listeners = listeners.map(|at| (Transport::Udp, at.parse().unwrap()));
+        let trunks = Trunks::new(&settings.trunks, Paths::new(listeners.into(), Vec::new()));
+        let [six, four] = ["[2001:db8::7]:5060", "192.0.2.7:5060"].map(|remote| Hop {
+            transport: Transport::Udp,
+            remote: remote.parse().unwrap(),
+        });
+        let group = Group {
+            hops: vec![six, four],
+            ..Group::lone(six)
+        };
+        trunks.board().hops.insert("a".to_owned(), vec![group]);
+        let remotes = || {
+            let invite = trunks.invite("a", "100", Duration::ZERO).unwrap();
+            let all = std::iter::once(invite.way).chain(invite.further);
+            all.map(|way| way.flow.remote).collect::<Vec<_>>()
+        };
+        assert_eq!(remotes(), [six.remote, four.remote]);
+        let flow = trunks.invite("a", "100", Duration::ZERO).unwrap().way.flow;
+        trunks.rest(&flow, &redirect(&[]), clock::now());
+        assert_eq!(remotes(), [four.remote, six.remote]);
     }
 
     #[test]

@@ -282,7 +282,7 @@ impl Names for TokioResolver {
 mod tests {
     use super::*;
 
-    /// Name, then what is there: `A host`, `SRV p w port target`, `NAPTR o p service name`.
+    /// Name, then what is there: `A host` (of either kind), `SRV p w port target`, `NAPTR o p service name`.
     struct Zone(&'static [(&'static str, &'static str)]);
 
     impl Zone {
@@ -342,6 +342,10 @@ mod tests {
         ("plain.example", "A 192.0.2.10"),
         ("_sip._udp.shut.example", "SRV 0 0 5060 ."),
         ("shut.example", "A 192.0.2.11"),
+        ("six.example", "A 2001:db8::6"),
+        ("_sip._udp.dual.example", "SRV 1 0 5070 b.dual.example"),
+        ("b.dual.example", "A 2001:db8::7"),
+        ("b.dual.example", "A 192.0.2.7"),
     ]);
 
     async fn found(proxy: &str, served: &[Transport]) -> Vec<String> {
@@ -355,7 +359,7 @@ mod tests {
     async fn servers_are_found_as_rfc_3263_says() {
         use Transport::{Tcp, Tls, Udp};
         let both: &[Transport] = &[Udp, Tcp];
-        let rows: [(&str, &[Transport], &[&str]); 9] = [
+        let rows: [(&str, &[Transport], &[&str]); 11] = [
             ("udp:192.0.2.7:5062", both, &["udp:192.0.2.7:5062"]),
             ("tls:192.0.2.7", both, &["tls:192.0.2.7:5061"]),
             (
@@ -387,6 +391,12 @@ mod tests {
             ("sip:plain.example", both, &["udp:192.0.2.10:5060"]),
             ("udp:shut.example", both, &["udp:192.0.2.11:5060"]),
             ("sip:gone.example", both, &[]),
+            ("sip:six.example", both, &["udp:[2001:db8::6]:5060"]),
+            (
+                "sip:dual.example",
+                both,
+                &["udp:[2001:db8::7]:5070", "udp:192.0.2.7:5070"],
+            ),
         ];
         for (proxy, served, expected) in rows {
             assert_eq!(found(proxy, served).await, expected, "{proxy} {served:?}");

@@ -184,7 +184,9 @@ fn a_signature_is_worth_what_it_proves() {
     let place = Place::new();
     let sink = Sink::start(&place, SECRET, &[]);
     let daemon = daemon(&sink);
-    let right = claims("4930555", 5);
+    // Each is said as it was signed, in the same second.
+    let [right, late, other] =
+        [("4930555", 5), ("4930555", 120), ("4930556", 5)].map(|(caller, age)| claims(caller, age));
     let rows = [
         (URL, right.clone(), right.clone(), "verified"),
         (
@@ -193,18 +195,8 @@ fn a_signature_is_worth_what_it_proves() {
             claims("4930556", 5),
             "the signature does not fit",
         ),
-        (
-            URL,
-            claims("4930555", 120),
-            claims("4930555", 120),
-            "not signed within",
-        ),
-        (
-            URL,
-            claims("4930556", 5),
-            claims("4930556", 5),
-            "signed for another caller",
-        ),
+        (URL, late.clone(), late, "not signed within"),
+        (URL, other.clone(), other, "signed for another caller"),
         ("https://x.example/", right.clone(), right, "not verified"),
     ];
     for (url, said, signed, expected) in rows {

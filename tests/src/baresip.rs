@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use crate::patience::{ms, seconds, wait_for};
-use crate::place::{Place, free_port, free_rtp_pair};
+use crate::place::{Place, free_media_ports, free_port};
 use crate::process::Running;
 
 /// A running baresip; killed when dropped.
@@ -60,7 +60,7 @@ impl Baresip {
 
     /// None when one of its ports was taken meanwhile.
     fn try_start(host: &str, place: &Place, speech: &std::path::Path, law: &str) -> Option<Self> {
-        let (control, sip, rtp) = (free_port(), free_port(), free_rtp_pair());
+        let (control, sip, rtp) = (free_port(), free_port(), free_media_ports());
         let folder = place.file("baresip");
         let records = folder.join("records");
         std::fs::create_dir_all(&records).expect("the test's directory can be written");

@@ -1,12 +1,17 @@
 //! Between the words of SIP, of the media threads and of the ear, and the core's. No state, no rules:
 //! one closed enum to another, so that a new variant must be thought about here.
 
-use offhook_core::input::{AnswerClass, Cause, Digit, LegEvent, Manner, Referral, SilenceCause};
+use offhook_core::input::{
+    AnswerClass, Cause, Digit, LegEvent, Manner, Referral, SilenceCause, TURN_END_LATEST_MS,
+};
 use offhook_dsp as dsp;
 use offhook_sip::sdp::{Codec, Negotiated, SdpFault};
 use offhook_sip::{EndCause, Failure, StatusCode, TransferOutcome};
 
 use crate::media::Stream;
+
+/// Whoever waits for a turn's end must not give it up before the ear tells it.
+const _: () = assert!(dsp::TURN_END_LATEST_MS < TURN_END_LATEST_MS);
 
 /// What the ear heard, where the core wants to know it. Keys are reported by
 /// the media edge, which knows of telephone-events too and masks secret ones;

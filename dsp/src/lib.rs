@@ -49,6 +49,7 @@ pub use event::{
     Source, ToneKind, Words,
 };
 pub use manner::TurnCues;
+pub use turn::LATEST_MS as TURN_END_LATEST_MS;
 
 /// Samples a second on the line.
 pub const SAMPLE_RATE: u32 = 8_000;

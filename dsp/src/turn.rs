@@ -4,8 +4,8 @@
 //! about three quarters of a second; after a held sound ("um") it is more than twice as
 //! long, after an answer of a word or two up to a fifth shorter, and for callers who pause
 //! long a little longer. Speech rate and the last pitch and level were learnt to weigh next
-//! to nothing. The weights are learnt (`dsp/train/turns.py`). It ends no speech and starts
-//! no prompt: the event is an estimate. Called by the ear.
+//! to nothing. The weights are learnt (`dsp/train/turns.py`). It ends no speech: whoever goes
+//! on speaks within the same turn. Called by the ear.
 
 use crate::event::EventKind;
 use crate::manner::TurnCues;
@@ -14,9 +14,11 @@ use crate::speech::Speech;
 
 /// Samples per millisecond.
 const MS: f32 = 8.0;
+/// A turn's end is told within this time of its last speech, ms.
+pub const LATEST_MS: u64 = 2_200;
 /// Shortest and longest wait, s.
 const SHORTEST: f32 = 0.25;
-const LONGEST: f32 = 2.2;
+const LONGEST: f32 = LATEST_MS as f32 / 1_000.0;
 /// Pauses are compared with this, s.
 const COMMON: f32 = 0.5;
 

@@ -18,6 +18,8 @@ use serde_json::{Value, json};
 
 /// Samples in a packet of ours.
 const PACKET: usize = 160;
+/// Samples of 10 ms.
+const FRAME: usize = 80;
 
 fn calls(daemon: &Daemon) -> Vec<Value> {
     let calls = daemon.json(&["calls"]);
@@ -380,6 +382,41 @@ fn a_prompt_is_not_interrupted_by_its_echo_but_by_a_caller_over_it() {
         (3500..5500).contains(&after),
         "{after} ms after the prompt began"
     );
+}
+
+/// Without the silence before and after.
+fn trimmed(sound: &[i16]) -> Vec<i16> {
+    let speaks = |frame: &[i16]| level(frame) > SPEECH_DB;
+    let first = sound.chunks(FRAME).position(speaks).expect("speech");
+    let last = sound.chunks(FRAME).rposition(speaks).expect("speech");
+    sound[first * FRAME..sound.len().min((last + 1) * FRAME)].to_vec()
+}
+
+/// No recogniser listens: the reply waits until the ear says that the turn is over, which
+/// is later than words would have had to come.
+#[test]
+fn a_caller_without_words_is_answered_when_their_turn_is_over() {
+    let daemon = Scene::default().start();
+    let told = daemon.offhook_running(&["tail", "--json"], "tail.log");
+    let call = Peer::new().call("booking", daemon.sip());
+    let id = the_call(&daemon);
+    wait_event(&daemon, &id, "play", 20);
+    call.say(&trimmed(&person("vm-theperson")));
+    let of_turns = |event: &String| ["speech_end", "turn_end", "play"].contains(&&**event);
+    let happened = || {
+        let said = told.said();
+        let line = |line: &str| serde_json::from_str::<Value>(line).ok();
+        let event = |line: Value| line["event"].as_str().map(str::to_owned);
+        let events = said.lines().filter_map(line).filter_map(event);
+        let since = events.skip_while(|event| event != "barge_in");
+        since.filter(of_turns).collect::<Vec<_>>()
+    };
+    let happened = wait_for("the reply", seconds(20), || {
+        let events = happened();
+        events.contains(&"play".to_owned()).then_some(events)
+    });
+    call.hang_up();
+    assert_eq!(happened, ["speech_end", "turn_end", "play"]);
 }
 
 /// `offhook analyze` on the two tracks hears what the live ear heard, to the packet:

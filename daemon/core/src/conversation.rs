@@ -376,12 +376,14 @@ impl Conversation {
             // A person has the call: what is said there is not said to us.
             LegEvent::SpeechStart
             | LegEvent::SpeechEnd
+            | LegEvent::TurnEnd { .. }
             | LegEvent::BargeIn { .. }
             | LegEvent::Words(_)
             | LegEvent::Digit(_)
                 if dialogue.is_handed_over() => {}
             LegEvent::SpeechStart => dialogue.speech_start(desk, at),
             LegEvent::SpeechEnd => dialogue.speech_end(desk, at),
+            LegEvent::TurnEnd { confidence: _ } => dialogue.turn_end(desk, at),
             LegEvent::BargeIn { turn: _ } => dialogue.barge_in(desk, at),
             LegEvent::BargeInRetracted => dialogue.barge_in_retracted(desk),
             LegEvent::Beep => dialogue.recording_ended(desk, &SignalKind::Beep),
@@ -403,9 +405,8 @@ impl Conversation {
             LegEvent::EventsLost { count: _, speaking } => {
                 dialogue.events_lost(desk, at, speaking);
             }
-            // A pause is not an end, an estimate of one no signal; tones are reported
-            // for the record.
-            LegEvent::SpeechPause | LegEvent::TurnEnd { .. } | LegEvent::Tone(_) => {}
+            // A pause is not an end; tones are reported for the record.
+            LegEvent::SpeechPause | LegEvent::Tone(_) => {}
             LegEvent::Joined => dialogue.joined(desk, true),
             LegEvent::JoinFailed => dialogue.joined(desk, false),
             // A caller does not tell us to call anybody.

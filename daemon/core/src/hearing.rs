@@ -9,7 +9,7 @@ pub(crate) enum Hearing {
     Open,
     /// The caller speaks.
     Speaking(Onset),
-    /// The caller has spoken; the words may still come.
+    /// The caller has spoken, and may go on; the words may still come.
     AwaitingWords(Onset),
 }
 

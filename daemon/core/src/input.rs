@@ -163,6 +163,10 @@ pub struct Originate {
     pub by: String,
 }
 
+/// Within this long of the end of speech comes a `TurnEnd` or further speech; else it was
+/// lost. The ear waits less long, the rest is for its way here.
+pub const TURN_END_LATEST_MS: u64 = 2_500;
+
 /// What can happen on a leg.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -211,8 +215,8 @@ pub enum LegEvent {
     Beep,
     /// A recording has said what it had to say, and no beep came.
     GreetingEnd,
-    /// They have been quiet for longer than they usually pause: their turn is
-    /// probably over. An estimate, for the record.
+    /// They have been quiet for longer than they usually pause: their turn is over, and
+    /// where no words say so the dialogue goes by this. It happened when they fell quiet.
     TurnEnd {
         /// 0 to 100.
         confidence: u8,

@@ -233,7 +233,8 @@ pub struct Limits {
     pub call_ms: u64,
     /// Hang up when no packet has come for this long.
     pub media_lost_ms: u64,
-    /// After the end of speech, wait this long for its words.
+    /// After the end of speech, wait this long for its words at the least; without any,
+    /// until the turn is over.
     pub words_ms: u64,
 }
 

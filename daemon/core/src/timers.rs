@@ -17,7 +17,7 @@ pub(crate) enum Timer {
     LegOver,
     /// The store does not tell us what became of an action.
     StoreSilent,
-    /// No words came for the last utterance, or it does not end.
+    /// No words came for the last turn, or it does not end.
     Words,
     /// No further key came.
     Keys,

@@ -219,7 +219,8 @@ fn random_event(dice: &mut Dice, world: &mut World) -> Event {
         }),
         57..=59 => leg(LegEvent::BargeInRetracted),
         60..=64 => leg(LegEvent::SpeechStart),
-        65..=71 => leg(LegEvent::SpeechEnd),
+        65..=68 => leg(LegEvent::SpeechEnd),
+        69..=71 => leg(LegEvent::TurnEnd { confidence: 67 }),
         72..=80 => random_stored(dice, world),
         81..=83 => Event::Upstream {
             action: ActionId {

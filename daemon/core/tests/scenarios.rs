@@ -3,7 +3,8 @@
 //! A line `SECONDS input` happens then; the lines `> …` below it are all that
 //! the conversation does about it, in order. `SECONDS wait` lets the time come.
 //! Between inputs it is woken as it asks for; whatever it does then must stand
-//! under a `wait`. `book NAME` opens the file; `#` begins a comment.
+//! under a `wait`. `quiet 3.0` and `turn_over 3.0`: the speech ended then and is told as
+//! over now. `book NAME` opens the file; `#` begins a comment.
 //! `OFFHOOK_BLESS=1` writes down what happens now, to be read before it is kept.
 
 mod common;

@@ -303,7 +303,7 @@ impl Trace {
 fn heard(body: &str) -> Option<Step> {
     match serde_json::from_str(body).ok()? {
         Event::Leg(_, LegEvent::Answered) => Some(Step::Answered),
-        Event::Leg(_, LegEvent::SpeechEnd) => Some(Step::Turn),
+        Event::Leg(_, LegEvent::TurnEnd { .. }) => Some(Step::Turn),
         Event::Leg(_, LegEvent::BargeIn { .. }) => Some(Step::BargeIn),
         _ => None,
     }

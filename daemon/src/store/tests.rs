@@ -321,7 +321,7 @@ fn a_crash_still_tells_of_the_stays_in_stages() {
     };
     let greeted = Entry::new(2, greeted.at, greeted.at, EntryKind::Decision, &greeted).unwrap();
     let spoke = Duration::from_millis(5_020);
-    let event = Event::Leg(LegId(0), LegEvent::SpeechEnd);
+    let event = Event::Leg(LegId(0), LegEvent::TurnEnd { confidence: 70 });
     let spoke = Entry::new(3, spoke, spoke, EntryKind::Input, &event).unwrap();
     let log = Write::Log {
         conversation: CALL,

@@ -7,7 +7,7 @@ use super::Dialogue;
 use crate::desk::Desk;
 use crate::hearing::{Hearing, Onset};
 use crate::id::Turn;
-use crate::input::{AnswerClass, Digit, Happening, SilenceCause, Words};
+use crate::input::{AnswerClass, Digit, Happening, SilenceCause, TURN_END_LATEST_MS, Words};
 use crate::keypad::Progress;
 use crate::mouth::Purpose;
 use crate::signal::{Meaning, Signal, SignalKind, Trigger, is_key};
@@ -31,12 +31,31 @@ impl Dialogue {
         desk.timers.set(Timer::Words, limit);
     }
 
+    /// They have stopped; whether for good, the turn's end tells, or words do.
     pub(crate) fn speech_end(&mut self, desk: &mut Desk, at: Duration) {
         if self.hearing.ended() {
             self.last_sound = at;
-            let wait = Duration::from_millis(self.playbook.limits.words_ms);
-            desk.timers.set(Timer::Words, at.saturating_add(wait));
+            let wait = TURN_END_LATEST_MS.max(self.playbook.limits.words_ms);
+            self.await_words(desk, at, wait);
         }
+    }
+
+    /// What was said up to `at` was all of it; its words have the rest of their time.
+    pub(crate) fn turn_end(&mut self, desk: &mut Desk, at: Duration) {
+        // A short wait may be over before the ear calls the speech over.
+        self.speech_end(desk, at);
+        self.close_turn(desk, at);
+    }
+
+    fn close_turn(&self, desk: &mut Desk, spoke_until: Duration) {
+        if matches!(self.hearing, Hearing::AwaitingWords(_)) {
+            self.await_words(desk, spoke_until, self.playbook.limits.words_ms);
+        }
+    }
+
+    fn await_words(&self, desk: &mut Desk, spoke_until: Duration, ms: u64) {
+        let until = spoke_until.saturating_add(Duration::from_millis(ms));
+        desk.timers.set(Timer::Words, until);
     }
 
     pub(crate) fn events_lost(&mut self, desk: &mut Desk, at: Duration, speaking: bool) {
@@ -205,6 +224,10 @@ impl Dialogue {
     }
 
     pub(crate) fn answer(&mut self, desk: &mut Desk, class: AnswerClass) {
+        // A person is told by the pause in which they wait for us, drawn out or not.
+        if class == AnswerClass::Human {
+            self.close_turn(desk, self.last_sound);
+        }
         self.on_signal(desk, &SignalKind::Answered(class));
     }
 

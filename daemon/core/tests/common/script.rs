@@ -4,6 +4,13 @@ use core::time::Duration;
 
 use super::stage::Stage;
 
+/// When the speech ended that is told as over now, where the line says so.
+fn happened(event: &str) -> Option<Duration> {
+    let (word, at) = event.split_once(' ')?;
+    let looks_back = ["quiet", "turn_over"].contains(&word);
+    looks_back.then(|| Duration::from_secs_f64(at.parse().expect("seconds")))
+}
+
 /// The scenario with what really happens in the place of its `>` lines, and a digest of
 /// every output, whole.
 pub fn play(written: &str) -> (String, u64) {
@@ -34,7 +41,7 @@ pub fn play(written: &str) -> (String, u64) {
                 text.insert_str(line, &wait);
             }
             let event = stage.event(rest);
-            stage.handle(now, event)
+            stage.handle_of(happened(rest).unwrap_or(now), now, event)
         };
         for output in said {
             text.push_str("> ");

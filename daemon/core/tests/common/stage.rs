@@ -71,7 +71,12 @@ impl Stage {
     }
 
     pub fn handle(&mut self, now: Duration, event: Event) -> Vec<String> {
-        self.conversation.handle(now, Input { at: now, event });
+        self.handle_of(now, now, event)
+    }
+
+    /// Something that happened at `at` and is heard of now.
+    pub fn handle_of(&mut self, at: Duration, now: Duration, event: Event) -> Vec<String> {
+        self.conversation.handle(now, Input { at, event });
         let mut said = Vec::new();
         loop {
             match self.conversation.poll() {
@@ -318,6 +323,7 @@ impl Stage {
             "ended" => LegEvent::Ended(cause(rest)),
             "speaks" => LegEvent::SpeechStart,
             "quiet" => LegEvent::SpeechEnd,
+            "turn_over" => LegEvent::TurnEnd { confidence: 67 },
             "interrupts" => {
                 self.turn += 1;
                 LegEvent::BargeIn {

@@ -27,8 +27,10 @@ const LONGEST: Duration = Duration::from_secs(30);
 
 /// A transfer that failed is undone within this time.
 const UNDONE_WITHIN: Duration = Duration::from_secs(1);
-/// After the end of speech its words may take so long (`words_ms`).
+/// After a turn its words may take so long (`words_ms`).
 const WORDS_COME: Duration = Duration::from_millis(600);
+/// After the end of speech a turn is over so much later, be that told or not.
+const TURN_OVER: Duration = Duration::from_millis(2_500);
 
 /// All that ships.
 pub const POLICIES: [&str; 5] = ["default", "demo", "eu", "strict", "us"];
@@ -452,6 +454,10 @@ impl World {
                 self.listening_from = self.now + LONGEST;
             }
             LegEvent::SpeechEnd | LegEvent::EventsLost { .. } => {
+                self.speech_is_over = true;
+                self.listening_from = self.now + TURN_OVER;
+            }
+            LegEvent::TurnEnd { .. } => {
                 self.speech_is_over = true;
                 self.listening_from = self.now + WORDS_COME;
             }

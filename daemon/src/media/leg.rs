@@ -55,7 +55,8 @@ pub struct Passed<'a> {
 
 /// One leg.
 pub struct Leg {
-    line: Box<Line>,
+    /// Outlives it.
+    pub(super) line: Box<Line>,
     desk: Desk,
     tick: u32,
     phase: u32,
@@ -82,11 +83,6 @@ impl Leg {
             summary: None,
             closed: false,
         }
-    }
-
-    /// What is left of it when the call is over.
-    pub fn into_line(self) -> Box<Line> {
-        self.line
     }
 
     /// Its name.

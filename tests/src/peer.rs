@@ -12,7 +12,7 @@ use std::time::Duration;
 use offhook_dsp::g711::Law;
 
 use crate::patience::{ms, now, seconds, wait_for};
-use crate::place::free_rtp_pair;
+use crate::place::free_port;
 use crate::rtp::{Packet, key_payload};
 use crate::sound::{SPEECH_DB, level};
 
@@ -295,7 +295,7 @@ impl Peer {
     /// # Panics
     /// When it is refused.
     pub fn call(self, user: &str, to: SocketAddr) -> Call {
-        let rtp_port = free_rtp_pair();
+        let rtp_port = free_port();
         let (_, answer) = self.invite(user, to, rtp_port);
         assert_eq!(answer.status(), 200, "{answer:?}");
         let call = Call::new(self, answer, to, rtp_port);

@@ -66,7 +66,8 @@ impl Drop for Place {
     }
 }
 
-/// An even port on loopback that is free now, for UDP and TCP, and its neighbour as well.
+/// An even port on loopback that is free now, for UDP and TCP, and its odd neighbour as
+/// well, as RTP and RTCP want.
 /// It is none that the system gives to whoever asks for any, so that nobody gets between.
 ///
 /// # Panics
@@ -110,12 +111,4 @@ pub fn free_media_ports() -> u16 {
         })
         .find(|first| (0..4).all(|more| UdpSocket::bind(("127.0.0.1", first + more)).is_ok()))
         .expect("loopback has four free ports")
-}
-
-/// An even port with its odd neighbour free, as RTP and RTCP want.
-///
-/// # Panics
-/// When loopback has none.
-pub fn free_rtp_pair() -> u16 {
-    free_port()
 }

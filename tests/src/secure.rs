@@ -9,7 +9,7 @@ use offhook_sip::rtp::srtp::{GROWTH, MasterKey, Opener, SALT, Sealer, Suite};
 
 use crate::patience::ms;
 use crate::peer::{Message, Peer};
-use crate::place::free_rtp_pair;
+use crate::place::free_port;
 use crate::rtp::Packet;
 
 /// What it says, in µ-law.
@@ -31,7 +31,7 @@ impl Secure {
     /// # Panics
     /// When loopback has no port.
     pub fn new(suite: Suite, seed: u8) -> Self {
-        let socket = UdpSocket::bind(("127.0.0.1", free_rtp_pair())).expect("the pair was free");
+        let socket = UdpSocket::bind(("127.0.0.1", free_port())).expect("the pair was free");
         let nonblocking = socket.set_nonblocking(true);
         nonblocking.expect("a socket can be made non-blocking");
         let octets = [seed; 16 + SALT];

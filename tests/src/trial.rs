@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::asterisk::{self, Asterisk};
 use crate::baresip::Baresip;
+use crate::connect;
 use crate::daemon::Daemon;
 use crate::lane::{FAR, Lane, NEAR};
 use crate::patience::{ms, seconds, wait_for};
@@ -26,61 +27,9 @@ const PERSON: u16 = 5_090;
 /// Ports of a box on a lane: nobody else is there.
 const BOX: u16 = 5_060;
 
-/// Listens while the caller speaks; on 5 a person is fetched, who takes the call with 1.
-const PLAYBOOK: &str = r#"
-name = "trial"
-language = "en-US"
-start = "listening"
-
-[prompts]
-ready = "Go ahead."
-connecting = "One moment."
-hold_music = "(music)"
-brief = "A caller."
-nobody = "Nobody is there."
-goodbye = "Goodbye."
-
-[[stage]]
-name = "listening"
-role = "transfer"
-say = ["ready"]
-silence_ms = 60000
-
-[[stage.on]]
-when = ["5"]
-go = "connect"
-
-[[stage.on]]
-when = ["silence"]
-go = "goodbye"
-
-[[stage]]
-name = "connect"
-role = "transfer"
-say = ["connecting"]
-transfer = { to = "closer", ring_ms = 4000, hold = ["hold_music"], brief = ["brief"], accept = ["1"] }
-
-[[stage.on]]
-when = ["transferred"]
-go = "with_a_person"
-
-[[stage.on]]
-when = ["transfer_failed"]
-say = ["nobody"]
-go = "listening"
-
-[[stage]]
-name = "with_a_person"
-role = "transfer"
-result = "transferred"
-handed_over = true
-
-[[stage]]
-name = "goodbye"
-role = "transfer"
-say = ["goodbye"]
-end = true
-"#;
+/// On 5 a person is fetched, who takes the call with 1.
+const TRANSFER: &str =
+    r#"to = "closer", ring_ms = 4000, hold = ["hold_music"], brief = ["brief"], accept = ["1"]"#;
 
 /// A recording and how it is sent.
 #[derive(Clone, Debug)]
@@ -154,7 +103,7 @@ impl Trial {
         let place = daemon.place();
         let person = self.joined.then(|| Person::waits(&lane, place));
         let mut id = String::new();
-        self.speak(&lane, place, "trial", BOX, |call| {
+        self.speak(&lane, place, "connect", BOX, |call| {
             id = wait_for("the call", seconds(10), || {
                 let calls = daemon.json(&["calls"]);
                 Some(calls[0]["id"].as_str()?.to_owned())
@@ -265,9 +214,6 @@ impl Trial {
 }
 
 fn daemon() -> Daemon {
-    let place = Place::new();
-    std::fs::create_dir(place.file("books")).expect("a directory of the test");
-    place.write("books/trial.toml", PLAYBOOK);
     let scene = Scene {
         source: "10.66.0.0/24".to_owned(),
         proxy: Some(format!("{NEAR}:{PERSON}")),
@@ -281,12 +227,7 @@ fn daemon() -> Daemon {
             "name = \"loopback\"\n",
             "name = \"loopback\"\ncodecs = [\"pcmu\", \"pcma\"]\n",
         );
-    Daemon::start_in(
-        place,
-        &format!(
-            "playbooks = \"{{dir}}/books\"\n{text}[[route]]\ncalled = \"trial\"\nplaybook = \"trial\"\n"
-        ),
-    )
+    connect::daemon(&text, TRANSFER)
 }
 
 /// Details of all lines of a kind.

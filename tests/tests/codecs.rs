@@ -5,7 +5,7 @@ use offhook_tests::baresip::Baresip;
 use offhook_tests::daemon::Daemon;
 use offhook_tests::patience::{ms, seconds, wait_for};
 use offhook_tests::peer::Peer;
-use offhook_tests::place::{Place, free_rtp_pair};
+use offhook_tests::place::{Place, free_port};
 use offhook_tests::scene::Scene;
 use offhook_tests::sound::{SPEECH_DB, Sound, best_of_three, level, likeness};
 use offhook_tests::speech::person;
@@ -285,7 +285,7 @@ fn with_srtp_required_a_caller_who_encrypts_is_understood() {
 #[test]
 fn a_caller_in_the_clear_is_told_that_srtp_is_required_and_so_is_whoever_asks_us() {
     let daemon = encrypting("require");
-    let (_, answer) = Peer::new().invite("echo", daemon.sip(), free_rtp_pair());
+    let (_, answer) = Peer::new().invite("echo", daemon.sip(), free_port());
     assert_eq!(answer.status(), 488, "{answer:?}");
     let why = "SDP has no a=crypto, and SRTP is required";
     assert_eq!(answer.header("Warning"), format!("399 offhook \"{why}\""));

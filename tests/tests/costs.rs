@@ -11,7 +11,7 @@ use offhook_tests::certificate::self_signed;
 use offhook_tests::daemon::Daemon;
 use offhook_tests::patience::{ms, now, seconds, wait_for};
 use offhook_tests::peer::Peer;
-use offhook_tests::place::{Place, free_rtp_pair};
+use offhook_tests::place::{Place, free_port};
 use offhook_tests::process::{checkout, cpu, resident};
 use offhook_tests::rtp::key_payload;
 use offhook_tests::siege::{
@@ -180,7 +180,7 @@ impl Front {
                 .expect("it listens")
         };
         let (udp, tcp, tls) = (listener("udp"), listener("tcp"), listener("tls"));
-        let (_, asked) = Peer::at(ASKED).invite("nobody", udp, free_rtp_pair());
+        let (_, asked) = Peer::at(ASKED).invite("nobody", udp, free_port());
         assert_eq!(asked.status(), 401);
         let overheard = proof(&asked, &format!("sip:nobody@{udp}"));
         let front = Self {
@@ -198,7 +198,7 @@ impl Front {
     /// What the overheard words get.
     fn with_overheard(&self) -> u16 {
         let lines = format!("{}Content-Type", self.overheard);
-        let answer = Peer::at(ASKED).invite_with("nobody", self.udp, free_rtp_pair(), &lines);
+        let answer = Peer::at(ASKED).invite_with("nobody", self.udp, free_port(), &lines);
         answer.status()
     }
 
@@ -321,7 +321,7 @@ fn say_goodbye(_: &Front, talk: &Talk, count: u32) -> Vec<TcpStream> {
 fn defraud(front: &Front, _: &Talk, count: u32) -> Vec<TcpStream> {
     let numbers = ["00972592277524", "9011972592277524", "+88213000001", "*72"];
     for (_, number) in (0..count).zip(numbers.iter().cycle()) {
-        let (_, answer) = Peer::new().invite(number, front.udp, free_rtp_pair());
+        let (_, answer) = Peer::new().invite(number, front.udp, free_port());
         assert_eq!(answer.status(), 404, "{number}");
     }
     Vec::new()

@@ -8,7 +8,7 @@ use std::process::Command;
 use offhook_tests::daemon::Daemon;
 use offhook_tests::patience::{seconds, wait_for};
 use offhook_tests::peer::{Call, Heard, Peer};
-use offhook_tests::place::{Place, free_port, free_rtp_pair};
+use offhook_tests::place::{Place, free_port};
 use offhook_tests::process::run;
 use offhook_tests::scene::{SECRET, Scene};
 use offhook_tests::sink::Sink;
@@ -34,7 +34,7 @@ fn text(scene: &Scene, playbook: &str) -> String {
 
 fn sent_on(at: SocketAddr) {
     for (called, target) in [("desk", DESK), ("number", NUMBER)] {
-        let (_, answer) = Peer::new().invite(called, at, free_rtp_pair());
+        let (_, answer) = Peer::new().invite(called, at, free_port());
         assert_eq!(answer.status(), 302, "{called}: {}", answer.first);
         assert_eq!(answer.header("Contact"), format!("<{target}>"));
     }
@@ -103,7 +103,7 @@ fn a_full_box_sends_callers_elsewhere_or_apologises_or_refuses() {
     let daemon = Daemon::start_in(place, &text(&scene, "booking"));
     let first = Peer::new().call("plain", daemon.sip());
     sent_on(daemon.sip());
-    let (_, answer) = Peer::new().invite("plain", daemon.sip(), free_rtp_pair());
+    let (_, answer) = Peer::new().invite("plain", daemon.sip(), free_port());
     assert_eq!(answer.status(), 503, "{}", answer.first);
     leaves_a_message(&daemon, &sink, "message", "+4930555001", "no room");
     first.hang_up();
@@ -228,12 +228,12 @@ fn a_playbook_that_lives_by_words_is_closed_while_no_engine_hears_any() {
     leaves_a_message(&daemon, &sink, "plain", "+4930555007", why);
     let engine = UnixStream::connect(daemon.place().file("engine.sock")).expect("it is served");
     wait_for("a conversation", seconds(10), || {
-        let (_, answer) = Peer::new().invite("desk", daemon.sip(), free_rtp_pair());
+        let (_, answer) = Peer::new().invite("desk", daemon.sip(), free_port());
         (answer.status() == 200).then_some(())
     });
     drop(engine);
     wait_for("the way elsewhere", seconds(10), || {
-        let (_, answer) = Peer::new().invite("desk", daemon.sip(), free_rtp_pair());
+        let (_, answer) = Peer::new().invite("desk", daemon.sip(), free_port());
         (answer.status() == 302).then_some(())
     });
 }
@@ -264,7 +264,7 @@ fn a_store_that_keeps_nothing_sends_callers_elsewhere_or_says_so() {
     call.hang_up();
     // The decision thread looks at the store a few times a second.
     wait_for("the way elsewhere", seconds(10), || {
-        let (_, answer) = Peer::new().invite("desk", sip, free_rtp_pair());
+        let (_, answer) = Peer::new().invite("desk", sip, free_port());
         (answer.status() == 302).then_some(())
     });
     sent_on(sip);
@@ -294,11 +294,11 @@ fn while_it_drains_callers_are_sent_elsewhere_or_told_so() {
     let done = Command::new("kill").args(["-TERM", &id]).status();
     assert!(done.expect("kill(1) is there").success());
     wait_for("the drain", seconds(10), || {
-        let (_, answer) = Peer::new().invite("busy", at, free_rtp_pair());
+        let (_, answer) = Peer::new().invite("busy", at, free_port());
         (answer.status() == 503).then_some(())
     });
     sent_on(at);
-    let (_, answer) = Peer::new().invite("plain", at, free_rtp_pair());
+    let (_, answer) = Peer::new().invite("plain", at, free_port());
     assert_eq!(answer.status(), 503, "{}", answer.first);
     let call = Peer::new().named("+4930555009").call("message", at);
     hears_an_apology(&call);

@@ -10,7 +10,7 @@ use offhook_tests::certificate::self_signed;
 use offhook_tests::daemon::Daemon;
 use offhook_tests::patience::{ms, seconds, wait_for};
 use offhook_tests::peer::{Call, Peer};
-use offhook_tests::place::{Place, free_rtp_pair};
+use offhook_tests::place::{Place, free_port};
 use offhook_tests::process::resident;
 use offhook_tests::rtp::key_payload;
 use offhook_tests::scene::Scene;
@@ -171,7 +171,7 @@ fn numbers_that_fraudsters_dial_lead_nowhere() {
         stranger.send(text.as_bytes(), daemon.sip());
         let (answer, _) = stranger.expect("an answer", seconds(5), |it| it.status() >= 200);
         assert_eq!(answer.status(), 403, "{number} by a stranger");
-        let (_, answer) = Peer::new().invite(number, daemon.sip(), free_rtp_pair());
+        let (_, answer) = Peer::new().invite(number, daemon.sip(), free_port());
         assert_eq!(answer.status(), 404, "{number} by a trunk");
     }
     let status = daemon.json(&["status"]);
@@ -184,7 +184,7 @@ fn a_password_that_was_overheard_cannot_be_used_again() {
         .text()
         .replace("name = \"loopback\"\n", ASKING);
     let daemon = Daemon::start(&text);
-    let (_, asked) = Peer::new().invite("ring", daemon.sip(), free_rtp_pair());
+    let (_, asked) = Peer::new().invite("ring", daemon.sip(), free_port());
     assert_eq!(asked.status(), 401);
     let line = proof(&asked, &format!("sip:ring@{}", daemon.sip()));
     let ring = |from: &Peer| {
@@ -286,7 +286,7 @@ fn three_times_what_there_is_room_for_is_refused_early_and_the_rest_goes_on() {
         .map(|_| Peer::new().call("echo", daemon.sip()))
         .collect();
     for _ in 0..20 {
-        let (_, answer) = Peer::new().invite("echo", daemon.sip(), free_rtp_pair());
+        let (_, answer) = Peer::new().invite("echo", daemon.sip(), free_port());
         assert_eq!(answer.status(), 503);
         let after: u32 = answer
             .header("Retry-After")

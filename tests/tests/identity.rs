@@ -7,7 +7,7 @@ use offhook_tests::certificate::{issued, issued_with};
 use offhook_tests::daemon::Daemon;
 use offhook_tests::patience::{seconds, wait_for};
 use offhook_tests::peer::Peer;
-use offhook_tests::place::{Place, free_rtp_pair};
+use offhook_tests::place::{Place, free_port};
 use offhook_tests::process::run;
 use offhook_tests::scene::{SECRET, Scene};
 use offhook_tests::sink::Sink;
@@ -99,7 +99,7 @@ fn daemon(sink: &Sink) -> Daemon {
 fn told(daemon: &Daemon, caller: &str, lines: &str, wanted: &[&str]) {
     let caller = Peer::new().named(caller);
     let lines = format!("{lines}Content-Type");
-    let answer = caller.invite_with("+4930123", daemon.sip(), free_rtp_pair(), &lines);
+    let answer = caller.invite_with("+4930123", daemon.sip(), free_port(), &lines);
     assert_eq!(answer.status(), 486, "{answer:?}");
     wait_for(&format!("{wanted:?} in the account"), seconds(10), || {
         let told = daemon.offhook(&["explain", "last"]).out;
@@ -207,7 +207,7 @@ fn a_signature_is_worth_what_it_proves() {
              Content-Type"
         );
         let caller = Peer::new().named("+4930555");
-        let answer = caller.invite_with("+4930123", daemon.sip(), free_rtp_pair(), &lines);
+        let answer = caller.invite_with("+4930123", daemon.sip(), free_port(), &lines);
         assert_eq!(answer.status(), 486, "{answer:?}");
         wait_for(&format!("`{expected}` in the account"), seconds(10), || {
             let told = daemon.offhook(&["call", "last"]).out;

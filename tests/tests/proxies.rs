@@ -6,7 +6,7 @@ use std::process::Command;
 use offhook_tests::daemon::Daemon;
 use offhook_tests::patience::{ms, seconds, wait_for, watch};
 use offhook_tests::peer::Peer;
-use offhook_tests::place::{Place, free_port, free_rtp_pair};
+use offhook_tests::place::{Place, free_port};
 use offhook_tests::process::{Running, has};
 use offhook_tests::scene::Scene;
 use offhook_tests::sipp::Sipp;
@@ -238,10 +238,7 @@ fn calls_out(daemon: &Daemon, out: &Peer, what: &str) {
         "{what}"
     );
     // What follows comes by the proxy as well: it stayed in the way.
-    out.send(
-        invite.accept(out.address(), free_rtp_pair()).as_bytes(),
-        from,
-    );
+    out.send(invite.accept(out.address(), free_port()).as_bytes(), from);
     let (ack, by) = out.expect("ACK", seconds(10), |it| it.method() == "ACK");
     assert_eq!(by, from, "{what}: {ack:?}");
     let id = wait_for("the call in the list", seconds(10), || {

@@ -8,7 +8,7 @@ use offhook_sip::rtp::srtp::Suite;
 use offhook_tests::daemon::Daemon;
 use offhook_tests::patience::{seconds, wait_for};
 use offhook_tests::peer::{Message, Peer};
-use offhook_tests::place::{free_port, free_rtp_pair};
+use offhook_tests::place::free_port;
 use offhook_tests::scene::Scene;
 use offhook_tests::secure::{Secure, key_of};
 use offhook_tests::sipp::Sipp;
@@ -226,7 +226,7 @@ fn a_pbx_that_must_prove_itself_is_asked_before_anything_else() {
             .header("WWW-Authenticate")
             .contains("algorithm=SHA-256")
     );
-    let (_, refused) = Peer::new().invite("tone", daemon.sip(), free_rtp_pair());
+    let (_, refused) = Peer::new().invite("tone", daemon.sip(), free_port());
     assert_eq!(refused.status(), 401);
     wait_for("the counters", seconds(5), || {
         (counter(&daemon, "sip_asked") == 2).then_some(())
@@ -266,7 +266,7 @@ fn a_call_is_taken_over_by_the_one_its_pbx_transferred_it_to_and_goes_on() {
     let first = Peer::new().call("tone", daemon.sip());
     let taker = Peer::new();
     let replaces = replacing(first.answer());
-    let answer = taker.invite_with("tone", daemon.sip(), free_rtp_pair(), &replaces);
+    let answer = taker.invite_with("tone", daemon.sip(), free_port(), &replaces);
     assert_eq!(answer.status(), 200, "{answer:?}");
     assert_eq!(
         answer.audio(),
@@ -332,7 +332,7 @@ fn a_call_that_is_held_is_resumed_by_the_one_who_takes_it_over() {
     account("held");
     let taker = Peer::new();
     let replaces = replacing(first.answer());
-    let answer = taker.invite_with("tone", daemon.sip(), free_rtp_pair(), &replaces);
+    let answer = taker.invite_with("tone", daemon.sip(), free_port(), &replaces);
     assert_eq!(answer.status(), 200, "{answer:?}");
     first.wait_bye(seconds(10));
     account("resumed");

@@ -44,13 +44,11 @@ const SECONDS: usize = 12;
 const REPEATS: u32 = 10;
 const SEED: u64 = 2026;
 
-/// The boxes: by what name, and how they are tried.
-type Try = fn(&Trial) -> Result<Heard, String>;
-const BOXES: [(&str, Try); 3] = [
-    ("offhook", Trial::offhook),
-    ("asterisk", Trial::asterisk),
-    ("baresip", Trial::baresip),
-];
+/// A box by its name, and how it is tried.
+type Attempt = (&'static str, fn(&Trial) -> Result<Heard, String>);
+const OFFHOOK: Attempt = ("offhook", Trial::offhook);
+const ASTERISK: Attempt = ("asterisk", Trial::asterisk);
+const BARESIP: Attempt = ("baresip", Trial::baresip);
 
 fn main() -> ExitCode {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
@@ -70,16 +68,20 @@ fn main() -> ExitCode {
         }
         let alone = trial(&clean, weather, (ppm, kbit), false);
         let joined = trial(&clean, weather, (ppm, kbit), true);
-        let heard = try_all(&alone, &BOXES[1..], &mut failed);
         // Offhook's caller is heard by its ear and passed on in one call.
-        let passed = try_all(&joined, &BOXES[..2], &mut failed);
+        let tries = [
+            (OFFHOOK, &joined),
+            (ASTERISK, &joined),
+            (ASTERISK, &alone),
+            (BARESIP, &alone),
+        ];
+        let [ours, passed, theirs, baresip] = try_all(tries, &mut failed);
         let score = |samples: &[i16]| match &judge {
             Some(judge) if !samples.is_empty() => judge
                 .score(&clean, samples)
                 .map_or("(not found)".to_owned(), |score| format!("{score:.2}")),
             _ => "-".to_owned(),
         };
-        let [ours, theirs] = [&passed[0], &passed[1]];
         println!(
             "weather {name} ({}{}): PESQ heard by offhook {} asterisk {} baresip {}; passed on by offhook {} asterisk {}",
             alone.weather,
@@ -89,10 +91,10 @@ fn main() -> ExitCode {
                 format!(" skew {ppm} ppm, 2 min")
             },
             score(last(&ours.by_the_box, ppm)),
-            score(last(&heard[0].by_the_box, ppm)),
-            score(last(&heard[1].by_the_box, ppm)),
+            score(last(&theirs.by_the_box, ppm)),
+            score(last(&baresip.by_the_box, ppm)),
             score(last(&ours.by_the_person, ppm)),
-            score(last(&theirs.by_the_person, ppm)),
+            score(last(&passed.by_the_person, ppm)),
         );
         println!(
             "weather {name}: offhook says of the caller's leg: {}",
@@ -124,27 +126,22 @@ fn trial(clean: &[i16], weather: &str, (ppm, kbit): (i32, u32), joined: bool) ->
 }
 
 /// Each on a lane of its own, at the same time; a box that fails has heard nothing.
-fn try_all(trial: &Trial, boxes: &[(&str, Try)], failed: &mut bool) -> Vec<Heard> {
+fn try_all<const N: usize>(tries: [(Attempt, &Trial); N], failed: &mut bool) -> [Heard; N] {
     thread::scope(|scope| {
-        let tried: Vec<_> = boxes
-            .iter()
-            .map(|(name, attempt)| (name, scope.spawn(move || attempt(trial))))
-            .collect();
-        let came = tried
-            .into_iter()
-            .map(|(name, attempt)| match attempt.join() {
-                Ok(Ok(heard)) => heard,
-                Ok(Err(reason)) => {
-                    skip(&format!("{name} through weather: {reason}"));
-                    Heard::default()
-                }
-                Err(_) => {
-                    println!("FAILED: {name} through weather: see above");
-                    *failed = true;
-                    Heard::default()
-                }
-            });
-        came.collect()
+        let tried =
+            tries.map(|((name, attempt), trial)| (name, scope.spawn(move || attempt(trial))));
+        tried.map(|(name, attempt)| match attempt.join() {
+            Ok(Ok(heard)) => heard,
+            Ok(Err(reason)) => {
+                skip(&format!("{name} through weather: {reason}"));
+                Heard::default()
+            }
+            Err(_) => {
+                println!("FAILED: {name} through weather: see above");
+                *failed = true;
+                Heard::default()
+            }
+        })
     })
 }
 

@@ -179,6 +179,8 @@ pub(crate) struct Fork {
     pub(crate) number: Option<u32>,
     /// Number of our last request to it.
     pub(crate) cseq: u32,
+    /// And of its last one.
+    pub(crate) remote_cseq: Option<u32>,
     pub(crate) offer: EarlyOffer,
 }
 
@@ -294,6 +296,17 @@ impl Call {
 
     pub(crate) fn is_ended(&self) -> bool {
         matches!(self.phase, Phase::Ended)
+    }
+
+    /// Number of the peer's last request: before the answer each branch has a dialog of
+    /// its own (RFC 3261 §12.1.2), told by its tag.
+    pub(crate) fn remote_cseq(&mut self, tag: &str) -> &mut Option<u32> {
+        let early = matches!(self.phase, Phase::Calling(_));
+        let mut forks = self.forks.iter_mut();
+        match forks.find(|fork| early && *fork.tag == *tag) {
+            Some(fork) => &mut fork.remote_cseq,
+            None => &mut self.dialog.remote_cseq,
+        }
     }
 
     /// Whether the released event may be told.

@@ -871,3 +871,24 @@ fn a_call_that_goes_elsewhere_after_an_update_begins_with_its_offer_anew() {
     assert!(again.starts_with("INVITE sip:carol@"));
     assert!(again.ends_with(core::str::from_utf8(OFFER).expect("ASCII")));
 }
+
+#[test]
+fn requests_of_each_branch_are_numbered_by_themselves() {
+    let mut driven = Driven::new();
+    let (_, invite) = agreed_early(&mut driven, &["far", "other"]);
+    let to = header(&invite, "To").to_owned();
+    let other = invite.replace(&format!("To: {to}"), &format!("To: {to};tag=other"));
+    let asked = |driven: &mut Driven, branch: &str, number| {
+        driven.packet(&from_far(driven, branch, "UPDATE", number, "", b""));
+        driven.take_lines().pop().expect("an answer")
+    };
+    let (good, late) = ("SIP/2.0 200 OK", "SIP/2.0 500 Server Internal Error");
+    assert_eq!(asked(&mut driven, &invite, 7), good);
+    assert_eq!(asked(&mut driven, &other, 3), good);
+    assert_eq!(asked(&mut driven, &other, 2), late);
+    assert_eq!(asked(&mut driven, &invite, 6), late);
+    // The one that answers goes on counting.
+    driven.packet(&response(&invite, "200 OK", "other", CONTACT, ANSWER));
+    assert_eq!(asked(&mut driven, &other, 1), late);
+    assert_eq!(asked(&mut driven, &other, 4), good);
+}

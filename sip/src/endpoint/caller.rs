@@ -222,6 +222,7 @@ impl Endpoint {
         let tag = response.core.to_tag();
         let fork = call.forks.iter().find(|fork| *fork.tag == *tag);
         dialog.local_cseq = fork.map_or(cseq, |fork| fork.cseq.max(cseq));
+        dialog.remote_cseq = fork.and_then(|fork| fork.remote_cseq);
         call.dialog = dialog;
         call.phase = Phase::Established;
         call.confirmed = true;

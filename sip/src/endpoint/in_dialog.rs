@@ -91,8 +91,13 @@ impl Endpoint {
             transaction.call = Some(key);
         }
         let call = self.calls.get_mut(&key)?;
-        match call.dialog.accept_sequence(request.core.cseq.number) {
-            Sequence::InOrder => Some(id),
+        let number = request.core.cseq.number;
+        let last = call.remote_cseq(request.core.from_tag());
+        match Sequence::of(number, *last) {
+            Sequence::InOrder => {
+                *last = Some(number);
+                Some(id)
+            }
             Sequence::OutOfOrder => {
                 self.counters.out_of_order += 1;
                 self.refuse(id, StatusCode::SERVER_INTERNAL_ERROR, &[]);
@@ -102,10 +107,12 @@ impl Endpoint {
     }
 
     /// A BYE that ends a call makes room; the peer would not say it again after a 503.
-    fn is_the_end(&self, request: &Request<'_>, key: CallKey) -> bool {
-        let live = self.calls.get(&key).filter(|call| !call.is_ended());
-        let number = request.core.cseq.number;
-        request.method == Method::Bye && live.is_some_and(|call| call.dialog.is_next(number))
+    fn is_the_end(&mut self, request: &Request<'_>, key: CallKey) -> bool {
+        let call = self.calls.get_mut(&key).filter(|call| !call.is_ended());
+        let core = &request.core;
+        let last = call.map(|call| *call.remote_cseq(core.from_tag()));
+        let next = |last| Sequence::of(core.cseq.number, last) == Sequence::InOrder;
+        request.method == Method::Bye && last.is_some_and(next)
     }
 
     /// A change of a call that we know, in order and in terms that we understand;

@@ -233,6 +233,7 @@ impl Endpoint {
                 tag: tag.into(),
                 number: None,
                 cseq,
+                remote_cseq: None,
                 offer: EarlyOffer::Open,
             });
             return call.forks.last_mut();

@@ -108,7 +108,8 @@ impl Desk {
         }
     }
 
-    /// Keys that were agreed on before stay in use, with what they have counted.
+    /// Keys that were agreed on before stay in use, with what they have counted. A new one
+    /// of ours counts from the beginning, for the same peer too.
     pub(super) fn encrypt(&mut self, stream: &Stream) {
         let Some(keys) = &stream.srtp else {
             (self.sealer, self.opener) = (None, None);
@@ -119,6 +120,9 @@ impl Desk {
             .as_ref()
             .is_none_or(|(key, _)| *key != keys.ours)
         {
+            if self.stream.is_some() {
+                self.sender.begin_anew();
+            }
             self.sealer = Some((keys.ours, Sealer::new(&keys.ours)));
         }
         if self

@@ -122,7 +122,8 @@ impl Sender {
         self.talking = false;
     }
 
-    /// Somebody else hears us from now on, who may miss the first packets: see [`low`].
+    /// Somebody else hears us from now on, or by another key, and may miss the first
+    /// packets: see [`low`].
     pub fn begin_anew(&mut self) {
         self.sequence = low(self.sequence);
     }

@@ -242,6 +242,107 @@ fn a_trunk_that_registers_us_is_waited_for_where_we_are_registered() {
     );
 }
 
+/// A registrar takes us in and calls us where we are registered, until it is answered
+/// or it is over.
+fn register_and_call(registrar: &Peer, over: &AtomicBool) -> u16 {
+    // Relaxed: it is looked at again within 100 ms.
+    while !over.load(Ordering::Relaxed) {
+        let Some((asked, from)) = registrar.receive(ms(100)) else {
+            continue;
+        };
+        let method = asked.method().to_owned();
+        let contact = match method.as_str() {
+            "REGISTER" => format!("Contact: {};expires=600\r\n", asked.header("Contact")),
+            _ => String::new(),
+        };
+        if method.is_empty() {
+            match asked.status() {
+                status @ 200.. => return status,
+                _ => continue,
+            }
+        }
+        registrar.send(asked.answer("200 OK", &contact).as_bytes(), from);
+        if method == "REGISTER" {
+            let invite = registrar.request("INVITE", "booking", from, Some(OFFER));
+            registrar.send(invite.as_bytes(), from);
+        }
+    }
+    0
+}
+
+#[test]
+fn a_call_of_the_registrar_that_counts_for_nobody_is_about_the_registration() {
+    let table: [(&str, &str, u16, &[&str]); 4] = [
+        ("", "", 486, &[]),
+        ("source = [\"127.0.0.1/32\"]\n", "", 486, &[]),
+        (
+            "source = [\"192.0.2.9/32\"]\n",
+            "",
+            403,
+            &["leave out `source`"],
+        ),
+        (
+            "",
+            "[[trunk]]\nname = \"pbx\"\nsource = [\"127.0.0.1/32\"]\n",
+            403,
+            &["`source` of [[trunk]] pbx"],
+        ),
+    ];
+    for (source, other, status, wrong) in table {
+        let registrar = Peer::new();
+        let over = AtomicBool::new(false);
+        let (answer, (_, report)) = thread::scope(|scope| {
+            let called = scope.spawn(|| register_and_call(&registrar, &over));
+            let trunk = format!(
+                "proxy = \"udp:{}\"\nuser = \"box\"\npassword = \"p\"\nregister = true\n\
+                 country = \"DE\"\n{source}{other}",
+                registrar.address()
+            );
+            let report = report_with(&trunk, "", &["--inbound", "6"]);
+            over.store(true, Ordering::Relaxed);
+            (called.join().expect("no panic"), report)
+        });
+        assert_eq!(answer, status, "{report:#}");
+        let found = failed(&report);
+        let found = found.iter().filter(|(check, _)| check == "inbound");
+        let found: Vec<_> = found.map(|(_, advice)| advice).collect();
+        assert_eq!(found.len(), wrong.len(), "{report:#}");
+        for (advice, word) in found.iter().zip(wrong) {
+            assert!(advice.contains(word), "{advice}");
+        }
+    }
+}
+
+#[test]
+fn a_trunk_that_is_known_by_its_certificate_is_told_what_keeps_it_from_showing_one() {
+    let place = Place::new();
+    let (certificate, key) = self_signed(place.path(), "DNS:box.example");
+    let (certificate, key) = (certificate.display(), key.display());
+    let tls = format!("[tls]\ncertificate = \"{certificate}\"\nkey = \"{key}\"\n");
+    let vouched = format!("{tls}authorities = \"{certificate}\"\n");
+    let both = format!(
+        "listen = [\"udp:127.0.0.1:0\", \"tls:127.0.0.1:{}\"]\n",
+        free_port()
+    );
+    for (more, tls, verdict, word) in [
+        ("", "", "fail", "add a tls: address"),
+        (both.as_str(), tls.as_str(), "fail", "[tls] authorities"),
+        (both.as_str(), vouched.as_str(), "skipped", "offhook calls"),
+    ] {
+        let trunk = format!("identity = [\"sbc.example\"]\n{tls}");
+        let (_, report) = report_with(&trunk, more, &["--inbound", "0.2"]);
+        let checks = report["checks"].as_array().expect("checks");
+        let inbound = checks.iter().find(|row| row["check"] == "inbound");
+        let inbound = inbound.expect("a row");
+        assert_eq!(inbound["verdict"], verdict, "{report:#}");
+        let text = inbound.to_string();
+        assert!(
+            text.contains(word) && text.contains("sbc.example"),
+            "{text}"
+        );
+    }
+}
+
 /// The report of a box that listens there.
 fn report_at(at: SocketAddr, trunk: &str, asked: &[&str]) -> (i32, Value) {
     report_with(trunk, &format!("listen = [\"udp:{at}\"]\n"), asked)

@@ -5,7 +5,7 @@
 //! A trunk at which we are registered calls on the connection of the test; any other
 //! calls where the daemon listens, which must not run meanwhile.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use offhook_sip::sdp::{LocalMedia, SdpSession};
@@ -37,7 +37,15 @@ pub(super) fn on_connection(
     ask_for_a_call(tester, limit);
     let remote = probe.wire.flow.remote;
     match next_call(probe, limit) {
-        Some(came) => judge(tester, report, probe, &came),
+        Some(came) => match taken_elsewhere(tester, remote.ip()) {
+            None => judge(tester, report, probe, &came),
+            Some((whose, advice)) => {
+                refuse(probe, came.key, StatusCode::FORBIDDEN);
+                let called = called(&came.invite);
+                let shown = format!("INVITE for {called} from {remote}: {whose}");
+                report.fail("inbound", shown, advice);
+            }
+        },
         None => report.fail(
             "inbound",
             format!("no INVITE from {remote} in {} s", limit.as_secs()),
@@ -48,13 +56,66 @@ pub(super) fn on_connection(
     }
 }
 
+/// Whom the daemon takes a call of the registrar for, if not for this trunk's, and what
+/// to change: a `source` goes before what the registration says.
+fn taken_elsewhere(tester: &Tester<'_>, from: IpAddr) -> Option<(String, String)> {
+    let trunk = tester.trunk;
+    match tester.settings.trunk_of(from) {
+        Some(other) if other.name != trunk.name => Some((
+            format!("it is taken for trunk `{}`", other.name),
+            format!(
+                "the `source` of [[trunk]] {} has \"{from}\", where we are registered with {}: \
+                 take it out there",
+                other.name, trunk.name
+            ),
+        )),
+        None if !trunk.sources.is_empty() => Some((
+            "no trunk's `source` has it".to_owned(),
+            format!(
+                "leave out `source` of [[trunk]] {}: its calls then come from where we are \
+                 registered; or add \"{from}\" to it",
+                trunk.name
+            ),
+        )),
+        Some(_) | None => None,
+    }
+}
+
+/// A certificate is shown on TLS alone, to the daemon, where it asks for one.
+fn by_certificate(tester: &Tester<'_>, report: &mut Report) {
+    let names = tester.trunk.identities.join(", ");
+    let known = format!("the trunk is known by its certificate, for {names}");
+    let mut listens = tester.settings.sip.listen.iter();
+    let listen = listens.find(|listen| listen.transport == Transport::Tls);
+    let tls = tester.settings.tls.as_ref();
+    let authorities = tls.and_then(|tls| tls.authorities.as_ref());
+    match (listen, authorities) {
+        (None, _) => report.fail(
+            "inbound",
+            format!("{known}, and no listener of ours is one of TLS"),
+            "add a tls: address to [sip] listen, or say by `source` where its calls come from",
+        ),
+        (Some(_), None) => report.fail(
+            "inbound",
+            format!("{known}, and callers are asked for none"),
+            "name who vouches for the trunk's certificate: [tls] authorities",
+        ),
+        (Some(listen), Some(authorities)) => report.skip(
+            "inbound",
+            format!(
+                "{known}, vouched for in {}, that it shows at tls:{}: look at `offhook calls` \
+                 while somebody calls",
+                authorities.display(),
+                listen.address
+            ),
+        ),
+    }
+}
+
 /// Waits where the daemon would.
 pub(super) fn on_listener(tester: &Tester<'_>, report: &mut Report, limit: Duration) {
     if !tester.trunk.identities.is_empty() {
-        return report.skip(
-            "inbound",
-            "the trunk is known by its certificate: look at `offhook calls` while somebody calls",
-        );
+        return by_certificate(tester, report);
     }
     let mut listens = tester.settings.sip.listen.iter();
     let listen = listens.find(|listen| listen.transport == Transport::Udp);

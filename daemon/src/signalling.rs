@@ -6,6 +6,7 @@
 
 mod connection;
 mod minute;
+mod names;
 mod streams;
 
 use std::future::poll_fn;
@@ -17,7 +18,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use offhook_sip::{
-    CallKey, Command, Endpoint, Event, Flow, Input, Invite, Output, StoredDialog, Transport, is_at,
+    CallKey, Command, Endpoint, Event, Flow, HostName, Input, Invite, Output, StoredDialog,
+    Transport, is_at,
 };
 use tokio::io::ReadBuf;
 use tokio::net::UdpSocket;
@@ -30,6 +32,7 @@ pub use streams::StreamListener;
 
 use self::connection::Heard;
 use self::minute::{Edge, Minute};
+use self::names::Names;
 use self::streams::Streams;
 use crate::clock;
 use crate::house::House;
@@ -56,6 +59,13 @@ pub enum Order {
         token: u64,
         /// What was stored at the answer.
         dialog: Box<StoredDialog>,
+    },
+    /// Where a host is that a dialog has named.
+    Located {
+        /// Its name.
+        name: HostName,
+        /// The best first; none where it is not found.
+        addresses: Vec<SocketAddr>,
     },
 }
 
@@ -158,6 +168,7 @@ pub struct Signalling<I> {
     endpoint: Endpoint,
     sockets: Vec<Listener>,
     streams: Streams,
+    names: Names,
     heard: mpsc::Receiver<Heard>,
     orders: mpsc::Receiver<Order>,
     inbox: I,
@@ -201,11 +212,12 @@ enum Wakeup {
 }
 
 impl<I: Inbox> Signalling<I> {
-    /// Must be called within the runtime that runs it.
+    /// Must be called within the runtime that runs it. Questions for hosts are answered
+    /// by orders.
     pub fn new(
         endpoint: Endpoint,
         sockets: Sockets,
-        orders: mpsc::Receiver<Order>,
+        (orders, questions): (mpsc::Receiver<Order>, mpsc::Sender<HostName>),
         inbox: I,
         house: Arc<House>,
     ) -> Self {
@@ -223,6 +235,7 @@ impl<I: Inbox> Signalling<I> {
             endpoint,
             sockets,
             streams,
+            names: Names::new(questions),
             heard,
             orders,
             inbox,
@@ -397,6 +410,12 @@ impl<I: Inbox> Signalling<I> {
                 self.deliver(Notice::Placed { token, key }).await;
                 Command::AbandonedBye { key, dialog }
             }
+            Order::Located { name, addresses } => {
+                for (flow, bytes) in self.names.located(clock::now(), name, addresses) {
+                    self.send(flow, None, bytes);
+                }
+                return;
+            }
         };
         self.endpoint.handle(clock::now(), Input::Command(command));
         if let Some(key) = answered {
@@ -408,7 +427,19 @@ impl<I: Inbox> Signalling<I> {
     async fn drain(&mut self) {
         loop {
             match self.endpoint.poll() {
-                Output::Transmit { flow, reuse, bytes } => self.send(flow, reuse, bytes),
+                Output::Transmit {
+                    flow,
+                    name: Some(name),
+                    bytes,
+                    ..
+                } => {
+                    if let Some((flow, bytes)) = self.names.way(clock::now(), *name, flow, bytes) {
+                        self.send(flow, None, bytes);
+                    }
+                }
+                Output::Transmit {
+                    flow, reuse, bytes, ..
+                } => self.send(flow, reuse, bytes),
                 Output::Event(Event::Trunk { key, standing }) => {
                     self.house.trunks.stands(key, standing, clock::now());
                 }
@@ -426,8 +457,12 @@ impl<I: Inbox> Signalling<I> {
                     }
                 }
                 Output::Wait(until) => {
+                    for (flow, bytes) in self.names.overdue(clock::now()) {
+                        self.send(flow, None, bytes);
+                    }
                     let show = self.show_counters();
-                    self.set_timer(until.into_iter().chain(show).min());
+                    let due = self.names.due();
+                    self.set_timer(until.into_iter().chain(show).chain(due).min());
                     return;
                 }
             }

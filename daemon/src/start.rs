@@ -46,7 +46,7 @@ use crate::store::reader::Reader;
 use crate::store::{self, Recovery, Store};
 use crate::switchboard::Switchboard;
 use crate::tray::{Inbound, Tray};
-use crate::trunks::{Paths, Trunks};
+use crate::trunks::{self, Paths, Trunks};
 use crate::upstream::{self, Forwarder};
 use crate::vigil::Vigil;
 use crate::voice::PromptBank;
@@ -56,6 +56,8 @@ use crate::watchdog::{self, Pulse, Watchdog};
 const INBOX: usize = 65_536;
 /// Orders that wait for signalling at most; more wait on the decision thread.
 const ORDERS: usize = 16_384;
+/// Hosts that signalling asks for at a time; what more there is goes without.
+const QUESTIONS: usize = 64;
 /// Lines that an onlooker may be behind before it misses some.
 const EVENTS: usize = 4_096;
 /// How often a call may be sent elsewhere; more is a loop (RFC 3261 has no number).
@@ -128,6 +130,7 @@ pub fn run(settings: Settings) -> Result<(), StartError> {
     for command in house.trunks.doors() {
         endpoint.handle(clock::now(), Input::Command(command));
     }
+    let (questions, asked) = mpsc::channel(QUESTIONS);
     let (inbox_of_sip, house_of_sip) = (tray.clone(), Arc::clone(&house));
     let (gone, mut calls_over) = oneshot::channel::<()>();
     std::thread::Builder::new()
@@ -135,7 +138,8 @@ pub fn run(settings: Settings) -> Result<(), StartError> {
         .spawn(move || {
             sip.block_on(async {
                 let (inbox, house) = (inbox_of_sip, house_of_sip);
-                Signalling::new(endpoint, sockets, order_queue, inbox, house)
+                let queues = (order_queue, questions);
+                Signalling::new(endpoint, sockets, queues, inbox, house)
                     .run()
                     .await;
             });
@@ -143,9 +147,14 @@ pub fn run(settings: Settings) -> Result<(), StartError> {
         })
         .map_err(failed("sip thread"))?;
     let watched = Arc::clone(&house);
+    let servers = house.settings.sip.name_servers.clone();
+    runtime.spawn(trunks::say_hosts(
+        servers.clone(),
+        asked,
+        weak_orders.clone(),
+    ));
     runtime.spawn(async move {
-        let servers = &watched.settings.sip.name_servers;
-        watched.trunks.watch(servers, weak_orders).await;
+        watched.trunks.watch(&servers, weak_orders).await;
     });
     let forwarder = start_forwarder(&house, &store, tray.clone())?;
     serve_control(

@@ -8,8 +8,8 @@ use core::net::SocketAddr;
 use crate::headers::{HeaderName, NameAddr};
 use crate::message::{Core, Method, Request, Response};
 use crate::text;
-use crate::transport::{Flow, Transport};
-use crate::uri::{Scheme, Uri, UriView};
+use crate::transport::{Flow, Hop, HostName, Transport};
+use crate::uri::{Scheme, Uri, UriView, literal_address};
 use crate::write::Writer;
 
 /// Most routes kept; more are no sane path.
@@ -34,6 +34,8 @@ pub(crate) struct Dialog {
     pub(crate) local_uri: Box<str>,
     pub(crate) remote_uri: Box<str>,
     pub(crate) target: Box<str>,
+    /// The peer itself has named its target (Contact).
+    pub(crate) has_contact: bool,
     /// In the order in which our requests visit them.
     pub(crate) routes: Vec<Box<str>>,
     pub(crate) local_cseq: u32,
@@ -58,6 +60,7 @@ impl Dialog {
             local_uri: uri_text(&core.to.uri),
             remote_uri: uri_text(&core.from.uri),
             target: uri_text(&target),
+            has_contact: core.contact().is_some(),
             routes,
             local_cseq,
             remote_cseq: Some(core.cseq.number),
@@ -71,13 +74,14 @@ impl Dialog {
         let core = &response.core;
         let mut routes = routes(core);
         routes.reverse();
-        let target = match core.contact() {
-            Some(contact) => uri_text(&contact.uri),
-            None => self.target.clone(),
+        let (target, has_contact) = match core.contact() {
+            Some(contact) => (uri_text(&contact.uri), true),
+            None => (self.target.clone(), self.has_contact),
         };
         Self {
             remote_tag: core.to_tag().into(),
             target,
+            has_contact,
             routes,
             remote_cseq: None,
             ..self.clone()
@@ -89,6 +93,7 @@ impl Dialog {
         self.local_uri = from.as_str().into();
         self.remote_uri = target.as_str().into();
         self.target = target.as_str().into();
+        self.has_contact = false;
         let next = routes.first().map(|route| is_secure(route));
         self.secure = target.scheme() == Scheme::Sips || next == Some(true);
         self.routes = routes;
@@ -103,30 +108,40 @@ impl Dialog {
     pub(crate) fn refresh_target(&mut self, core: &Core<'_>) {
         if let Some(contact) = core.contact() {
             self.target = uri_text(&contact.uri);
+            self.has_contact = true;
         }
     }
 
-    /// Where requests go: the first route, or the target, if it is an address
-    /// literal that our socket can reach over this transport; otherwise where
-    /// the dialog came from.
-    pub(crate) fn next_flow(&self, flow: &Flow) -> Flow {
-        let hop = match self.routes.first() {
+    /// Where requests go: the first route, or the target, if our socket can reach it
+    /// over this transport; otherwise where the dialog came from. A name is for the
+    /// application to look up.
+    pub(crate) fn next_hop(&self, flow: &Flow) -> Hop {
+        let uri = self.next_uri();
+        let remote = uri.and_then(|uri| next_address(&uri, flow));
+        // Without Contact the target is whom the INVITE was for, and not where.
+        let told = self.has_contact || !self.routes.is_empty();
+        let name = uri.filter(|_| told).and_then(|uri| next_name(&uri, flow));
+        Hop {
+            flow: Flow {
+                remote: remote.unwrap_or(flow.remote),
+                ..*flow
+            },
+            name: name.map(Box::new),
+        }
+    }
+
+    fn next_uri(&self) -> Option<UriView<'_>> {
+        match self.routes.first() {
             Some(route) => NameAddr::parse(route.as_bytes()).map(|route| route.uri),
             None => UriView::parse(self.target.as_bytes()).ok(),
-        };
-        let remote = hop
-            .and_then(|uri| next_address(&uri, flow))
-            .unwrap_or(flow.remote);
-        Flow { remote, ..*flow }
+        }
     }
 
     /// Whether where requests go next names this transport.
     pub(crate) fn asks_for(&self, transport: Transport) -> bool {
-        let hop = match self.routes.first() {
-            Some(route) => NameAddr::parse(route.as_bytes()).map(|route| route.uri),
-            None => UriView::parse(self.target.as_bytes()).ok(),
-        };
-        let named = hop.and_then(|uri| uri.params.value(b"transport"));
+        let named = self
+            .next_uri()
+            .and_then(|uri| uri.params.value(b"transport"));
         named.is_some_and(|name| name.eq_ignore_ascii_case(transport.parameter().as_bytes()))
     }
 
@@ -207,17 +222,34 @@ fn strict_target(route: &str) -> Option<&[u8]> {
 }
 
 fn next_address(uri: &UriView<'_>, flow: &Flow) -> Option<SocketAddr> {
-    let host = match uri.params.value(b"maddr") {
-        Some(maddr) => crate::uri::literal_address(maddr)?,
-        None => uri.host_address()?,
-    };
-    let named = uri.params.value(b"transport");
-    let same_transport =
-        named.is_none_or(|name| name.eq_ignore_ascii_case(flow.transport.parameter().as_bytes()));
+    let host = literal_address(next_host(uri))?;
     let same_family = host.is_ipv4() == flow.local.is_ipv4();
-    let reachable = same_transport && same_family && !host.is_unspecified();
+    let reachable = fits(uri, flow.transport) && same_family && !host.is_unspecified();
     let port = uri.port.unwrap_or(flow.transport.default_port());
     (reachable && port != 0).then_some(SocketAddr::new(host, port))
+}
+
+/// A name that says where datagrams go. A stream goes on as it is: what follows comes
+/// over the connection of the dialog.
+fn next_name(uri: &UriView<'_>, flow: &Flow) -> Option<HostName> {
+    let host = next_host(uri);
+    let is_name = !host.is_empty() && literal_address(host).is_none();
+    let datagram = flow.transport == Transport::Udp && uri.scheme == Scheme::Sip;
+    let reachable = is_name && datagram && fits(uri, flow.transport) && uri.port != Some(0);
+    reachable.then(|| HostName {
+        host: text::decode(host).to_ascii_lowercase(),
+        port: uri.port,
+    })
+}
+
+fn next_host<'a>(uri: &UriView<'a>) -> &'a [u8] {
+    uri.params.value(b"maddr").unwrap_or(uri.host)
+}
+
+/// It names this transport, or none.
+fn fits(uri: &UriView<'_>, transport: Transport) -> bool {
+    let named = uri.params.value(b"transport");
+    named.is_none_or(|name| name.eq_ignore_ascii_case(transport.parameter().as_bytes()))
 }
 
 #[cfg(test)]
@@ -232,6 +264,7 @@ mod tests {
             local_uri: "sip:me@h".into(),
             remote_uri: "sip:you@h".into(),
             target: target.into(),
+            has_contact: true,
             routes: routes.iter().map(|route| (*route).into()).collect(),
             local_cseq: 1,
             remote_cseq: None,
@@ -247,32 +280,63 @@ mod tests {
             local: "192.0.2.1:5060".parse().expect("address"),
             remote: source.parse().expect("address"),
         };
-        let table: &[(&str, &[&str], &str)] = &[
-            ("sip:x@198.51.100.8", &[], "198.51.100.8:5060"),
-            ("sip:x@198.51.100.8:5090", &[], "198.51.100.8:5090"),
+        let named = |host: &str, port: u16| {
+            Some(HostName {
+                host: host.into(),
+                port: (port != 0).then_some(port),
+            })
+        };
+        let table: &[(&str, &[&str], &str, Option<HostName>)] = &[
+            ("sip:x@198.51.100.8", &[], "198.51.100.8:5060", None),
+            ("sip:x@198.51.100.8:5090", &[], "198.51.100.8:5090", None),
             (
                 "sip:x@h",
                 &["<sip:198.51.100.9:5061;lr>"],
                 "198.51.100.9:5061",
+                None,
             ),
-            ("sip:x@198.51.100.8", &["<sip:proxy;lr>"], source),
-            ("sip:x@pbx.example", &[], source),
-            ("sip:x@[2001:db8::1]", &[], source),
-            ("sip:x@0.0.0.0", &[], source),
-            ("sip:x@198.51.100.8;transport=tcp", &[], source),
-            ("sip:x@198.51.100.8;transport=UDP", &[], "198.51.100.8:5060"),
-            ("sip:x@h;maddr=198.51.100.8", &[], "198.51.100.8:5060"),
-            ("tel:+4930", &[], source),
+            (
+                "sip:x@198.51.100.8",
+                &["<sip:proxy;lr>"],
+                source,
+                named("proxy", 0),
+            ),
+            (
+                "sip:x@PBX.example:5070",
+                &[],
+                source,
+                named("pbx.example", 5070),
+            ),
+            ("sip:x@[2001:db8::1]", &[], source, None),
+            ("sip:x@0.0.0.0", &[], source, None),
+            ("sip:x@198.51.100.8;transport=tcp", &[], source, None),
+            ("sip:x@pbx.example;transport=tcp", &[], source, None),
+            ("sips:x@pbx.example", &[], source, None),
+            (
+                "sip:x@198.51.100.8;transport=UDP",
+                &[],
+                "198.51.100.8:5060",
+                None,
+            ),
+            ("sip:x@h;maddr=198.51.100.8", &[], "198.51.100.8:5060", None),
+            ("sip:x@198.51.100.8;maddr=h", &[], source, named("h", 0)),
+            ("tel:+4930", &[], source, None),
         ];
-        for (target, routes, expected) in table {
-            let next = dialog(target, routes).next_flow(&flow);
+        for (target, routes, expected, name) in table {
+            let next = dialog(target, routes).next_hop(&flow);
             let expected: SocketAddr = expected.parse().expect("address");
             assert_eq!(
-                (next.remote, next.local),
+                (next.flow.remote, next.flow.local),
                 (expected, flow.local),
                 "{target}"
             );
+            assert_eq!(next.name.as_deref(), name.as_ref(), "{target}");
         }
+        let called = Dialog {
+            has_contact: false,
+            ..dialog("sip:x@pbx.example", &[])
+        };
+        assert_eq!(called.next_hop(&flow).name, None, "nobody said so");
     }
 
     #[test]

@@ -47,7 +47,7 @@ pub use message::{Method, StatusCode};
 pub use parse::parse;
 pub use stored::{BadStoredDialog, StoredDialog};
 pub use timers::{Timer, TimerValues};
-pub use transport::{Flow, Transport, is_at, is_nearby};
+pub use transport::{Flow, HostName, Transport, is_at, is_nearby};
 pub use trunk::{Outage, Probing, Registration, Standing, Trunk, TrunkKey};
 pub use uri::Uri;
 pub use write::{ExtraHeader, answer_port};

@@ -71,6 +71,7 @@ impl StoredDialog {
             local_uri: self.local_uri.as_str().into(),
             remote_uri: self.remote_uri.as_str().into(),
             target: self.target.as_str().into(),
+            has_contact: true,
             routes: self
                 .routes
                 .iter()

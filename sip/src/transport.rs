@@ -70,6 +70,29 @@ pub struct Flow {
     pub remote: SocketAddr,
 }
 
+/// A host whose address a name server has to say (RFC 3263 §4).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct HostName {
+    /// The name.
+    pub host: String,
+    /// Without one its services are asked for first.
+    pub port: Option<u16>,
+}
+
+/// Where a request goes: by this path; where a name says it better, the path's far end
+/// serves until the name is looked up.
+#[derive(Clone, Debug)]
+pub(crate) struct Hop {
+    pub(crate) flow: Flow,
+    pub(crate) name: Option<Box<HostName>>,
+}
+
+impl From<Flow> for Hop {
+    fn from(flow: Flow) -> Self {
+        Self { flow, name: None }
+    }
+}
+
 /// Whether a socket bound here is the one of an address of ours: an unspecified
 /// address stands for all of its family, with its port.
 pub fn is_at(bound: SocketAddr, local: SocketAddr) -> bool {

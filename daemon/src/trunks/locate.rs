@@ -14,10 +14,12 @@ use hickory_resolver::config::{
 };
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::{RData, RecordType};
-use offhook_sip::Transport;
+use offhook_sip::{HostName, Transport};
+use tokio::sync::mpsc;
 
-use super::Hop;
+use super::{Hop, draw};
 use crate::settings::Proxy;
+use crate::signalling::Order;
 
 /// A refusal is believed for so long at most.
 const NEGATIVE_TTL: Duration = Duration::from_secs(30);
@@ -135,6 +137,40 @@ pub(super) async fn locate(proxy: &Proxy, served: &[Transport], names: &impl Nam
         groups = at_name(&proxy.host, usual, usual.default_port(), names).await;
     }
     groups
+}
+
+/// Says where the hosts are that dialogs name, for as long as signalling asks: by
+/// datagrams, which is how it asks for them.
+pub async fn say_hosts(
+    servers: Vec<SocketAddr>,
+    mut questions: mpsc::Receiver<HostName>,
+    orders: mpsc::WeakSender<Order>,
+) {
+    // Without name servers nothing is found; `Trunks::watch` says so.
+    let resolver = resolver(&servers).ok();
+    let mut dice = 0;
+    while let Some(name) = questions.recv().await {
+        let (resolver, orders) = (resolver.clone(), orders.clone());
+        dice = draw(&mut dice, u64::MAX);
+        let mut dice = dice;
+        tokio::spawn(async move {
+            let proxy = Proxy {
+                transport: Some(Transport::Udp),
+                host: name.host.clone(),
+                port: name.port,
+            };
+            let groups = match &resolver {
+                Some(resolver) => locate(&proxy, &[Transport::Udp], resolver).await,
+                None => Vec::new(),
+            };
+            let hops = order(&groups, |below| draw(&mut dice, below));
+            let addresses = hops.iter().map(|hop| hop.remote).collect();
+            // Gone with its queue: then nobody waits for it.
+            if let Some(sender) = orders.upgrade() {
+                let _ = sender.send(Order::Located { name, addresses }).await;
+            }
+        });
+    }
 }
 
 /// A proxy that is an address needs no name server.

@@ -89,6 +89,7 @@ impl Endpoint {
             local_uri: Box::default(),
             remote_uri: Box::default(),
             target: Box::default(),
+            has_contact: false,
             routes: Vec::new(),
             local_cseq: 1 + self.random.below(1 << 16),
             remote_cseq: None,
@@ -272,7 +273,7 @@ impl Endpoint {
         let tag = response.core.to_tag();
         let flow = call.flow;
         if *call.dialog.remote_tag == *tag {
-            let next = call.dialog.next_flow(&flow);
+            let next = call.dialog.next_hop(&flow);
             let (dialog, number) = (call.dialog.clone(), response.core.cseq.number);
             let kept = call.ack.as_deref().filter(|_| call.ack_cseq == number);
             let ack = match kept.map(<[u8]>::to_vec) {
@@ -304,7 +305,7 @@ impl Endpoint {
             return;
         }
         dialog.local_cseq = response.core.cseq.number;
-        let next = dialog.next_flow(&flow);
+        let next = dialog.next_hop(&flow);
         let ack = self.write_ack(&dialog, &flow, id, dialog.local_cseq);
         let summary = Summary::Request(Method::Ack);
         self.transmit(next, ack, Some(key), &summary, known);

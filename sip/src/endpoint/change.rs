@@ -113,7 +113,7 @@ impl Endpoint {
             writer.field("Session-Expires", value);
             writer.field("Min-SE", session.least);
         }
-        let next = call.dialog.next_flow(&flow);
+        let next = call.dialog.next_hop(&flow);
         let bytes = writer.finish_sdp(sdp.as_deref());
         let request = self.start_client(&method, &branch, next, bytes, Some(key), Hold::Release);
         if let Some(call) = self.calls.get_mut(&key) {
@@ -269,7 +269,7 @@ impl Endpoint {
         let method = Method::Info;
         let (writer, _, branch) = self.in_dialog_request(key, &method)?;
         let call = self.calls.get(&key)?;
-        let next = call.dialog.next_flow(&call.flow);
+        let next = call.dialog.next_hop(&call.flow);
         let bytes = writer.finish_body(kind, body);
         self.start_client(&method, &branch, next, bytes, Some(key), Hold::Release);
         Some(())
@@ -288,7 +288,7 @@ impl Endpoint {
             call.ack_cseq = cseq;
         }
         let summary = Summary::Request(Method::Ack);
-        self.transmit(dialog.next_flow(&flow), ack, Some(key), &summary, false);
+        self.transmit(dialog.next_hop(&flow), ack, Some(key), &summary, false);
     }
 
     /// What a peer can, by its INVITE or its 2xx.

@@ -75,7 +75,7 @@ impl Endpoint {
         if let Some(reason) = reason {
             writer.field("Reason", reason);
         }
-        let next = dialog.next_flow(&flow);
+        let next = dialog.next_hop(&flow);
         let bytes = writer.finish();
         self.start_client(&Method::Bye, &branch, next, bytes, Some(key), Hold::Release);
     }

@@ -9,7 +9,7 @@ use crate::message::{Method, Response};
 use crate::parse::{StartLine, View};
 use crate::text;
 use crate::transaction::{Hold, TransactionId};
-use crate::transport::Flow;
+use crate::transport::{Flow, Hop};
 use crate::trunk::TrunkKey;
 use crate::write::{Reissue, reissue};
 
@@ -149,6 +149,7 @@ impl Endpoint {
     ) -> Option<TransactionId> {
         let transaction = self.transactions.get(id)?;
         let (call, trunk) = (transaction.call, transaction.trunk);
+        let name = transaction.name.clone();
         let hold = match transaction.hold {
             Hold::None => Hold::None,
             // What it left behind only lingers; the call waits for the new one.
@@ -167,7 +168,7 @@ impl Endpoint {
             lines,
         };
         let bytes = reissue(request, &change)?;
-        let again = self.start_client(&method, &branch, flow, bytes, call, hold);
+        let again = self.start_client(&method, &branch, Hop { flow, name }, bytes, call, hold);
         if let Some(transaction) = self.transactions.get_mut(again) {
             transaction.trunk = trunk;
         }

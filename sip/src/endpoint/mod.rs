@@ -38,7 +38,7 @@ use crate::random::Random;
 use crate::stored::StoredDialog;
 use crate::timers::{Alarms, Slot, Timer, TimerQueue};
 use crate::transaction::{Table, TransactionId};
-use crate::transport::Flow;
+use crate::transport::{Flow, HostName};
 use crate::trunk::{Kept, TrunkKey};
 
 /// Something for the endpoint.
@@ -91,6 +91,9 @@ pub enum Output {
     Transmit {
         /// From where to where.
         flow: Flow,
+        /// Its far end is better looked up by this name (RFC 3263 §4): where that is
+        /// not found, the flow's remote is where the dialog came from.
+        name: Option<Box<HostName>>,
         /// On a stream: a connection with this remote address serves as well,
         /// since the dialog came over it (what RFC 5923 calls an alias).
         reuse: Option<SocketAddr>,

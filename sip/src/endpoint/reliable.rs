@@ -203,7 +203,7 @@ impl Endpoint {
         let invite = response.core.cseq.number;
         writer.field("RAck", format_args!("{number} {invite} INVITE"));
         writer.field("User-Agent", &self.config.product);
-        let next = dialog.next_flow(&flow);
+        let next = dialog.next_hop(&flow);
         let bytes = writer.finish();
         let method = Method::Prack;
         self.start_client(&method, &branch, next, bytes, Some(key), Hold::Release);

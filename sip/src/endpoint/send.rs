@@ -13,7 +13,7 @@ use crate::timers::Slot;
 use crate::transaction::{
     Client, ClientInvite, Hold, Machine, Step, Steps, Transaction, TransactionId, client_key,
 };
-use crate::transport::{Flow, Transport};
+use crate::transport::{Flow, Hop, Transport};
 use crate::write::{ReplyHead, ack_for_refusal};
 
 /// Methods that are served.
@@ -35,12 +35,13 @@ impl Endpoint {
     /// Sends one message.
     pub(super) fn transmit(
         &mut self,
-        flow: Flow,
+        hop: impl Into<Hop>,
         bytes: Vec<u8>,
         call: Option<CallKey>,
         summary: &Summary,
         repeated: bool,
     ) {
+        let Hop { flow, name } = hop.into();
         self.counters.sent += 1;
         self.counters.retransmitted += u64::from(repeated);
         let came_over = call
@@ -49,6 +50,7 @@ impl Endpoint {
         let other = |remote: &SocketAddr| flow.transport.is_reliable() && *remote != flow.remote;
         self.outbox.push_back(Output::Transmit {
             flow,
+            name,
             reuse: came_over.filter(other),
             bytes,
         });
@@ -116,10 +118,14 @@ impl Endpoint {
             return;
         };
         let repeated = core::mem::replace(&mut transaction.was_sent, true);
-        let (flow, call) = (transaction.flow, transaction.call);
+        let hop = Hop {
+            flow: transaction.flow,
+            name: transaction.name_of_way(),
+        };
+        let call = transaction.call;
         let (bytes, summary) = (transaction.message.to_vec(), transaction.summary.clone());
         if !bytes.is_empty() {
-            self.transmit(flow, bytes, call, &summary, repeated);
+            self.transmit(hop, bytes, call, &summary, repeated);
         }
     }
 
@@ -194,11 +200,12 @@ impl Endpoint {
         &mut self,
         method: &Method,
         branch: &str,
-        flow: Flow,
+        hop: impl Into<Hop>,
         bytes: Vec<u8>,
         call: Option<CallKey>,
         hold: Hold,
     ) -> TransactionId {
+        let Hop { flow, name } = hop.into();
         let (flow, bytes, datagrams) = self.fit(flow, bytes, branch);
         self.counters.long_requests += u64::from(datagrams.is_some());
         let reliable = flow.transport.is_reliable();
@@ -217,6 +224,7 @@ impl Endpoint {
         let summary = Summary::Request(method.clone());
         let mut transaction = Transaction::new(&self.scratch, machine, flow, summary);
         transaction.call = call;
+        transaction.name = name;
         transaction.datagrams = datagrams;
         transaction.message = bytes.into_boxed_slice();
         let held = call

@@ -49,7 +49,7 @@ impl Endpoint {
         writer.field("Contact", self.contact_in(&call.dialog, &call.flow));
         writer.field("Refer-To", target);
         writer.field("Referred-By", format_args!("<{}>", call.dialog.local_uri));
-        let next = call.dialog.next_flow(&call.flow);
+        let next = call.dialog.next_hop(&call.flow);
         let bytes = writer.finish();
         let request = self.start_client(&method, &branch, next, bytes, Some(key), Hold::Release);
         self.calls.get_mut(&key)?.transferring = Some(Transferring {
@@ -250,7 +250,7 @@ impl Endpoint {
         } else {
             writer.field("Subscription-State", "terminated;reason=noresource");
         }
-        let next = call.dialog.next_flow(&call.flow);
+        let next = call.dialog.next_hop(&call.flow);
         let body = format!("SIP/2.0 {status}\r\n");
         let bytes = writer.finish_body("message/sipfrag;version=2.0", body.as_bytes());
         self.start_client(&method, &branch, next, bytes, Some(key), Hold::Release);

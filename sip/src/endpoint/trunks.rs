@@ -356,6 +356,7 @@ impl Endpoint {
         let flow = kept.trunk.flow;
         self.counters.sent += 1;
         self.outbox.push_back(Output::Transmit {
+            name: None,
             flow,
             reuse: None,
             bytes: PING.to_vec(),

@@ -10,7 +10,7 @@ use crate::digest::Taken;
 use crate::event::Summary;
 use crate::message::{Core, Method};
 use crate::timers::Alarms;
-use crate::transport::{Flow, Transport};
+use crate::transport::{Flow, HostName, Transport};
 use crate::trunk::TrunkKey;
 use crate::write::ReplyHead;
 
@@ -36,6 +36,8 @@ pub(crate) struct Transaction {
     pub(crate) machine: Machine,
     /// Where its messages go.
     pub(crate) flow: Flow,
+    /// Of a client: the name that says better where they go.
+    pub(crate) name: Option<Box<HostName>>,
     /// The call it works for.
     pub(crate) call: Option<CallKey>,
     /// The trunk whose registration or health it asks for.
@@ -69,6 +71,7 @@ impl Transaction {
         Self {
             machine,
             flow,
+            name: None,
             call: None,
             trunk: None,
             refused: Box::default(),
@@ -84,6 +87,13 @@ impl Transaction {
             alarms: Alarms::default(),
             key: key.into(),
         }
+    }
+
+    /// The name, unless it went by TCP for its length: that is tried where the dialog
+    /// came from.
+    pub(crate) fn name_of_way(&self) -> Option<Box<HostName>> {
+        let datagrams = !self.flow.transport.is_reliable();
+        self.name.clone().filter(|_| datagrams)
     }
 
     /// Replaces the message that is repeated.

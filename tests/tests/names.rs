@@ -1,0 +1,93 @@
+//! Where names lead: hosts that a call's Contact names.
+
+use std::net::SocketAddr;
+
+use offhook_tests::daemon::Daemon;
+use offhook_tests::patience::{ms, seconds, wait_for};
+use offhook_tests::peer::{Message, Peer};
+use offhook_tests::place::free_rtp_pair;
+use offhook_tests::scene::Scene;
+use offhook_tests::zone::Zone;
+
+fn originate(daemon: &Daemon, to: &str, trunk: &str) {
+    let order = ["originate", to, "--trunk", trunk, "--playbook", "outreach"];
+    let ran = daemon.offhook(&[&order[..], &["--consent", "test"]].concat());
+    assert_eq!(ran.code, 0, "{}{}", ran.out, ran.err);
+}
+
+fn invite(peer: &Peer, what: &str) -> (Message, SocketAddr) {
+    peer.expect(what, seconds(20), |message| message.method() == "INVITE")
+}
+
+/// A config whose names this zone knows.
+fn named(zone: &Zone, more: &str) -> String {
+    let servers = format!("[sip]\nname_servers = [\"{}\"]\n", zone.address());
+    format!(
+        "{}{more}",
+        Scene::default().text().replace("[sip]\n", &servers)
+    )
+}
+
+/// The trunk `sbc` answers a call of ours, with this Contact.
+fn answered(daemon: &Daemon, trunk: &Peer, contact: &str) {
+    originate(daemon, "200", "sbc");
+    let (asked, from) = invite(trunk, "the INVITE");
+    let own = trunk.address();
+    let answer = asked.accept(own, free_rtp_pair());
+    let answer = answer.replace(&format!("peer@{own}"), &format!("peer@{contact}"));
+    trunk.send(answer.as_bytes(), from);
+}
+
+/// We hang up: the BYE is this peer's.
+fn hung_up(daemon: &Daemon, peer: &Peer) {
+    wait_for("a call to hang up", seconds(10), || {
+        (daemon.offhook(&["hangup", "last"]).code == 0).then_some(())
+    });
+    let (bye, from) = peer.expect("BYE", seconds(10), |it| it.method() == "BYE");
+    peer.send(bye.reply("200 OK").as_bytes(), from);
+    wait_for("the end of the call", seconds(10), || {
+        (daemon.json(&["status"])["calls"]["active"] == 0).then_some(())
+    });
+}
+
+#[test]
+fn a_dialog_goes_on_where_its_contact_is_by_name() {
+    let (trunk, there) = (Peer::new(), Peer::at("127.0.0.33"));
+    let port = there.address().port();
+    let zone = Zone::new(&[
+        format!("_sip._udp.callee.example SRV 10 10 {port} desk.example"),
+        "desk.example A 127.0.0.33".to_owned(),
+    ]);
+    let sbc = format!(
+        "[[trunk]]\nname = \"sbc\"\nproxy = \"udp:{}\"\n",
+        trunk.address()
+    );
+    let daemon = Daemon::start(&named(&zone, &sbc));
+    let acked = |peer: &Peer, contact: &str| {
+        let (ack, _) = peer.expect("ACK", seconds(10), |it| it.method() == "ACK");
+        assert_eq!(ack.first, format!("ACK sip:peer@{contact} SIP/2.0"));
+    };
+    answered(&daemon, &trunk, "callee.example");
+    acked(&there, "callee.example");
+    hung_up(&daemon, &there);
+    assert!(trunk.receive(ms(300)).is_none(), "nothing at the source");
+    // Nobody knows the name: where the dialog came from it goes on.
+    answered(&daemon, &trunk, "gone.example");
+    acked(&trunk, "gone.example");
+    hung_up(&daemon, &trunk);
+    // A caller that says later where it is.
+    let call = Peer::new().call("tone", daemon.sip());
+    let own = format!("Contact: <sip:probe@{}>", call.peer().address());
+    let moved = format!("Contact: <sip:probe@desk.example:{port}>");
+    let update = call.dialog_request("UPDATE", 2).replace(&own, &moved);
+    call.send_in_dialog(&update);
+    call.peer().expect("200 to UPDATE", seconds(10), |it| {
+        it.status() == 200 && it.header("CSeq").contains("UPDATE")
+    });
+    hung_up(&daemon, &there);
+    assert!(
+        call.peer().receive(ms(300)).is_none(),
+        "nothing at the source"
+    );
+    assert_eq!(zone.asked("_sip._udp.desk.example"), 0, "its port is known");
+}

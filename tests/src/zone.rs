@@ -2,21 +2,22 @@
 //! zone that can change while it runs, and counts what it is asked.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use crate::patience::ms;
 
-/// Record types (RFC 1035 §3.2.2, RFC 2782, RFC 3403).
+/// Record types (RFC 1035 §3.2.2, RFC 3596 §2.1, RFC 2782, RFC 3403).
 const A: u16 = 1;
+const AAAA: u16 = 28;
 const SRV: u16 = 33;
 const NAPTR: u16 = 35;
 /// Seconds that an answer holds.
 const TTL: u32 = 1;
 
-/// `NAME A 127.0.0.1`, `NAME SRV priority weight port target`, `NAME NAPTR order
+/// `NAME A 127.0.0.1`, `NAME AAAA ::1`, `NAME SRV priority weight port target`, `NAME NAPTR order
 /// preference service replacement`; names without their last dot.
 #[derive(Debug, Default)]
 struct Shared {
@@ -137,6 +138,7 @@ fn record(row: &[&str], kind: u16) -> Option<Vec<u8>> {
     let mut out = Vec::new();
     match (kind, row.get(1..)?) {
         (A, ["A", host]) => out.extend(host.parse::<Ipv4Addr>().ok()?.octets()),
+        (AAAA, ["AAAA", host]) => out.extend(host.parse::<Ipv6Addr>().ok()?.octets()),
         (SRV, ["SRV", priority, weight, port, target]) => {
             for text in [priority, weight, port] {
                 out.extend(number(text)?);

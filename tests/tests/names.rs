@@ -1,4 +1,4 @@
-//! Where names lead: hosts that a call's Contact names.
+//! Where names lead: hosts that a call's Contact names, and addresses of both kinds.
 
 use std::net::SocketAddr;
 
@@ -7,6 +7,7 @@ use offhook_tests::patience::{ms, seconds, wait_for};
 use offhook_tests::peer::{Message, Peer};
 use offhook_tests::place::free_rtp_pair;
 use offhook_tests::scene::Scene;
+use offhook_tests::skip::skip;
 use offhook_tests::zone::Zone;
 
 fn originate(daemon: &Daemon, to: &str, trunk: &str) {
@@ -90,4 +91,51 @@ fn a_dialog_goes_on_where_its_contact_is_by_name() {
         "nothing at the source"
     );
     assert_eq!(zone.asked("_sip._udp.desk.example"), 0, "its port is known");
+}
+
+#[test]
+fn a_trunk_is_found_by_ipv6_and_by_ipv4_where_that_is_silent() {
+    if std::net::UdpSocket::bind("[::1]:0").is_err() {
+        return skip("a trunk's AAAA: no IPv6 on loopback");
+    }
+    let (six, other) = (Peer::at("::1"), Peer::new());
+    let (port, other_port) = (six.address().port(), other.address().port());
+    // Who listens at the same port of the other kind hears nothing.
+    let wrong = std::net::UdpSocket::bind(("127.0.0.1", port)).expect("a port of IPv4");
+    wrong.set_nonblocking(true).expect("it can be looked at");
+    let lines = ["six AAAA ::1", "dual AAAA ::1", "dual A 127.0.0.1"];
+    let zone = Zone::new(&lines.map(|line| line.replacen(' ', ".example ", 1)));
+    let trunk = |name: &str, host: &str, port: u16| {
+        format!(
+            "[[trunk]]\nname = \"{name}\"\nproxy = \"udp:{host}.example:{port}\"\n\
+             user = \"{name}\"\npassword = \"p\"\ndomain = \"{host}.example\"\nregister = {}\n",
+            name != "half"
+        )
+    };
+    let trunks = [
+        trunk("six", "six", port),
+        trunk("dual", "dual", port),
+        trunk("half", "dual", other_port),
+    ];
+    let daemon = Daemon::start(&named(&zone, &trunks.concat()).replace(
+        "listen = [\"udp:127.0.0.1:0\"]",
+        "listen = [\"udp:127.0.0.1:0\", \"udp:[::1]:0\"]",
+    ));
+    for name in ["six", "dual"] {
+        let wanted = format!("sip:{name}@{name}.example");
+        let (asked, from) = six.expect(name, seconds(20), |it| {
+            it.method() == "REGISTER" && it.header("To").contains(&wanted)
+        });
+        assert!(asked.header("Contact").contains("@[::1]:"), "{asked:?}");
+        six.send(asked.answer("403 Forbidden", "").as_bytes(), from);
+        originate(&daemon, "200", name);
+        let (asked, from) = invite(&six, name);
+        assert!(asked.header("Via").contains("UDP [::1]:"), "{asked:?}");
+        six.send(asked.answer("486 Busy Here", "").as_bytes(), from);
+    }
+    assert!(wrong.recv_from(&mut [0; 64]).is_err(), "IPv6 goes first");
+    originate(&daemon, "200", "half");
+    let (asked, from) = invite(&other, "the INVITE by IPv4");
+    assert!(asked.header("Via").contains("UDP 127.0.0.1:"), "{asked:?}");
+    other.send(asked.answer("486 Busy Here", "").as_bytes(), from);
 }

@@ -1,13 +1,15 @@
 //! Who or what answered: a rule over speech, pause, tones, beep and words.
 //!
 //! Short speech and then a pause is a person who waits; long speech is a
-//! recording; tones decide by themselves. Without words menus and call
+//! recording; tones decide by themselves. A turn ends with a second of quiet, or, in a
+//! recording, where another voice begins: somebody picks up. Without words menus and call
 //! screening pass for machines. Before the answer the same rule runs on early
 //! media, but silence and doubt say nothing. Its limits are learnt
 //! (`answer_table`, by `dsp/train/answer.py`). Called by the ear.
 
 use crate::answer_table::{Limits, SENSITIVITIES};
 use crate::event::{AnswerClass, EventKind, Evidence, Phrase, Rule, ToneKind, Words};
+use crate::manner::Spoken;
 use crate::report::Report;
 use crate::speech::Speech;
 
@@ -38,10 +40,15 @@ const NEW_TURN: u64 = 1_000 * MS;
 const LEAST_PAUSE: u64 = 120 * MS;
 /// A person whose turn, unanswered by us, goes on for this long was none.
 const NOT_HUMAN: u64 = 4_500 * MS;
-/// A turn that seemed recorded, followed by this much quiet and no beep, was a person's …
-const NO_BEEP: u64 = 2_000 * MS;
+/// A turn that seemed recorded, followed by this much quiet and no beep, was a person's:
+/// told before its greeting counts as over, or they would be left a message …
+const NO_BEEP: u64 = GREETING_OVER;
 /// … unless it was longer than this.
 const LONGEST_ANSWER: u64 = 4_500 * MS;
+/// A voice so many semitones off the greeting's is another one: stretches of one greeting
+/// differ by 2.9 at the most (of 25 that end in a stretch of their own), two voices in two
+/// of three pairs by more.
+const OTHER_VOICE: f32 = 4.0;
 /// Quiet after a recording, without a beep, that ends the greeting: beeps come
 /// within 1.6 s of 19 greetings in 20.
 const GREETING_OVER: u64 = 1_800 * MS;
@@ -100,6 +107,8 @@ pub(crate) struct Answer {
     spoken_before: u64,
     /// First speech of the turn.
     turn: Option<u64>,
+    /// Pitch of the stretches of one voice, semitones over 1 Hz.
+    pitch: Mean,
     /// When it was last voiced.
     last_voiced: u64,
     longest_pause: u64,
@@ -163,6 +172,8 @@ pub(crate) struct Heard {
     pub(crate) prompt: bool,
     /// Power of the frame, full scale = 1.0.
     pub(crate) power: f32,
+    /// A stretch of speech that ended.
+    pub(crate) voice: Option<Spoken>,
 }
 
 impl Answer {
@@ -174,6 +185,7 @@ impl Answer {
             origin: 0,
             spoken_before: 0,
             turn: None,
+            pitch: Mean::NONE,
             last_voiced: 0,
             longest_pause: 0,
             voiced_frames: 0,
@@ -222,6 +234,9 @@ impl Answer {
             self.begin(at, speech.spoken());
         }
         self.gather(at, heard, speech);
+        if let Some(voice) = heard.voice {
+            self.compare(voice, speech);
+        }
         if let Some((kind, (class, confidence))) = heard.tone.and_then(|k| Some((k, by_tone(k)?))) {
             let evidence = Evidence {
                 tone: Some(kind),
@@ -301,6 +316,19 @@ impl Answer {
         if speech.is_voiced() || heard.tonal {
             self.last_sound = at;
         }
+    }
+
+    /// Somebody may pick up while the greeting runs: another voice begins another turn.
+    fn compare(&mut self, voice: Spoken, speech: &Speech) {
+        let off = (voice.pitch - self.pitch.value()).abs();
+        let other = self.pitch.count > 0 && off >= OTHER_VOICE;
+        if other && self.class() == Some(AnswerClass::Machine) {
+            self.turn = Some(voice.start);
+            self.longest_pause = 0;
+            self.spoken_before = speech.spoken().saturating_sub(voice.samples);
+            self.pitch = Mean::NONE;
+        }
+        self.pitch.take(voice.pitch);
     }
 
     /// Samples of speech since the turn began.

@@ -290,7 +290,8 @@ impl Ear {
         near: &[i16; FRAME],
         report: &mut Report,
     ) {
-        self.manners
+        let voice = self
+            .manners
             .hear(self.at, &self.spectrum, &self.speech, far_now, report);
         let manners = &self.manners;
         let cues = || manners.cues(self.at);
@@ -303,6 +304,7 @@ impl Ear {
             held: self.music.holds(),
             prompt: far_now,
             power: self.spectrum.frame_power,
+            voice,
         };
         self.answer.hear(self.at, evidence, &self.speech, report);
         let quiet = Quiet {

@@ -87,9 +87,20 @@ impl Sum {
     }
 }
 
+/// A stretch of speech that is over and was voiced.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Spoken {
+    pub(crate) start: u64,
+    /// Samples of speech in it.
+    pub(crate) samples: u64,
+    /// Semitones over 1 Hz.
+    pub(crate) pitch: f32,
+}
+
 /// What the stretch that goes on has so far.
 #[derive(Clone, Copy, Debug, Default)]
 struct Stretch {
+    start: u64,
     spoken: u64,
     nuclei: u32,
     pitch: Sum,
@@ -171,7 +182,8 @@ impl Manners {
         }
     }
 
-    /// Takes the frame that ends at `at`; `prompt`: ours sounds in it.
+    /// Takes the frame that ends at `at`; `prompt`: ours sounds in it. Gives the stretch
+    /// that is over with it.
     pub(crate) fn hear(
         &mut self,
         at: u64,
@@ -179,16 +191,14 @@ impl Manners {
         speech: &Speech,
         prompt: bool,
         report: &mut Report,
-    ) {
+    ) -> Option<Spoken> {
         if prompt {
             self.prompt_end = Some(at);
             self.turn_spoken = 0;
         }
         let Some(utterance) = speech.current() else {
-            if let Some(stretch) = self.stretch.take() {
-                self.finish(at, &stretch, report);
-            }
-            return;
+            let stretch = self.stretch.take()?;
+            return self.finish(at, &stretch, report);
         };
         if self.stretch.is_none() {
             self.begin(utterance.start);
@@ -196,6 +206,7 @@ impl Manners {
         if speech.pause(at) == 0 {
             self.measure(at, spectrum);
         }
+        None
     }
 
     /// What is known now of the turn that may be over.
@@ -236,6 +247,7 @@ impl Manners {
             None => self.take_pause(start),
         }
         self.stretch = Some(Stretch {
+            start,
             last_pitch: self.pitch.mean,
             last_level: self.level.mean,
             ..Stretch::default()
@@ -314,9 +326,9 @@ impl Manners {
         }
     }
 
-    fn finish(&mut self, at: u64, stretch: &Stretch, report: &mut Report) {
+    fn finish(&mut self, at: u64, stretch: &Stretch, report: &mut Report) -> Option<Spoken> {
         if stretch.spoken < LEAST_STRETCH {
-            return;
+            return None;
         }
         self.nuclei += stretch.nuclei as f32;
         self.spoken += stretch.spoken as f32;
@@ -343,6 +355,11 @@ impl Manners {
             energy_shift_db,
             confidence: (100.0 * self.spoken / SURE).min(100.0) as u8,
         }));
+        Some(Spoken {
+            start: stretch.start,
+            samples: stretch.spoken,
+            pitch: stretch.pitch.mean()?,
+        })
     }
 }
 

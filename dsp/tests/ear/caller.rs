@@ -288,3 +288,35 @@ fn a_greeting_without_a_beep_ends_once_and_is_no_person() {
     assert!((seconds(end) - 9.0).abs() < 0.12, "{events:?}");
     assert!((10.7..11.0).contains(&seconds(ends[0].at)), "{events:?}");
 }
+
+/// A greeting; 0.4 s later somebody says hello and waits.
+#[test]
+fn another_voice_during_the_greeting_is_a_person_who_picked_up() {
+    let table = [
+        (110.0, 190.0, true),
+        (190.0, 110.0, true),
+        (130.0, 210.0, true),
+        // The greeting goes on after a pause.
+        (110.0, 110.0, false),
+        (130.0, 120.0, false),
+    ];
+    for (recorded, then, picks_up) in table {
+        let events = Scene::new(16.0)
+            .add(0.5, &speech(7.0, -22.0, recorded))
+            .add(7.9, &speech(0.6, -24.0, then))
+            .add(9.0, &speech(1.2, -24.0, then))
+            .hear(Some(0.0));
+        assert_eq!(answers(&events), [AnswerClass::Machine]);
+        let corrected = corrections(&events);
+        match picks_up {
+            true => {
+                assert_eq!(corrected.len(), 1, "{recorded}, {then}: {events:?}");
+                let (_, class, at) = corrected[0];
+                assert_eq!(class, AnswerClass::Human);
+                assert!((11.9..12.2).contains(&at), "{recorded}, {then}: {at}");
+                assert!(named(&events, "greeting_end").is_empty(), "{events:?}");
+            }
+            false => assert!(corrected.is_empty(), "{recorded}, {then}: {events:?}"),
+        }
+    }
+}

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use offhook_tests::daemon::Daemon;
 use offhook_tests::patience::{ms, seconds, wait_for};
 use offhook_tests::peer::{Message, Peer};
-use offhook_tests::place::free_rtp_pair;
+use offhook_tests::place::free_media_ports;
 use offhook_tests::scene::Scene;
 use offhook_tests::skip::skip;
 use offhook_tests::zone::Zone;
@@ -34,7 +34,7 @@ fn answered(daemon: &Daemon, trunk: &Peer, contact: &str) {
     originate(daemon, "200", "sbc");
     let (asked, from) = invite(trunk, "the INVITE");
     let own = trunk.address();
-    let answer = asked.accept(own, free_rtp_pair());
+    let answer = asked.accept(own, free_media_ports());
     let answer = answer.replace(&format!("peer@{own}"), &format!("peer@{contact}"));
     trunk.send(answer.as_bytes(), from);
 }

@@ -523,14 +523,18 @@ impl Session {
 
 /// What a compound packet told about the stream.
 #[derive(Debug, PartialEq, Eq)]
-struct Told {
-    ssrc: u32,
-    ntp: Option<u64>,
-    reports: Vec<ReceptionReport>,
+pub struct Told {
+    /// Who told it.
+    pub ssrc: u32,
+    /// When, in NTP's way, if it sends (RFC 3550 §6.4.1).
+    pub ntp: Option<u64>,
+    /// What it hears.
+    pub reports: Vec<ReceptionReport>,
 }
 
-/// The first packet of a compound has to be a report (RFC 3550 §6.1).
-fn parse(bytes: &[u8]) -> Option<Told> {
+/// What the first packet of a compound says, which has to be a report (RFC 3550 §6.1);
+/// `None` where any length in the compound is untrue.
+pub fn parse(bytes: &[u8]) -> Option<Told> {
     let first = report_of(bytes)?;
     let packets = rtcp::packet::unmarshal(&mut Bytes::copy_from_slice(first)).ok()?;
     let packet = packets.first()?.as_any();

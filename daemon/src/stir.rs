@@ -137,6 +137,7 @@ impl Stir {
         };
         // Each detour may have been signed before or after the one it led to.
         for _ in 0..signed.len() {
+            let known = called.len();
             for (place, it) in order(true) {
                 if matches!(verdicts[place], Verdict::Right(_)) {
                     continue;
@@ -144,6 +145,9 @@ impl Stir {
                 verdicts[place] = self.judge_one(it, caller, &called, now);
                 let right = matches!(verdicts[place], Verdict::Right(_));
                 called.extend(it.diverter.clone().filter(|_| right));
+            }
+            if called.len() == known {
+                break;
             }
         }
         for (place, it) in order(false) {

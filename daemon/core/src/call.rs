@@ -34,6 +34,8 @@ pub(crate) enum Phase {
 #[derive(Debug)]
 pub(crate) struct Call {
     pub(crate) phase: Phase,
+    /// It was us who called.
+    pub(crate) dialled: bool,
     /// Why we end it, where it is us.
     cause: Option<Cause>,
     pub(crate) class: Option<AnswerClass>,
@@ -45,6 +47,7 @@ impl Call {
     pub(crate) fn new() -> Self {
         Self {
             phase: Phase::Idle,
+            dialled: false,
             cause: None,
             class: None,
             answered_at: None,

@@ -280,6 +280,7 @@ impl Conversation {
             return self.call.over(&mut self.desk, Cause::Forbidden);
         }
         self.call.phase = Phase::Dialling;
+        self.call.dialled = true;
         self.desk.command(Command::Dial {
             to: originate.to,
             trunk: originate.trunk,
@@ -386,6 +387,8 @@ impl Conversation {
             LegEvent::TurnEnd { confidence: _ } => dialogue.turn_end(desk, at),
             LegEvent::BargeIn { turn: _ } => dialogue.barge_in(desk, at),
             LegEvent::BargeInRetracted => dialogue.barge_in_retracted(desk),
+            // Who calls us plays no greeting: an even "um" of theirs can pass for a beep.
+            LegEvent::Beep | LegEvent::GreetingEnd if !self.call.dialled => {}
             LegEvent::Beep => dialogue.recording_ended(desk, &SignalKind::Beep),
             LegEvent::GreetingEnd => dialogue.recording_ended(desk, &SignalKind::GreetingEnd),
             LegEvent::Manner(manner) => Dialogue::tell_manner(desk, &manner),

@@ -241,25 +241,32 @@ impl Desk {
 
     fn close_all(&mut self) {
         for recording in self.reels.drain().flat_map(|(_, recordings)| recordings) {
-            recording.close();
+            let end = recording.end();
+            recording.close(end);
         }
     }
 }
 
 /// Writes all that is in one ring. The first recording is the one under way;
-/// a frame of a later one ends it.
+/// a frame of a later one ends it. Frames of one that we have yet to hear of wait.
 fn drain_reel(recordings: &mut Vec<Recording>) {
-    let Some(first) = recordings.first() else {
+    let (Some(first), Some(last)) = (recordings.first(), recordings.last()) else {
         return;
     };
+    let latest = last.job.recording;
     let (tapes, slot) = (Arc::clone(&first.job.tapes), first.job.slot);
     // Looked at before the frames: what is written then is all there is.
-    let ended = tapes.ended(slot, first.job.recording);
+    let mut end = first.end();
     let mut samples = [[0; 2]; FRAME];
     let mut came = false;
-    while let Some(mark) = tapes.pop(slot, &mut samples) {
-        while recordings.len() > 1 && recordings[0].job.recording != mark.recording {
-            recordings.remove(0).close();
+    while tapes.whose(slot).is_some_and(|whose| whose <= latest)
+        && let Some(mark) = tapes.pop(slot, &mut samples)
+    {
+        while recordings.len() > 1 && recordings[0].job.recording < mark.recording {
+            let over = recordings.remove(0);
+            // The next one's is looked at before its next frames.
+            let end = end.take().or_else(|| over.end());
+            over.close(end);
         }
         if recordings[0].job.recording == mark.recording {
             recordings[0].write(mark.frame, &samples);
@@ -268,13 +275,8 @@ fn drain_reel(recordings: &mut Vec<Recording>) {
     }
     let first = &mut recordings[0];
     first.idle = if came { 0 } else { first.idle + 1 };
-    match ended.or_else(|| tapes.ended(slot, first.job.recording)) {
-        Some(frames) => {
-            first.fill(frames);
-            recordings.remove(0).close();
-        }
-        None if first.idle > IDLE_SLEEPS => recordings.remove(0).close(),
-        None => {}
+    if end.is_some() || first.idle > IDLE_SLEEPS {
+        recordings.remove(0).close(end);
     }
 }
 
@@ -332,7 +334,13 @@ impl Recording {
         }
     }
 
-    fn close(self) {
+    /// Its length in frames, if its tape has ended, and no other on its slot since.
+    fn end(&self) -> Option<u32> {
+        self.job.tapes.ended(self.job.slot, self.job.recording)
+    }
+
+    fn close(mut self, end: Option<u32>) {
+        self.fill(end.unwrap_or_default());
         let Self {
             job,
             writer,
@@ -430,6 +438,43 @@ mod tests {
         drop(recorder);
         let lengths = paths.map(|path| wav::read(&path).unwrap().frames() / FRAME);
         assert_eq!(lengths, [3, 5]);
+        std::fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[test]
+    fn the_next_call_on_a_slot_loses_nothing_to_the_one_before_it() {
+        for heard_of_in_time in [true, false] {
+            next_call(heard_of_in_time);
+        }
+    }
+
+    /// Its first frames are there when the last call's are read; the recorder knows of it
+    /// by then, or not yet.
+    fn next_call(heard_of_in_time: bool) {
+        let directory = directory("next");
+        let tapes = Arc::new(Tapes::new(1));
+        let paths = [directory.join("1.wav"), directory.join("2.wav")];
+        let mut desk = Desk::default();
+        desk.begin(job(&tapes, 1, paths[0].clone()));
+        (0..3).for_each(|frame| assert!(push(&tapes, 1, frame)));
+        tapes.finish(0, 1, 4);
+        (0..2).for_each(|frame| assert!(push(&tapes, 2, frame)));
+        if !heard_of_in_time {
+            desk.drain();
+        }
+        desk.begin(job(&tapes, 2, paths[1].clone()));
+        desk.drain();
+        (2..9).for_each(|frame| assert!(push(&tapes, 2, frame)));
+        tapes.finish(0, 2, 9);
+        desk.drain();
+        assert!(desk.reels.is_empty());
+        let heard = paths.map(|path| {
+            let wav = wav::read(&path).unwrap();
+            let frames = wav.channel(0).unwrap();
+            frames.iter().step_by(FRAME).copied().collect::<Vec<_>>()
+        });
+        assert_eq!(heard[0], [1, 2, 3, 0]);
+        assert_eq!(heard[1], [1, 2, 3, 4, 5, 6, 7, 8, 9]);
         std::fs::remove_dir_all(directory).unwrap();
     }
 

@@ -73,6 +73,15 @@ impl<const CELLS: usize> Rings<CELLS> {
         true
     }
 
+    /// Whose the next frame is. The reader's thread only.
+    fn whose(&self, slot: usize) -> Option<u32> {
+        let reel = &self.reels[slot];
+        let tail = reel.tail.load(Ordering::Relaxed);
+        // Acquire: the cells of all frames below head are seen.
+        let is_there = tail != reel.head.load(Ordering::Acquire);
+        is_there.then(|| self.frame(slot, tail)[0].load(Ordering::Relaxed))
+    }
+
     /// Reads the next frame and its mark. The reader's thread only.
     fn pop(&self, slot: usize, pairs: &mut [[i16; 2]; CELLS]) -> Option<Mark> {
         let reel = &self.reels[slot];
@@ -121,6 +130,11 @@ impl Tapes {
     pub fn push(&self, slot: usize, mark: Mark, line: &[i16; FRAME], ours: &[i16; FRAME]) -> bool {
         let pairs = line.iter().zip(ours).map(|(line, ours)| [*line, *ours]);
         self.rings.push(slot, mark, pairs)
+    }
+
+    /// Which recording the next frame is of. Recorder only.
+    pub fn whose(&self, slot: usize) -> Option<u32> {
+        self.rings.whose(slot)
     }
 
     /// Reads the next frame and its mark. Recorder only.
@@ -266,6 +280,7 @@ mod tests {
         assert!(tapes.push(1, mark(7), &line, &ours));
         let mut read = [[0; 2]; FRAME];
         assert_eq!(tapes.pop(0, &mut read), None);
+        assert_eq!((tapes.whose(0), tapes.whose(1)), (None, Some(1)));
         assert_eq!(tapes.pop(1, &mut read), Some(mark(7)));
         assert_eq!(read.map(|both| both[0]), line);
         assert_eq!(read.map(|both| both[1]), ours);

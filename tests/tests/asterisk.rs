@@ -143,9 +143,12 @@ impl Rig {
         detail["timeline"].as_array().cloned().unwrap_or_default()
     }
 
-    fn talking(&self, count: u64) {
+    /// So many calls are up, and listed: that they begin is written a little later.
+    fn talking(&self, count: usize) {
         let up = watch(seconds(20), || {
-            (self.daemon.json(&["status"])["calls"]["talking"] == count).then_some(())
+            let talking = self.daemon.json(&["status"])["calls"]["talking"] == count;
+            let listed = self.daemon.json(&["calls"]).as_array()?.len() >= count;
+            (talking && listed).then_some(())
         });
         assert!(
             up.is_some(),
@@ -418,10 +421,8 @@ fn an_attended_transfer_by_asterisk_leaves_us_with_the_other_party() {
         .named("phone")
         .call("through", rig.asterisk.sip());
     rig.talking(1);
-    let id = wait_for("the call in the list", seconds(10), || {
-        let calls = rig.daemon.json(&["calls"]);
-        Some(calls[0]["id"].as_str()?.to_owned())
-    });
+    let id = rig.daemon.json(&["calls"])[0]["id"].clone();
+    let id = id.as_str().expect("a call has a name");
     sleep(ms(1_000));
     let channels = rig.asterisk.channels();
     let phone = channels.iter().find(|name| name.ends_with("-00000000"));

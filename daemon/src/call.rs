@@ -18,7 +18,7 @@ use serde::Serialize;
 use crate::clock;
 use crate::control::LiveCall;
 use crate::prompts::Prompts;
-use crate::store::{Birth, Direction, Ended, Entry, EntryKind, Write};
+use crate::store::{Birth, Direction, Ended, EntryKind, Log, Write};
 use crate::timeline::Line;
 
 /// A live conversation.
@@ -59,7 +59,7 @@ pub struct Call {
     ending: Option<Box<Ended>>,
     conversation: Conversation,
     facts: BTreeMap<String, i64>,
-    log: Vec<Entry>,
+    log: Log,
     lines: u32,
 }
 
@@ -95,7 +95,7 @@ impl Call {
             over: false,
             conversation,
             facts: BTreeMap::new(),
-            log: Vec::new(),
+            log: Log::default(),
             lines: 0,
         }
     }
@@ -141,7 +141,7 @@ impl Call {
     }
 
     /// The lines since the last flush, to be kept with something else.
-    pub fn take_log(&mut self) -> Vec<Entry> {
+    pub fn take_log(&mut self) -> Log {
         std::mem::take(&mut self.log)
     }
 
@@ -209,9 +209,9 @@ impl Call {
     }
 
     fn log(&mut self, at: Duration, now: Duration, kind: EntryKind, body: &impl Serialize) {
-        let entry = Entry::new(self.lines, at, now, kind, body)
+        self.log
+            .push(self.lines, at, now, kind, body)
             .expect("our log lines are structs and enums with string keys");
         self.lines += 1;
-        self.log.push(entry);
     }
 }

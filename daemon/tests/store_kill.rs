@@ -12,7 +12,7 @@ use std::sync::mpsc::sync_channel;
 
 use books::{birth, commit};
 use offhook::store::reader::{Reader, What};
-use offhook::store::{Options, Store};
+use offhook::store::{Log, Options, Store};
 use offhook_core::{ActionId, ConversationId};
 
 const KILLS: u64 = 20;
@@ -42,7 +42,9 @@ fn child_writes_until_killed() {
             };
             let held = number.is_multiple_of(2);
             let lead = conversation.to_string();
-            store.write(commit(id, &lead, held, Vec::new())).unwrap();
+            store
+                .write(commit(id, &lead, held, Log::default()))
+                .unwrap();
         }
         for _ in 1..=4 {
             let answer = answers.recv().unwrap();

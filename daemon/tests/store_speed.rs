@@ -11,7 +11,7 @@ use std::time::Duration;
 use books::{birth, commit, over};
 use offhook::clock;
 use offhook::store::reader::Reader;
-use offhook::store::{Answer, Entry, EntryKind, NotTaken, Options, Store, Write};
+use offhook::store::{Answer, EntryKind, Log, NotTaken, Options, Store, Write};
 use offhook_core::input::{Cause, Event, LegEvent};
 use offhook_core::{ActionId, ConversationId, LegId};
 
@@ -44,21 +44,20 @@ impl Drop for Place {
     }
 }
 
-fn entries() -> Vec<Entry> {
+fn entries() -> Log {
     let events = [
         LegEvent::Answered,
         LegEvent::SpeechStart,
         LegEvent::SpeechEnd,
         LegEvent::Ended(Cause::FarHangup),
     ];
-    (0..)
-        .zip(events)
-        .map(|(n, event)| {
-            let at = Duration::from_millis(u64::from(n) * 300);
-            let event = Event::Leg(LegId(0), event);
-            Entry::new(n, at, at, EntryKind::Input, &event).unwrap()
-        })
-        .collect()
+    let mut log = Log::default();
+    for (n, event) in (0..).zip(events) {
+        let at = Duration::from_millis(u64::from(n) * 300);
+        let event = Event::Leg(LegId(0), event);
+        log.push(n, at, at, EntryKind::Input, &event).unwrap();
+    }
+    log
 }
 
 fn dialog(conversation: ConversationId) -> Write {

@@ -13,7 +13,7 @@ use base64::Engine as _;
 use offhook::cli::sink::{Arrival, Mood, Sink};
 use offhook::settings::{Secret, Tls};
 use offhook::store::reader::{Counts, Reader};
-use offhook::store::{Options, Store, Write};
+use offhook::store::{Log, Options, Store, Write};
 use offhook::upstream::schedule::Schedule;
 use offhook::upstream::{Config, Forwarder};
 use offhook_core::input::UpstreamAnswer;
@@ -115,11 +115,11 @@ fn action(call: u64, number: u32, lead: &str) -> Write {
         conversation: ConversationId(call),
         number,
     };
-    books::commit(id, lead, false, Vec::new())
+    books::commit(id, lead, false, Log::default())
 }
 
 fn over(call: u64) -> Write {
-    books::over(ConversationId(call), format!("lead-{call}"), Vec::new())
+    books::over(ConversationId(call), format!("lead-{call}"), Log::default())
 }
 
 fn write_all(store: &Store, writes: impl IntoIterator<Item = Write>) {

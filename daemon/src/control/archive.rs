@@ -331,27 +331,35 @@ fn millis(time: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{Birth, Direction, Ended, Options, Store, Write};
+    use crate::store::{Birth, Direction, Ended, Log, Options, Store, Write};
     use offhook_core::input::Cause;
     use offhook_core::{Event, LegEvent, LegId, Turn};
 
     const BORN: Duration = Duration::from_secs(5);
 
-    fn log(n: u32, at_ms: u64, event: &Event) -> Entry {
-        let at = BORN + Duration::from_millis(at_ms);
-        Entry::new(n, at, at, EntryKind::Input, event).unwrap()
-    }
-
-    fn said_outcome(n: u32, at_ms: u64) -> Entry {
-        let at = BORN + Duration::from_millis(at_ms);
+    fn log() -> Log {
+        let leg = |event| Event::Leg(LegId(0), event);
+        let inputs = [
+            (0, leg(LegEvent::Answered)),
+            (1_500, leg(LegEvent::BargeIn { turn: Turn(1) })),
+            (1_400, leg(LegEvent::SpeechStart)),
+            (1_600, Event::Wake),
+        ];
+        let at = |ms| BORN + Duration::from_millis(ms);
+        let mut log = Log::default();
+        for (n, (ms, event)) in (0..).zip(inputs) {
+            log.push(n, at(ms), at(ms), EntryKind::Input, &event)
+                .unwrap();
+        }
         let line = serde_json::json!({"lane": "action", "event": "outcome", "detail": "abandoned"});
-        Entry::new(n, at, at, EntryKind::Note, &line).unwrap()
+        log.push(4, at(2_000), at(2_000), EntryKind::Note, &line)
+            .unwrap();
+        log
     }
 
     /// A store with one call that was interrupted once and is over.
     fn store_with_a_call(path: &Path, id: ConversationId) {
         let (store, _) = Store::open(path, &Options::default(), |_| {}).unwrap();
-        let leg = |event| Event::Leg(LegId(0), event);
         let writes = [
             Write::Born {
                 birth: Birth {
@@ -364,17 +372,11 @@ mod tests {
                     started_ms: 1_000_000,
                     born: BORN,
                 },
-                entries: Vec::new(),
+                entries: Log::default(),
             },
             Write::Log {
                 conversation: id,
-                entries: vec![
-                    log(0, 0, &leg(LegEvent::Answered)),
-                    log(1, 1_500, &leg(LegEvent::BargeIn { turn: Turn(1) })),
-                    log(2, 1_400, &leg(LegEvent::SpeechStart)),
-                    log(3, 1_600, &Event::Wake),
-                    said_outcome(4, 2_000),
-                ],
+                entries: log(),
             },
             Write::Outcome(Box::new(Ended {
                 conversation: id,
@@ -388,7 +390,7 @@ mod tests {
                     barge_ins: 1,
                     ..Outcome::of(Cause::FarHangup, "abandoned")
                 },
-                entries: Vec::new(),
+                entries: Log::default(),
             })),
         ];
         for write in writes {

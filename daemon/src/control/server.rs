@@ -511,7 +511,7 @@ mod tests {
     use super::*;
     use crate::control::client::{Client, ClientError};
     use crate::control::words::{CallDetail, CallRow, MediaCounts, SipListener, StoreStatus};
-    use crate::store::{Birth, Direction, Options, Store, Write};
+    use crate::store::{Birth, Direction, Log, Options, Store, Write};
     use std::path::PathBuf;
     use std::sync::atomic::{AtomicU32, Ordering};
     use tokio::sync::broadcast;
@@ -548,7 +548,7 @@ mod tests {
                         started_ms: 1,
                         born: Duration::ZERO,
                     },
-                    entries: Vec::new(),
+                    entries: Log::default(),
                 })
                 .unwrap();
             store.close();

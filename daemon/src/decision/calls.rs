@@ -21,7 +21,7 @@ use crate::clock;
 use crate::facts;
 use crate::identity::{self, Caller};
 use crate::logging::Redacted;
-use crate::store::{Birth, Direction, Ended, Write};
+use crate::store::{Birth, Direction, Ended, Log, Write};
 use crate::switchboard::Place;
 use crate::timeline::Line;
 
@@ -299,7 +299,7 @@ impl Decision {
                 origin,
                 ..outcome
             },
-            entries: Vec::new(),
+            entries: Log::default(),
         });
         self.note(id, clock::now(), line);
         if !self.board.has_leg(id) {

@@ -35,7 +35,7 @@ pub use offhook_core::budget::Expense;
 pub use recover::{OpenDialog, Recovery};
 pub use salvage::Salvage;
 pub use words::{
-    Answer, Birth, Commit, Direction, Ended, Entry, EntryKind, ForgetLead, Forgotten, Mark,
+    Answer, Birth, Commit, Direction, Ended, Entry, EntryKind, ForgetLead, Forgotten, Log, Mark,
     Progress, Write,
 };
 

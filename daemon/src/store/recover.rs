@@ -17,7 +17,7 @@ use super::reader::{self, What};
 use super::rows::Rows;
 use super::salvage::{self, Salvage};
 use super::schema::{self, signed, unsigned};
-use super::words::{Birth, Direction, Ended, Entry, EntryKind};
+use super::words::{Birth, Direction, Ended, Entry, EntryKind, Log};
 use super::{Options, StoreError, wall_ms};
 
 /// What the last process left behind.
@@ -215,7 +215,7 @@ fn interrupted(
         lead,
         ended_ms,
         outcome,
-        entries: Vec::new(),
+        entries: Log::default(),
     })
 }
 

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::chain::{self, Head, Kind, Link, Salt};
 use super::schema::{OUTCOME_NUMBER, signed, state, unsigned};
-use super::words::{Birth, Ended, Entry, Forgotten, Mark, Progress, Write};
+use super::words::{Birth, Ended, Forgotten, Log, Mark, Progress, Write};
 use crate::leads::{Chapter, Page, Remains};
 
 /// Salts kept in memory at most; beyond it they are read back from the file.
@@ -38,8 +38,8 @@ pub(super) struct Decided<R, F> {
 struct BornRow<'a> {
     #[serde(flatten)]
     birth: &'a Birth,
-    #[serde(skip_serializing_if = "<[Entry]>::is_empty")]
-    entries: &'a [Entry],
+    #[serde(skip_serializing_if = "Log::is_empty")]
+    entries: &'a Log,
 }
 
 /// Payload of an `outcome` row.
@@ -226,7 +226,7 @@ impl Rows {
         }
     }
 
-    fn born(&mut self, birth: &Birth, entries: &[Entry]) -> rusqlite::Result<()> {
+    fn born(&mut self, birth: &Birth, entries: &Log) -> rusqlite::Result<()> {
         let row = BornRow { birth, entries };
         self.append(birth.conversation.0, Kind::Born, &row)?;
         self.idle.insert(birth.conversation.0);
@@ -267,11 +267,11 @@ impl Rows {
             .map(drop)
     }
 
-    fn log(&mut self, conversation: ConversationId, entries: &[Entry]) -> rusqlite::Result<()> {
+    fn log(&mut self, conversation: ConversationId, entries: &Log) -> rusqlite::Result<()> {
         if entries.is_empty() {
             return Ok(());
         }
-        self.append(conversation.0, Kind::Log, &entries).map(drop)
+        self.append(conversation.0, Kind::Log, entries).map(drop)
     }
 
     fn decision(

@@ -77,7 +77,7 @@ fn birth(conversation: ConversationId) -> Write {
             started_ms: 1_700_000_000_000,
             born: Duration::from_secs(5),
         },
-        entries: Vec::new(),
+        entries: Log::default(),
     }
 }
 
@@ -119,10 +119,12 @@ fn row(id: ActionId, lead: &str, held: bool) -> OutboxRow {
     }
 }
 
-fn entry(n: u32) -> Entry {
+fn entry(n: u32) -> Log {
     let at = Duration::from_millis(5000 + u64::from(n));
     let event = Event::Leg(LegId(0), LegEvent::Answered);
-    Entry::new(n, at, at, EntryKind::Input, &event).unwrap()
+    let mut log = Log::default();
+    log.push(n, at, at, EntryKind::Input, &event).unwrap();
+    log
 }
 
 fn commit(conversation: ConversationId, number: u32, lead: &str, held: bool) -> Write {
@@ -130,7 +132,7 @@ fn commit(conversation: ConversationId, number: u32, lead: &str, held: bool) -> 
     Write::Commit(Box::new(Commit {
         conversation,
         seq: Seq(number),
-        entries: vec![entry(number)],
+        entries: entry(number),
         record: record(id, Verdict::Authorised),
         rows: vec![row(id, lead, held)],
         facts: Vec::new(),
@@ -156,7 +158,7 @@ fn over(conversation: ConversationId) -> Write {
         lead: "+15550100".into(),
         ended_ms: 1_700_000_003_000,
         outcome: outcome(),
-        entries: vec![entry(99)],
+        entries: entry(99),
     }))
 }
 
@@ -214,7 +216,7 @@ fn a_committed_call_reads_back_as_it_was() {
         conversation: CALL,
         record: Box::new(refused.clone()),
         facts: Vec::new(),
-        entries: Vec::new(),
+        entries: Log::default(),
     };
     write_all(
         &store,
@@ -319,13 +321,16 @@ fn a_crash_still_tells_of_the_stays_in_stages() {
         stage: "greet".into(),
         ..record(action(CALL, 7), Verdict::Authorised)
     };
-    let greeted = Entry::new(2, greeted.at, greeted.at, EntryKind::Decision, &greeted).unwrap();
     let spoke = Duration::from_millis(5_020);
     let event = Event::Leg(LegId(0), LegEvent::TurnEnd { confidence: 70 });
-    let spoke = Entry::new(3, spoke, spoke, EntryKind::Input, &event).unwrap();
+    let mut entries = Log::default();
+    let (at, kind) = (greeted.at, EntryKind::Decision);
+    entries.push(2, at, at, kind, &greeted).unwrap();
+    let (at, kind) = (spoke, EntryKind::Input);
+    entries.push(3, at, at, kind, &event).unwrap();
     let log = Write::Log {
         conversation: CALL,
-        entries: vec![greeted, spoke],
+        entries,
     };
     write_all(&store, [log]);
     store.close();
@@ -399,7 +404,7 @@ fn three_steps(undoable: u8) -> Write {
     Write::Commit(Box::new(Commit {
         conversation: CALL,
         seq: Seq(1),
-        entries: vec![entry(1)],
+        entries: entry(1),
         record: record(whole, Verdict::Authorised),
         rows: [1, 2, 3].map(step).into(),
         facts: Vec::new(),
@@ -486,7 +491,7 @@ fn taken_back() -> Write {
     Write::Commit(Box::new(Commit {
         conversation: CALL,
         seq: Seq(2),
-        entries: vec![entry(2)],
+        entries: entry(2),
         record: record(action(CALL, 11), Verdict::Authorised),
         rows: [3, 2, 1].map(undo).into(),
         facts: Vec::new(),
@@ -735,7 +740,7 @@ fn forgetting_deletes_words_and_numbers_and_keeps_the_chain_whole() {
     // What comes late for a forgotten conversation is chained and not kept.
     let late = Write::Log {
         conversation: CALL,
-        entries: vec![entry(100)],
+        entries: entry(100),
     };
     store.write(late).unwrap();
     store.close();

@@ -6,6 +6,7 @@ use std::time::Duration;
 use offhook_core::input::Fact;
 use offhook_core::output::{OutboxRow, Outcome};
 use offhook_core::{ActionId, ConversationId, Record, Seq};
+use serde::ser::{Error, Serializer};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
@@ -67,8 +68,8 @@ pub enum EntryKind {
     Decision,
 }
 
-/// One line of a conversation's log.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// One line of a conversation's log, as it is read back.
+#[derive(Clone, Debug, Deserialize)]
 pub struct Entry {
     /// Counts the lines of the conversation.
     pub n: u32,
@@ -84,29 +85,75 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// A line whose body is `value` as JSON.
+    /// The body, JSON.
+    pub fn body(&self) -> &str {
+        self.body.get()
+    }
+}
+
+/// Octets that the log of most calls does not outgrow between two flushes.
+const LOG_ROOM: usize = 1024;
+
+/// Lines of a conversation's log on their way to the file: what [`Entry`] reads, in
+/// one piece, since a call has some twenty of them.
+#[derive(Clone, Debug, Default)]
+pub struct Log {
+    /// A JSON array without its last bracket; empty without lines.
+    text: Vec<u8>,
+}
+
+/// A line as it is written.
+#[derive(Serialize)]
+struct Written<'a, T> {
+    n: u32,
+    at: u64,
+    now: u64,
+    kind: EntryKind,
+    body: &'a T,
+}
+
+impl Log {
+    /// Adds a line: what happened `at`, was handled `now` (both since daemon start) and
+    /// has `body` as its particulars. `n` counts the lines of the conversation.
     ///
     /// # Errors
-    /// `value` has no JSON form (a map with keys that are not strings).
-    pub fn new(
+    /// `body` has no JSON form (a map with keys that are not strings); nothing is added.
+    pub fn push(
+        &mut self,
         n: u32,
         at: Duration,
         now: Duration,
         kind: EntryKind,
-        value: &impl Serialize,
-    ) -> Result<Self, serde_json::Error> {
-        Ok(Self {
+        body: &impl Serialize,
+    ) -> Result<(), serde_json::Error> {
+        let before = self.text.len();
+        self.text.reserve(if before == 0 { LOG_ROOM } else { 1 });
+        self.text.push(if before == 0 { b'[' } else { b',' });
+        let (at, now) = (micros(at), micros(now));
+        let line = Written {
             n,
-            at_us: micros(at),
-            now_us: micros(now),
+            at,
+            now,
             kind,
-            body: serde_json::value::to_raw_value(value)?,
-        })
+            body,
+        };
+        serde_json::to_writer(&mut self.text, &line).inspect_err(|_| self.text.truncate(before))
     }
 
-    /// The body, JSON.
-    pub fn body(&self) -> &str {
-        self.body.get()
+    /// No line was added.
+    pub fn is_empty(&self) -> bool {
+        self.text.is_empty()
+    }
+}
+
+impl Serialize for Log {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut text = Vec::with_capacity(self.text.len() + 2);
+        text.extend_from_slice(if self.is_empty() { b"[" } else { &self.text });
+        text.push(b']');
+        let text = String::from_utf8(text).map_err(S::Error::custom)?;
+        // SAFETY: an array of what serde_json wrote, whole lines with commas between.
+        unsafe { RawValue::from_string_unchecked(text) }.serialize(serializer)
     }
 }
 
@@ -122,7 +169,7 @@ pub struct Commit {
     /// Comes back in [`Answer`].
     pub seq: Seq,
     /// The log up to the deciding input, as far as it was not flushed before.
-    pub entries: Vec<Entry>,
+    pub entries: Log,
     /// The decision.
     pub record: Record,
     /// The actions.
@@ -146,7 +193,7 @@ pub struct Ended {
     /// How.
     pub outcome: Outcome,
     /// The rest of the log.
-    pub entries: Vec<Entry>,
+    pub entries: Log,
 }
 
 /// What becomes of a row after an attempt to send it.
@@ -211,7 +258,7 @@ pub enum Write {
         /// What is known of it.
         birth: Birth,
         /// The beginning of its log: one row instead of two for every call.
-        entries: Vec<Entry>,
+        entries: Log,
     },
     /// A dialog was established; `text` is what it takes to end it after a crash.
     Dialog {
@@ -234,7 +281,7 @@ pub enum Write {
         /// Whose.
         conversation: ConversationId,
         /// In order.
-        entries: Vec<Entry>,
+        entries: Log,
     },
     /// Authorised actions.
     Commit(Box<Commit>),
@@ -247,7 +294,7 @@ pub enum Write {
         /// The facts it was taken on.
         facts: Vec<Fact>,
         /// The log up to the deciding input.
-        entries: Vec<Entry>,
+        entries: Log,
     },
     /// A held action may go.
     Release(ActionId),
@@ -342,4 +389,36 @@ pub struct Answer {
     pub seq: Seq,
     /// It is on disk; or it could not be kept and never will be.
     pub durable: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::time::Duration;
+
+    use super::{Entry, EntryKind, Log};
+
+    fn read(log: &Log) -> Vec<Entry> {
+        let text = serde_json::to_string(log).unwrap();
+        serde_json::from_str(&text).unwrap()
+    }
+
+    #[test]
+    fn lines_are_read_back_as_they_were_added() {
+        let mut log = Log::default();
+        assert!(log.is_empty());
+        assert!(read(&log).is_empty());
+        let (at, now) = (Duration::from_millis(7), Duration::from_micros(7_040));
+        log.push(3, at, now, EntryKind::Note, &"a \"word\"")
+            .unwrap();
+        // Keys that are no strings have no JSON form, and leave nothing behind.
+        let odd = BTreeMap::from([((1, 2), 3)]);
+        assert!(log.push(4, at, now, EntryKind::Note, &odd).is_err());
+        log.push(5, now, now, EntryKind::Input, &[1, 2]).unwrap();
+        let lines = read(&log);
+        let told = |line: &Entry| (line.n, line.at_us, line.now_us, line.body().to_owned());
+        assert_eq!(told(&lines[0]), (3, 7_000, 7_040, r#""a \"word\"""#.into()));
+        assert_eq!(told(&lines[1]), (5, 7_040, 7_040, "[1,2]".into()));
+        assert_eq!((lines.len(), lines[1].kind), (2, EntryKind::Input));
+    }
 }

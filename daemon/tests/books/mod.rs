@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use offhook::store::{Birth, Commit, Direction, Ended, Entry, Write};
+use offhook::store::{Birth, Commit, Direction, Ended, Log, Write};
 use offhook_core::input::Cause;
 use offhook_core::output::{OutboxRow, Outcome};
 use offhook_core::{ActionId, ConversationId, Record, Seq, Turn, Verdict};
@@ -27,12 +27,12 @@ pub fn birth(conversation: ConversationId, caller: String) -> Write {
             started_ms: 1_700_000_000_000,
             born: Duration::from_secs(5),
         },
-        entries: Vec::new(),
+        entries: Log::default(),
     }
 }
 
 /// An authorised action, in the order of that lead.
-pub fn commit(id: ActionId, lead: &str, held: bool, entries: Vec<Entry>) -> Write {
+pub fn commit(id: ActionId, lead: &str, held: bool, entries: Log) -> Write {
     Write::Commit(Box::new(Commit {
         conversation: id.conversation,
         seq: Seq(id.number),
@@ -70,7 +70,7 @@ pub fn commit(id: ActionId, lead: &str, held: bool, entries: Vec<Entry>) -> Writ
 }
 
 /// The call is over.
-pub fn over(conversation: ConversationId, lead: String, entries: Vec<Entry>) -> Write {
+pub fn over(conversation: ConversationId, lead: String, entries: Log) -> Write {
     Write::Outcome(Box::new(Ended {
         conversation,
         lead,

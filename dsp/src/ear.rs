@@ -210,9 +210,11 @@ impl Ear {
         self.manners.cues(self.at)
     }
 
-    /// How likely the last frame was speech, 0 to 1.
+    /// How likely the last frame was speech, 0 to 1, as a person would mark it: by its
+    /// sound and by how loud the last 100 ms were. Events rest on its sound alone, which
+    /// is known sooner.
     pub fn speech_probability(&self) -> f32 {
-        self.voice.probability()
+        self.voice.with_loudness()
     }
 
     /// What the network was given for the last frame: to train it from and to

@@ -3,8 +3,8 @@
 //! Shows a small recurrent network levels in bands of the line, of the line
 //! without our echo and of our prompt, now and 10 ms before, and the floor and
 //! mean of each band, and weighs what it says against what it said of the last
-//! second. It keeps no notion of a turn (that is `speech`) and knows no tones.
-//! Called by the ear.
+//! second: alone, and beside the loudness of the last syllable. It keeps no notion
+//! of a turn (that is `speech`) and knows no tones. Called by the ear.
 
 use crate::bands::{self, BANDS, Bands, SILENT, SOFTEST};
 use crate::fourier::Bins;
@@ -29,6 +29,14 @@ const MOST_ODDS: f32 = 4.0;
 /// … and this share of it is taken off: a noise that sounds half like speech, or
 /// a caller whose voice does, is judged against the line's own second.
 const USUAL_SHARE: f32 = 0.5;
+/// People mark speech by the loudness of syllables, the network knows frames. The mean
+/// over the bands of x / (x + 6 dB), x dB above their floors, is followed with a time
+/// constant of 100 ms …
+const HALF_LOUD_DB: f32 = 6.0;
+const LOUDNESS_PACE: f32 = 0.1;
+/// … and weighs so many log-odds, counted from that of speech which is hardly masked.
+const LOUDNESS_WEIGHT: f32 = 6.0;
+const LOUDNESS_OF_SPEECH: f32 = 0.6;
 /// A floor falls to a softer level by this share of the way a frame …
 const FLOOR_FALL: f32 = 0.1;
 /// … and rises to a louder one within seconds.
@@ -43,8 +51,10 @@ pub(crate) struct Voice {
     begun: bool,
     input: [i16; INPUTS],
     network: Network,
-    usual: f32,
-    probability: f32,
+    alone: Weighed,
+    /// What loudness adds to the log-odds.
+    louder: f32,
+    with_loudness: Weighed,
 }
 
 impl Voice {
@@ -54,14 +64,21 @@ impl Voice {
             begun: false,
             input: [0; INPUTS],
             network: Network::new(),
-            usual: 0.0,
-            probability: 0.0,
+            alone: Weighed::new(),
+            louder: -LOUDNESS_WEIGHT * LOUDNESS_OF_SPEECH,
+            with_loudness: Weighed::new(),
         }
     }
 
-    /// 0 to 1, of the last frame.
+    /// 0 to 1, of the last frame, by the network alone: what events are decided by, for a
+    /// voice that begins is loud only when its first syllable is over.
     pub(crate) const fn probability(&self) -> f32 {
-        self.probability
+        self.alone.probability
+    }
+
+    /// 0 to 1, of the last frame, loudness counted.
+    pub(crate) const fn with_loudness(&self) -> f32 {
+        self.with_loudness.probability
     }
 
     /// What the network was given for the last frame.
@@ -86,13 +103,16 @@ impl Voice {
         self.background.follow(rest);
         self.show([near, rest, far.unwrap_or(&SILENT)]);
         let odds = self.network.hear(&self.input);
-        self.usual += USUAL_PACE * (odds.clamp(-MOST_ODDS, MOST_ODDS) - self.usual);
-        self.probability = 1.0 / (1.0 + libm::expf(USUAL_SHARE * self.usual - odds));
+        self.alone.weigh(odds);
+        let louder = LOUDNESS_WEIGHT * (self.background.loudness(rest) - LOUDNESS_OF_SPEECH);
+        self.louder += LOUDNESS_PACE * (louder - self.louder);
+        self.with_loudness.weigh(odds + self.louder);
     }
 
     /// A frame without sound of the line's own: nobody is heard.
     pub(crate) fn hear_nothing(&mut self) {
-        self.probability = 0.0;
+        self.alone.probability = 0.0;
+        self.with_loudness.probability = 0.0;
     }
 
     fn show(&mut self, rows: [&Bands; 3]) {
@@ -105,6 +125,27 @@ impl Voice {
         }
         self.begun = true;
         write(behind, &[&self.background.floor, &self.background.mean]);
+    }
+}
+
+/// Log-odds beside those of the line's last second.
+#[derive(Clone, Debug)]
+struct Weighed {
+    usual: f32,
+    probability: f32,
+}
+
+impl Weighed {
+    const fn new() -> Self {
+        Self {
+            usual: 0.0,
+            probability: 0.0,
+        }
+    }
+
+    fn weigh(&mut self, odds: f32) {
+        self.usual += USUAL_PACE * (odds.clamp(-MOST_ODDS, MOST_ODDS) - self.usual);
+        self.probability = 1.0 / (1.0 + libm::expf(USUAL_SHARE * self.usual - odds));
     }
 }
 
@@ -138,6 +179,13 @@ impl Background {
             self.mean[band] += pace * (level - self.mean[band]);
         }
     }
+
+    /// How loud the bands are above their floors: 0 not at all, 1 all of them without end.
+    fn loudness(&self, levels: &Bands) -> f32 {
+        let above = levels.iter().zip(&self.floor);
+        let above = above.map(|(level, floor)| (level - floor).max(0.0));
+        above.map(|db| db / (db + HALF_LOUD_DB)).sum::<f32>() / BANDS as f32
+    }
 }
 
 fn write(slots: &mut [i16], rows: &[&Bands]) {
@@ -165,4 +213,44 @@ impl Sound {
 /// A level as the network is given it.
 const fn fixed(db: f32) -> i16 {
     ((db - MIDDLE_DB) / LEVEL_UNIT_DB * INPUT_ONE) as i16
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn log_odds(probability: f32) -> f32 {
+        libm::logf(probability / (1.0 - probability))
+    }
+
+    /// A line at `level` dBov with a syllable 20 dB above it from 3 s on, 150 ms long: what
+    /// loudness makes of the log-odds in the last frame before, in it and 300 ms after.
+    fn by_loudness(level: f32) -> [f32; 3] {
+        let mut voice = Voice::new();
+        let frames: [f32; 345] = core::array::from_fn(|frame| {
+            let said = (300..315).contains(&frame);
+            let levels = [level + if said { 20.0 } else { 0.0 }; BANDS];
+            voice.hear(&levels, &levels, None);
+            log_odds(voice.with_loudness()) - log_odds(voice.probability())
+        });
+        [299, 314, 344].map(|frame: usize| frames[frame])
+    }
+
+    #[test]
+    fn a_loud_syllable_is_likelier_speech_whatever_the_level_and_not_for_long() {
+        for level in [-60.0, -48.0, -36.0] {
+            let [before, within, after] = by_loudness(level);
+            assert!(within > before + 2.5, "{before} {within}");
+            assert!(after < before + 0.5, "{before} {after}");
+        }
+    }
+
+    #[test]
+    fn a_line_without_sound_of_its_own_is_no_speech() {
+        let mut voice = Voice::new();
+        voice.hear(&[-20.0; BANDS], &[-20.0; BANDS], None);
+        assert!(voice.probability() > 0.0 && voice.with_loudness() > 0.0);
+        voice.hear_nothing();
+        assert_eq!([voice.probability(), voice.with_loudness()], [0.0; 2]);
+    }
 }

@@ -18,7 +18,7 @@ ROWS = [
     ("earshot", 0.849, 138_000, False, (10, 14)),
     ("TEN VAD", 0.855, 647_000, False, (-66, 4)),
     ("Silero VAD 8 kHz (about)", 0.902, 300_000, False, (10, 4)),
-    ("offhook-dsp: the whole ear, caller speaks", 0.895, 65_000, True, (-262, -10)),
+    ("offhook-dsp: the whole ear, caller speaks", 0.911, 65_000, True, (-262, -10)),
 ]
 WIDE, HIGH, LEFT, TOP, RIGHT, LOW = 760, 380, 70, 30, 30, 60
 LEAST, MOST, BEST, WORST = 2_000, 1_000_000, 0.93, 0.67

@@ -6,6 +6,7 @@ mod agreement;
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
+use foldhash::fast::RandomState;
 use offhook_core::input::{Cause, Digit, Referral, Words};
 use offhook_core::{Command, ConversationId, LegEvent, LegId};
 use offhook_sip::sdp::SdpSession;
@@ -65,10 +66,10 @@ struct Leg {
 pub struct Switchboard {
     media: Media,
     orders: Orders,
-    legs: HashMap<Place, Leg>,
-    by_key: HashMap<CallKey, Place>,
-    by_slot: HashMap<SlotId, Place>,
-    placing: HashMap<u64, Place>,
+    legs: HashMap<Place, Leg, RandomState>,
+    by_key: HashMap<CallKey, Place, RandomState>,
+    by_slot: HashMap<SlotId, Place, RandomState>,
+    placing: HashMap<u64, Place, RandomState>,
     next_token: u64,
     /// What one report or notice had to say beyond the first thing.
     more: VecDeque<(Place, Told)>,
@@ -89,10 +90,10 @@ impl Switchboard {
         Self {
             media,
             orders: Orders::new(orders),
-            legs: HashMap::new(),
-            by_key: HashMap::new(),
-            by_slot: HashMap::new(),
-            placing: HashMap::new(),
+            legs: HashMap::default(),
+            by_key: HashMap::default(),
+            by_slot: HashMap::default(),
+            placing: HashMap::default(),
             next_token: 0,
             more: VecDeque::new(),
             told,

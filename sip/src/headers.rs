@@ -384,17 +384,16 @@ impl<'a> Via<'a> {
         self.params.value(b"branch")
     }
 
-    /// Whether the branch alone names the transaction (RFC 3261 §17.2.3); a
-    /// bare cookie does not.
-    pub fn has_rfc3261_branch(&self) -> bool {
-        self.branch()
-            .is_some_and(|branch| branch.starts_with(b"z9hG4bK") && branch.len() > 7)
-    }
-
     /// Whether the sender asks for its source port (RFC 3581).
     pub fn wants_rport(&self) -> bool {
         self.params.find(b"rport").is_some()
     }
+}
+
+/// Whether a branch alone names its transaction (RFC 3261 §17.2.3); a bare cookie
+/// does not.
+pub(crate) fn is_rfc3261_branch(branch: &[u8]) -> bool {
+    branch.starts_with(b"z9hG4bK") && branch.len() > 7
 }
 
 /// `CSeq`.

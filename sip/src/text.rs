@@ -5,6 +5,8 @@
 
 use std::borrow::Cow;
 
+use memchr::{memchr, memchr3};
+
 /// White space inside an unfolded header value.
 pub(crate) const fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
@@ -100,7 +102,10 @@ pub(crate) fn unquote(bytes: &[u8]) -> Cow<'_, str> {
 /// Position of the first `wanted` outside quoted strings and `<…>`;
 /// `Err` when a quote is never closed.
 pub(crate) fn find_outside(bytes: &[u8], wanted: u8) -> Result<Option<usize>, Unbalanced> {
-    let mut index = 0;
+    // Most values have neither quotes nor brackets before it.
+    let Some(mut index) = memchr3(wanted, b'"', b'<', bytes) else {
+        return Ok(None);
+    };
     let mut bracketed = false;
     while let Some(byte) = bytes.get(index) {
         match byte {
@@ -158,7 +163,7 @@ impl<'a> Iterator for Elements<'a> {
 
 /// The bytes before and after the first `separator`, or all and `None`.
 pub(crate) fn split_at_first(bytes: &[u8], separator: u8) -> (&[u8], Option<&[u8]>) {
-    match bytes.iter().position(|byte| *byte == separator) {
+    match memchr(separator, bytes) {
         Some(at) => {
             let (head, tail) = bytes.split_at(at);
             (head, tail.get(1..))

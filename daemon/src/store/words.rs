@@ -57,7 +57,7 @@ pub struct Birth {
 }
 
 /// What a log entry is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EntryKind {
     /// An input of the core; all of them in order replay the conversation.
@@ -66,6 +66,17 @@ pub enum EntryKind {
     Note,
     /// A decision about a local action.
     Decision,
+}
+
+impl EntryKind {
+    /// The name in the file.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Input => "input",
+            Self::Note => "note",
+            Self::Decision => "decision",
+        }
+    }
 }
 
 /// One line of a conversation's log, as it is read back.
@@ -102,16 +113,6 @@ pub struct Log {
     text: Vec<u8>,
 }
 
-/// A line as it is written.
-#[derive(Serialize)]
-struct Written<'a, T> {
-    n: u32,
-    at: u64,
-    now: u64,
-    kind: EntryKind,
-    body: &'a T,
-}
-
 impl Log {
     /// Adds a line: what happened `at`, was handled `now` (both since daemon start) and
     /// has `body` as its particulars. `n` counts the lines of the conversation.
@@ -129,15 +130,26 @@ impl Log {
         let before = self.text.len();
         self.text.reserve(if before == 0 { LOG_ROOM } else { 1 });
         self.text.push(if before == 0 { b'[' } else { b',' });
-        let (at, now) = (micros(at), micros(now));
-        let line = Written {
-            n,
-            at,
-            now,
-            kind,
-            body,
-        };
-        serde_json::to_writer(&mut self.text, &line).inspect_err(|_| self.text.truncate(before))
+        // The same in every line: written by hand, at a tenth of the cost.
+        let mut digits = itoa::Buffer::new();
+        let numbers = [n.into(), micros(at), micros(now)];
+        for (name, number) in ["{\"n\":", ",\"at\":", ",\"now\":"].iter().zip(numbers) {
+            self.add(name);
+            self.add(digits.format(number));
+        }
+        for part in [",\"kind\":\"", kind.name(), "\",\"body\":"] {
+            self.add(part);
+        }
+        let written = serde_json::to_writer(&mut self.text, body);
+        match written {
+            Ok(()) => self.text.push(b'}'),
+            Err(_) => self.text.truncate(before),
+        }
+        written
+    }
+
+    fn add(&mut self, part: &str) {
+        self.text.extend_from_slice(part.as_bytes());
     }
 
     /// No line was added.

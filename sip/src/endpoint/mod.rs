@@ -27,6 +27,8 @@ use core::net::SocketAddr;
 use core::time::Duration;
 use std::collections::{HashMap, HashSet, VecDeque};
 
+use foldhash::fast::RandomState;
+
 pub use config::{Advertise, Beside, Counters, EndpointConfig, host_port};
 
 use self::door::Guarded;
@@ -156,11 +158,11 @@ pub struct Endpoint {
     now: Duration,
     random: Random,
     transactions: Table,
-    calls: HashMap<CallKey, Box<Call>>,
+    calls: HashMap<CallKey, Box<Call>, RandomState>,
     /// Calls by our tag, which is unpredictable and unique.
     dialogs: HashMap<Box<str>, CallKey>,
-    trunks: HashMap<TrunkKey, Box<Kept>>,
-    doors: HashMap<TrunkKey, Box<Guarded>>,
+    trunks: HashMap<TrunkKey, Box<Kept>, RandomState>,
+    doors: HashMap<TrunkKey, Box<Guarded>, RandomState>,
     timers: TimerQueue<Owner>,
     outbox: VecDeque<Output>,
     counters: Counters,
@@ -188,10 +190,10 @@ impl Endpoint {
             now: Duration::ZERO,
             random: Random::new(seed),
             transactions: Table::default(),
-            calls: HashMap::new(),
+            calls: HashMap::default(),
             dialogs: HashMap::new(),
-            trunks: HashMap::new(),
-            doors: HashMap::new(),
+            trunks: HashMap::default(),
+            doors: HashMap::default(),
             timers: TimerQueue::new(),
             outbox: VecDeque::new(),
             counters: Counters::default(),
@@ -405,8 +407,8 @@ impl Endpoint {
 
 fn armed(
     transactions: &Table,
-    calls: &HashMap<CallKey, Box<Call>>,
-    trunks: &HashMap<TrunkKey, Box<Kept>>,
+    calls: &HashMap<CallKey, Box<Call>, RandomState>,
+    trunks: &HashMap<TrunkKey, Box<Kept>, RandomState>,
     owner: Owner,
 ) -> Option<Alarms> {
     match owner {

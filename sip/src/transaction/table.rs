@@ -4,10 +4,13 @@ use core::net::SocketAddr;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
+
 use super::Machine;
 use crate::call::CallKey;
 use crate::digest::Taken;
 use crate::event::Summary;
+use crate::headers::is_rfc3261_branch;
 use crate::message::{Core, Method};
 use crate::timers::Alarms;
 use crate::transport::{Flow, HostName, Transport};
@@ -108,8 +111,9 @@ impl Transaction {
 /// randomly keyed hash; their order is never looked at.
 #[derive(Debug, Default)]
 pub(crate) struct Table {
+    /// Numbers are ours, keys are the peers' and hashed so that they cannot collide.
     /// Boxed, so that room once needed for a peak is small.
-    by_id: HashMap<TransactionId, Box<Transaction>>,
+    by_id: HashMap<TransactionId, Box<Transaction>, RandomState>,
     by_key: HashMap<Arc<[u8]>, TransactionId>,
     merges: HashMap<Arc<[u8]>, TransactionId>,
     last_id: u64,
@@ -187,8 +191,9 @@ pub(crate) fn server_key(core: &Core<'_>, method: &Method, key: &mut Vec<u8>) {
     push(key, method.as_str().as_bytes());
     push(key, core.via.host);
     key.extend_from_slice(&core.via.port.unwrap_or(0).to_be_bytes());
-    push(key, core.via.branch().unwrap_or_default());
-    if !core.via.has_rfc3261_branch() {
+    let branch = core.via.branch().unwrap_or_default();
+    push(key, branch);
+    if !is_rfc3261_branch(branch) {
         push(key, core.call_id.as_bytes());
         push(key, core.from_tag().as_bytes());
         key.extend_from_slice(&core.cseq.number.to_be_bytes());

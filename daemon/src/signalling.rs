@@ -6,7 +6,6 @@
 
 mod connection;
 mod minute;
-mod names;
 mod streams;
 
 use std::future::poll_fn;
@@ -32,7 +31,6 @@ pub use streams::StreamListener;
 
 use self::connection::Heard;
 use self::minute::{Edge, Minute};
-use self::names::Names;
 use self::streams::Streams;
 use crate::bell::nap_after;
 use crate::clock;
@@ -169,7 +167,7 @@ pub struct Signalling<I> {
     endpoint: Endpoint,
     sockets: Vec<Listener>,
     streams: Streams,
-    names: Names,
+    questions: mpsc::Sender<HostName>,
     heard: mpsc::Receiver<Heard>,
     orders: mpsc::Receiver<Order>,
     inbox: I,
@@ -236,7 +234,7 @@ impl<I: Inbox> Signalling<I> {
             endpoint,
             sockets,
             streams,
-            names: Names::new(questions),
+            questions,
             heard,
             orders,
             inbox,
@@ -412,10 +410,8 @@ impl<I: Inbox> Signalling<I> {
                 Command::AbandonedBye { key, dialog }
             }
             Order::Located { name, addresses } => {
-                for (flow, bytes) in self.names.located(clock::now(), name, addresses) {
-                    self.send(flow, None, bytes);
-                }
-                return;
+                let located = Input::Located { name, addresses };
+                return self.endpoint.handle(clock::now(), located);
             }
         };
         self.endpoint.handle(clock::now(), Input::Command(command));
@@ -428,19 +424,8 @@ impl<I: Inbox> Signalling<I> {
     async fn drain(&mut self) {
         loop {
             match self.endpoint.poll() {
-                Output::Transmit {
-                    flow,
-                    name: Some(name),
-                    bytes,
-                    ..
-                } => {
-                    if let Some((flow, bytes)) = self.names.way(clock::now(), *name, flow, bytes) {
-                        self.send(flow, None, bytes);
-                    }
-                }
-                Output::Transmit {
-                    flow, reuse, bytes, ..
-                } => self.send(flow, reuse, bytes),
+                Output::Transmit { flow, reuse, bytes } => self.send(flow, reuse, bytes),
+                Output::Locate(name) => self.locate(name),
                 Output::Event(Event::Trunk { key, standing }) => {
                     self.house.trunks.stands(key, standing, clock::now());
                 }
@@ -458,15 +443,20 @@ impl<I: Inbox> Signalling<I> {
                     }
                 }
                 Output::Wait(until) => {
-                    for (flow, bytes) in self.names.overdue(clock::now()) {
-                        self.send(flow, None, bytes);
-                    }
                     let show = self.show_counters();
-                    let due = self.names.due();
-                    self.set_timer(until.into_iter().chain(show).chain(due).min());
+                    self.set_timer(until.into_iter().chain(show).min());
                     return;
                 }
             }
+        }
+    }
+
+    /// Has a host looked up. With too many questions open it is nowhere for now.
+    fn locate(&mut self, name: HostName) {
+        if let Err(full) = self.questions.try_send(name) {
+            let (name, addresses) = (full.into_inner(), Vec::new());
+            let nowhere = Input::Located { name, addresses };
+            self.endpoint.handle(clock::now(), nowhere);
         }
     }
 

@@ -20,7 +20,7 @@ use rustls::pki_types::CertificateDer;
 use tokio::sync::mpsc;
 
 use self::locate::Group;
-pub use self::locate::say_hosts;
+pub use self::locate::{find_host, say_hosts};
 pub use self::paths::{Paths, own_address};
 use self::ways::{Allowance, place_of};
 use crate::clock;

@@ -64,7 +64,7 @@ fn drain(
                 };
                 endpoint.handle(start.elapsed(), Input::Command(accept));
             }
-            Output::Event(_) => {}
+            Output::Event(_) | Output::Locate(_) => {}
             Output::Wait(until) => {
                 // No timeout is forever; zero would be refused.
                 let least = Duration::from_millis(1);

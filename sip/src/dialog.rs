@@ -237,6 +237,7 @@ fn next_name(uri: &UriView<'_>, flow: &Flow) -> Option<HostName> {
     let datagram = flow.transport == Transport::Udp && uri.scheme == Scheme::Sip;
     let reachable = is_name && datagram && fits(uri, flow.transport) && uri.port != Some(0);
     reachable.then(|| HostName {
+        transport: flow.transport,
         host: text::decode(host).to_ascii_lowercase(),
         port: uri.port,
     })
@@ -282,6 +283,7 @@ mod tests {
         };
         let named = |host: &str, port: u16| {
             Some(HostName {
+                transport: Transport::Udp,
                 host: host.into(),
                 port: (port != 0).then_some(port),
             })

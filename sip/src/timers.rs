@@ -51,6 +51,8 @@ pub enum Timer {
     B,
     /// Nothing heard from where an INVITE went, and there is another way.
     NextWay,
+    /// Nothing heard from where a name led a request, and it may lead elsewhere.
+    NextAddress,
     /// No answer after ringing: cancel (RFC 3261 §16.6, step 11).
     C,
     /// INVITE client stays to repeat its ACK.
@@ -116,7 +118,8 @@ pub(crate) enum Slot {
     Limit,
     /// Of calls: the session's end. Of trunks: the binding's.
     Session,
-    /// Of calls: a change of ours. Of trunks: the answer to a probe.
+    /// Of calls: a change of ours. Of trunks: the answer to a probe. Of requests by a
+    /// name: its next address.
     Again,
     /// Of calls: a transfer. Of trunks: line ends that keep their path open.
     Transfer,
@@ -159,7 +162,9 @@ impl Timer {
             | Self::ReliableUnanswered
             | Self::ProbeDue => Slot::Limit,
             Self::SessionRefresh | Self::SessionExpired | Self::BindingLapsed => Slot::Session,
-            Self::Glare | Self::ChangeUnanswered | Self::ProbeUnanswered => Slot::Again,
+            Self::Glare | Self::ChangeUnanswered | Self::ProbeUnanswered | Self::NextAddress => {
+                Slot::Again
+            }
             Self::TransferSilent | Self::KeepaliveDue => Slot::Transfer,
         }
     }

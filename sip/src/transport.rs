@@ -73,6 +73,8 @@ pub struct Flow {
 /// A host whose address a name server has to say (RFC 3263 §4).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct HostName {
+    /// How it is to be reached.
+    pub transport: Transport,
     /// The name.
     pub host: String,
     /// Without one its services are asked for first.
@@ -81,7 +83,7 @@ pub struct HostName {
 
 /// Where a request goes: by this path; where a name says it better, the path's far end
 /// serves until the name is looked up.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Hop {
     pub(crate) flow: Flow,
     pub(crate) name: Option<Box<HostName>>,

@@ -61,7 +61,7 @@ fn poll_all(endpoint: &mut Endpoint) -> (Option<CallKey>, String) {
         match endpoint.poll() {
             Output::Wait(_) => return (key, ours),
             Output::Event(Event::Incoming { key: found, .. }) => key = Some(found),
-            Output::Event(_) => {}
+            Output::Event(_) | Output::Locate(_) => {}
             Output::Transmit { bytes, .. } => {
                 let text = String::from_utf8_lossy(&bytes);
                 if text.starts_with("SIP/2.0 200") {

@@ -199,7 +199,7 @@ fn drain(endpoint: &mut Endpoint, now: core::time::Duration, dice: &mut Dice, ou
                     tag(to).clone_into(ours);
                 }
             }
-            Output::Event(_) => {}
+            Output::Event(_) | Output::Locate(_) => {}
         }
     }
     panic!("one message causes no end of output");

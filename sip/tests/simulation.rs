@@ -371,6 +371,8 @@ impl World {
             match self.sides[side].endpoint.poll() {
                 Output::Transmit { flow, bytes, .. } => self.send(side, flow, &bytes),
                 Output::Event(event) => self.on_event(side, &event),
+                // A damaged message names one that nobody knows.
+                Output::Locate(_) => {}
                 Output::Wait(next) => {
                     assert!(
                         next.is_none_or(|next| next > self.now),

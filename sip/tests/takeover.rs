@@ -332,3 +332,36 @@ fn a_peer_that_was_only_slow_on_its_connection_is_hung_up_there_and_asked_by_tcp
     dial(&mut driven, 1300);
     assert_eq!(driven.sent.pop().expect("an INVITE").1, stream);
 }
+
+#[test]
+fn a_long_request_goes_by_tcp_to_where_its_host_takes_tcp_and_else_to_where_it_takes_datagrams() {
+    let (mut driven, stream) = beside();
+    driven.zone = vec![
+        (Transport::Tcp, "pbx.example", &["198.51.100.8:5080"]),
+        (Transport::Udp, "pbx.example", &["198.51.100.9:5060"]),
+    ];
+    let host = "Contact: <sip:bob@pbx.example>\r\n";
+    let key = driven.dial();
+    let invite = driven.take_sent().remove(0);
+    driven.packet(&response(&invite, "200 OK", "far", host, ANSWER));
+    driven.sent.clear();
+    let sdp = vec![b'a'; 1300];
+    driven.command(Command::Reinvite { key, sdp });
+    let (_, flow, text) = driven.sent.pop().expect("a re-INVITE");
+    let by_tcp = Flow {
+        remote: "198.51.100.8:5080".parse().expect("address"),
+        ..stream
+    };
+    assert_eq!(flow, by_tcp);
+    assert!(
+        header(&text, "Via").starts_with("SIP/2.0/TCP 192.0.2.1:5070;"),
+        "{text}"
+    );
+    driven.input(Input::Unreachable { flow: by_tcp });
+    let (_, flow, again) = driven.sent.pop().expect("the re-INVITE again");
+    let by_udp = support::flow("192.0.2.1:5060", "198.51.100.9:5060");
+    assert_eq!(flow, by_udp);
+    driven.packet(&response(&again, "200 OK", "", host, ANSWER));
+    let (_, flow, ack) = driven.sent.pop().expect("an ACK");
+    assert!(flow == by_udp && ack.starts_with("ACK "), "{ack}");
+}

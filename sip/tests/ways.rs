@@ -1,5 +1,5 @@
-//! Calls of ours that the way they took does not carry: the next way, and
-//! redirects.
+//! What the way it took does not carry: the next way of a call of ours, redirects, and
+//! the next address of a host that a dialog names.
 
 mod support;
 
@@ -7,7 +7,7 @@ use core::time::Duration;
 
 use offhook_sip::{
     CallKey, Command, EndCause, EndpointConfig, Event, Flow, Input, Invite, Party, StatusCode,
-    Transport, TrunkKey, Way,
+    TransferOrder, TransferTarget, Transport, TrunkKey, Way,
 };
 use support::*;
 
@@ -367,4 +367,142 @@ fn a_call_can_be_given_up_between_a_redirect_and_what_follows() {
     let ways = vec![way("203.0.113.5", 1)];
     driven.command(Command::Follow { key, ways });
     assert_eq!(invited(&driven).len(), 1);
+}
+
+const HOST: &str = "Contact: <sip:bob@pbx.example>\r\n";
+
+/// A call of ours whose peer says that it is at a host, which has these addresses.
+fn at_host(addresses: &'static [&'static str]) -> (Driven, CallKey) {
+    let mut driven = Driven::new();
+    driven.zone = vec![(Transport::Udp, "pbx.example", addresses)];
+    let key = driven.dial();
+    let invite = driven.take_sent().remove(0);
+    driven.packet(&response(&invite, "200 OK", "far", HOST, ANSWER));
+    driven.take_events();
+    (driven, key)
+}
+
+/// What went where, repetitions aside: method and the end of the address.
+fn went(driven: &Driven) -> Vec<String> {
+    let went = driven.sent.iter().map(|(_, at, text)| {
+        let host = at.remote.ip().to_string();
+        let last = host.rsplit('.').next().unwrap_or_default();
+        format!("{} {last}", text.split(' ').next().unwrap_or_default())
+    });
+    let mut went: Vec<_> = went.collect();
+    went.dedup();
+    went
+}
+
+fn last(driven: &Driven) -> (Flow, String) {
+    let (_, flow, text) = driven.sent.last().expect("something was sent");
+    (*flow, text.clone())
+}
+
+fn reinvite(driven: &mut Driven, key: CallKey) {
+    let sdp = OFFER.to_vec();
+    driven.command(Command::Reinvite { key, sdp });
+}
+
+const TWO: &[&str] = &["198.51.100.8:5060", "198.51.100.9:5060"];
+
+#[test]
+fn every_request_in_a_dialog_tries_all_addresses_of_its_host_and_then_where_it_came_from() {
+    let hang_up = |key| Command::Hangup { key, reason: None };
+    let info = |key| Command::Info {
+        key,
+        kind: "application/dtmf-relay".into(),
+        body: b"Signal=1\r\n".to_vec(),
+    };
+    let change = |key| Command::Reinvite {
+        key,
+        sdp: OFFER.to_vec(),
+    };
+    let transfer = |key| {
+        Command::Transfer(Box::new(TransferOrder {
+            key,
+            to: TransferTarget::Uri(uri("sip:carol@192.0.2.50")),
+        }))
+    };
+    let table: [(&str, &dyn Fn(CallKey) -> Command); 4] = [
+        ("BYE", &hang_up),
+        ("INFO", &info),
+        ("INVITE", &change),
+        ("REFER", &transfer),
+    ];
+    for (method, command) in table {
+        let (mut driven, key) = at_host(TWO);
+        assert_eq!(went(&driven), ["ACK 8"]);
+        driven.sent.clear();
+        driven.command(command(key));
+        let (_, first) = last(&driven);
+        driven.run_for(millis(3_999));
+        assert_eq!(went(&driven), [format!("{method} 8")]);
+        driven.run_for(millis(1));
+        let (_, second) = last(&driven);
+        assert_ne!(header(&first, "Via"), header(&second, "Via"), "{method}");
+        driven.run_for(millis(8_000));
+        let all = [8, 9, 7].map(|at| format!("{method} {at}"));
+        assert_eq!(went(&driven), all);
+        driven.run_for(millis(60_000));
+        let ended = driven.take_events();
+        let releases = ended
+            .iter()
+            .filter(|event| matches!(event, Event::Released { .. }));
+        let over = matches!(method, "BYE" | "INVITE");
+        assert_eq!(releases.count(), usize::from(over), "{method} {ended:?}");
+    }
+}
+
+#[test]
+fn an_acknowledgement_goes_where_its_request_was_answered_and_what_follows_too() {
+    let (mut driven, key) = at_host(TWO);
+    driven.sent.clear();
+    reinvite(&mut driven, key);
+    let (_, first) = last(&driven);
+    driven.packet(&response(&first, "503 Service Unavailable", "", "", b""));
+    let (_, second) = last(&driven);
+    driven.packet(&response(&second, "200 OK", "", HOST, ANSWER));
+    assert!(matches!(driven.take_events()[..], [Event::Changed { .. }]));
+    assert_eq!(went(&driven), ["INVITE 8", "ACK 8", "INVITE 9", "ACK 9"]);
+    driven.sent.clear();
+    driven.command(Command::Hangup { key, reason: None });
+    assert_eq!(went(&driven), ["BYE 9"], "the first rests");
+    assert_eq!(driven.asked.len(), 1);
+}
+
+#[test]
+fn who_says_anything_is_not_left_and_a_late_answer_gets_its_ack_where_it_came_from() {
+    let (mut driven, key) = at_host(TWO);
+    driven.sent.clear();
+    reinvite(&mut driven, key);
+    let (_, first) = last(&driven);
+    driven.run_for(millis(3_000));
+    driven.packet(&response(&first, "100 Trying", "", "", b""));
+    driven.run_for(millis(20_000));
+    driven.packet(&response(&first, "200 OK", "", HOST, ANSWER));
+    assert_eq!(went(&driven), ["INVITE 8", "ACK 8"]);
+    driven.sent.clear();
+    reinvite(&mut driven, key);
+    let (_, first) = last(&driven);
+    driven.run_for(millis(4_000));
+    let (_, second) = last(&driven);
+    driven.packet(&response(&second, "200 OK", "", HOST, ANSWER));
+    driven.packet(&response(&first, "200 OK", "", HOST, ANSWER));
+    assert_eq!(went(&driven), ["INVITE 8", "INVITE 9", "ACK 9", "ACK 8"]);
+    let (_, ack) = last(&driven);
+    let number = header(&first, "CSeq").split(' ').next().unwrap_or_default();
+    assert_eq!(header(&ack, "CSeq"), format!("{number} ACK"));
+}
+
+#[test]
+fn a_refusal_stands_where_a_host_has_no_other_address() {
+    let (mut driven, key) = at_host(&["198.51.100.7:5060"]);
+    driven.sent.clear();
+    reinvite(&mut driven, key);
+    let (_, asked) = last(&driven);
+    driven.packet(&response(&asked, "503 Service Unavailable", "", "", b""));
+    assert_eq!(went(&driven), ["INVITE 7", "ACK 7"]);
+    let told = driven.take_events();
+    assert!(matches!(told[..], [Event::Unchanged { status, .. }] if status.code() == 503));
 }

@@ -1,11 +1,13 @@
 //! Where names lead: hosts that a call's Contact names, and addresses of both kinds.
 
 use std::net::SocketAddr;
+use std::thread;
 
 use offhook_tests::daemon::Daemon;
 use offhook_tests::patience::{ms, seconds, wait_for};
 use offhook_tests::peer::{Message, Peer};
-use offhook_tests::place::free_media_ports;
+use offhook_tests::place::{Place, free_media_ports};
+use offhook_tests::process::{built, run};
 use offhook_tests::scene::Scene;
 use offhook_tests::skip::skip;
 use offhook_tests::zone::Zone;
@@ -91,6 +93,78 @@ fn a_dialog_goes_on_where_its_contact_is_by_name() {
         "nothing at the source"
     );
     assert_eq!(zone.asked("_sip._udp.desk.example"), 0, "its port is known");
+}
+
+#[test]
+fn a_bye_goes_to_the_next_address_of_a_host_whose_first_is_silent() {
+    let (trunk, silent, there) = (Peer::new(), Peer::at("127.0.0.34"), Peer::at("127.0.0.35"));
+    let services = [(10, "silent", &silent), (20, "there", &there)];
+    let services = services.map(|(rank, host, peer)| {
+        let port = peer.address().port();
+        format!("_sip._udp.pair.example SRV {rank} 10 {port} {host}.example")
+    });
+    let hosts = ["silent.example A 127.0.0.34", "there.example A 127.0.0.35"];
+    let hosts = hosts.map(str::to_owned);
+    let zone = Zone::new(&[services, hosts].concat());
+    let sbc = format!(
+        "[[trunk]]\nname = \"sbc\"\nproxy = \"udp:{}\"\n",
+        trunk.address()
+    );
+    let daemon = Daemon::start(&named(&zone, &sbc));
+    answered(&daemon, &trunk, "pair.example");
+    silent.expect("ACK", seconds(10), |it| it.method() == "ACK");
+    hung_up(&daemon, &there);
+    silent.expect("BYE", seconds(1), |it| it.method() == "BYE");
+    assert!(trunk.receive(ms(300)).is_none(), "nothing at the source");
+}
+
+/// Takes a call of this command, saying that it is at a name: the rest of the call goes
+/// there. Gives the command's exit code.
+fn called(at: &Peer, name: &str, there: &Peer, command: &[&str]) -> i32 {
+    let offhook = built("offhook");
+    thread::scope(|scope| {
+        let calls = scope.spawn(|| run(offhook, command).code);
+        let (asked, from) = loop {
+            let (asked, from) = at.expect("a call", seconds(20), |it| !it.method().is_empty());
+            if asked.method() == "INVITE" {
+                break (asked, from);
+            }
+            at.send(asked.answer("200 OK", "").as_bytes(), from);
+        };
+        let answer = asked.accept(at.address(), free_media_ports());
+        let contact = format!("peer@{name}:{}", there.address().port());
+        let answer = answer.replace(&format!("peer@{}", at.address()), &contact);
+        at.send(answer.as_bytes(), from);
+        there.expect("ACK", seconds(10), |it| it.method() == "ACK");
+        let (bye, from) = there.expect("BYE", seconds(30), |it| it.method() == "BYE");
+        there.send(bye.reply("200 OK").as_bytes(), from);
+        calls.join().expect("no panic")
+    })
+}
+
+#[test]
+fn a_call_of_the_telephone_goes_on_where_its_contact_is_by_name() {
+    let (peer, there) = (Peer::new(), Peer::new());
+    let uri = format!("sip:100@{}", peer.address());
+    let command = ["dial", &uri, "--hangup-after", "0.2"];
+    assert_eq!(called(&peer, "localhost", &there, &command), 0);
+}
+
+#[test]
+fn the_test_of_a_trunk_goes_on_where_its_contact_is_by_name() {
+    let (trunk, there) = (Peer::new(), Peer::at("127.0.0.36"));
+    let zone = Zone::new(&["desk.example A 127.0.0.36".to_owned()]);
+    let sbc = format!(
+        "[[trunk]]\nname = \"sbc\"\nproxy = \"udp:{}\"\nallow = [\"*\"]\n",
+        trunk.address()
+    );
+    let place = Place::new();
+    let text = named(&zone, &sbc).replace("{dir}", &place.path().display().to_string());
+    let config = place.write("offhook.toml", text).display().to_string();
+    let words = ["trunk", "test", "sbc", "--call", "200", "--patience", "1"];
+    let command = [&words[..], &["--config", &config]].concat();
+    // Nobody talks at the other end.
+    assert_eq!(called(&trunk, "desk.example", &there, &command), 1);
 }
 
 #[test]

@@ -115,7 +115,7 @@ impl Yard {
                         self.endpoint.handle(now, Input::Command(command));
                     }
                 }
-                Output::Event(_) => {}
+                Output::Event(_) | Output::Locate(_) => {}
                 Output::Wait(_) => return,
             }
         }

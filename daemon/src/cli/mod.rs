@@ -22,6 +22,7 @@ mod check;
 mod decree;
 mod dial;
 mod explain;
+mod hosts;
 mod lead;
 mod notify;
 mod order;

@@ -262,7 +262,7 @@ impl Tester<'_> {
             trace: false,
             ..EndpointConfig::default()
         };
-        Probe::new(wire, config).map(Some)
+        Probe::new(wire, config, &self.settings.sip.name_servers).map(Some)
     }
 
     /// The listener by which calls to the trunk leave.

@@ -139,8 +139,7 @@ pub(super) async fn locate(proxy: &Proxy, served: &[Transport], names: &impl Nam
     groups
 }
 
-/// Says where the hosts are that dialogs name, for as long as signalling asks: by
-/// datagrams, which is how it asks for them.
+/// Says where the hosts are that dialogs name, for as long as signalling asks.
 pub async fn say_hosts(
     servers: Vec<SocketAddr>,
     mut questions: mpsc::Receiver<HostName>,
@@ -154,23 +153,43 @@ pub async fn say_hosts(
         dice = draw(&mut dice, u64::MAX);
         let mut dice = dice;
         tokio::spawn(async move {
-            let proxy = Proxy {
-                transport: Some(Transport::Udp),
-                host: name.host.clone(),
-                port: name.port,
-            };
-            let groups = match &resolver {
-                Some(resolver) => locate(&proxy, &[Transport::Udp], resolver).await,
+            let addresses = match &resolver {
+                Some(resolver) => addresses_of(&name, resolver, &mut dice).await,
                 None => Vec::new(),
             };
-            let hops = order(&groups, |below| draw(&mut dice, below));
-            let addresses = hops.iter().map(|hop| hop.remote).collect();
             // Gone with its queue: then nobody waits for it.
             if let Some(sender) = orders.upgrade() {
                 let _ = sender.send(Order::Located { name, addresses }).await;
             }
         });
     }
+}
+
+/// Where one host is that a dialog names, asked for at once; nothing where nobody can be
+/// asked.
+pub fn find_host(name: &HostName, servers: &[SocketAddr]) -> Vec<SocketAddr> {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    let Ok(runtime) = builder.enable_all().build() else {
+        return Vec::new();
+    };
+    runtime.block_on(async {
+        match resolver(servers) {
+            Ok(resolver) => addresses_of(name, &resolver, &mut 0).await,
+            Err(_) => Vec::new(),
+        }
+    })
+}
+
+/// The addresses of a host, the best first.
+async fn addresses_of(name: &HostName, names: &impl Names, dice: &mut u64) -> Vec<SocketAddr> {
+    let proxy = Proxy {
+        transport: Some(name.transport),
+        host: name.host.clone(),
+        port: name.port,
+    };
+    let groups = locate(&proxy, &[name.transport], names).await;
+    let hops = order(&groups, |below| draw(dice, below));
+    hops.iter().map(|hop| hop.remote).collect()
 }
 
 /// A proxy that is an address needs no name server.

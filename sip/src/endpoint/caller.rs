@@ -1,11 +1,12 @@
 //! Calls that we place: INVITE, its responses over all branches, CANCEL.
 
 use super::Endpoint;
+use super::names::Ack;
 use super::send::{ALLOW, SUPPORTED_VALUE};
 use crate::call::{Call, CallKey, Calling, Cancel, FORKS_MAX, Phase, Ways};
 use crate::command::{Invite, WAYS_MAX, Way};
 use crate::dialog::Dialog;
-use crate::event::{EndCause, Event, Failure, Summary};
+use crate::event::{EndCause, Event, Failure};
 use crate::headers::HeaderName;
 use crate::message::{Method, Response, StatusCode};
 use crate::timers::Timer;
@@ -276,13 +277,18 @@ impl Endpoint {
             let next = call.dialog.next_hop(&flow);
             let (dialog, number) = (call.dialog.clone(), response.core.cseq.number);
             let kept = call.ack.as_deref().filter(|_| call.ack_cseq == number);
-            let ack = match kept.map(<[u8]>::to_vec) {
+            let bytes = match kept.map(<[u8]>::to_vec) {
                 Some(ack) => ack,
                 None => self.write_ack(&dialog, &flow, id, number),
             };
-            let summary = Summary::Request(Method::Ack);
-            self.transmit(next, ack, Some(key), &summary, true);
-            return;
+            let repeated = true;
+            let ack = Ack {
+                key,
+                next,
+                bytes,
+                repeated,
+            };
+            return self.acknowledge_by(id, ack);
         }
         let dialog = call.dialog.branch(response);
         self.refuse_branch(key, (dialog, flow), id, response);
@@ -306,9 +312,17 @@ impl Endpoint {
         }
         dialog.local_cseq = response.core.cseq.number;
         let next = dialog.next_hop(&flow);
-        let ack = self.write_ack(&dialog, &flow, id, dialog.local_cseq);
-        let summary = Summary::Request(Method::Ack);
-        self.transmit(next, ack, Some(key), &summary, known);
+        let bytes = self.write_ack(&dialog, &flow, id, dialog.local_cseq);
+        let repeated = known;
+        self.acknowledge_by(
+            id,
+            Ack {
+                key,
+                next,
+                bytes,
+                repeated,
+            },
+        );
         if !known && let Some(call) = self.calls.get_mut(&key) {
             call.refused_forks.push(tag.into());
             self.counters.refused_forks += 1;

@@ -4,9 +4,10 @@
 use core::time::Duration;
 
 use super::Endpoint;
+use super::names::Ack;
 use super::send::{ALLOW, SUPPORTED_VALUE};
 use crate::call::{CallKey, Change};
-use crate::event::{Event, Summary};
+use crate::event::Event;
 use crate::headers::HeaderName;
 use crate::message::{Method, Response, StatusCode};
 use crate::session::Session;
@@ -287,8 +288,13 @@ impl Endpoint {
             call.ack = Some(ack.as_slice().into());
             call.ack_cseq = cseq;
         }
-        let summary = Summary::Request(Method::Ack);
-        self.transmit(dialog.next_hop(&flow), ack, Some(key), &summary, false);
+        let ack = Ack {
+            key,
+            next: dialog.next_hop(&flow),
+            bytes: ack,
+            repeated: false,
+        };
+        self.acknowledge_by(invite, ack);
     }
 
     /// What a peer can, by its INVITE or its 2xx.

@@ -5,7 +5,7 @@ use super::Endpoint;
 use super::lines::Lines;
 use crate::call::CallKey;
 use crate::transaction::TransactionId;
-use crate::transport::{Flow, Transport};
+use crate::transport::{Flow, Hop, HostName, Transport};
 use crate::write::with_via;
 
 /// Longest request that goes as a datagram where the path's limit is unknown.
@@ -18,13 +18,14 @@ impl Endpoint {
     /// of datagrams as well if another one was chosen.
     pub(super) fn fit(
         &self,
-        flow: Flow,
+        hop: Hop,
         bytes: Vec<u8>,
         branch: &str,
-    ) -> (Flow, Vec<u8>, Option<Box<Flow>>) {
+    ) -> (Hop, Vec<u8>, Option<Box<Hop>>) {
+        let flow = hop.flow;
         let long = bytes.len() > DATAGRAM_MAX && flow.transport == Transport::Udp;
         if !long || self.streamless.contains(&flow.remote) {
-            return (flow, bytes, None);
+            return (hop, bytes, None);
         }
         let mut all = self.config.streams.iter();
         let local = all.find_map(|beside| beside.stream_for(flow.local));
@@ -35,9 +36,13 @@ impl Endpoint {
         });
         let with = stream.and_then(|stream| {
             let bytes = with_via(&bytes, &self.via(&stream, branch))?;
-            Some((stream, bytes, Some(Box::new(flow))))
+            let name = hop.name.clone().map(by_stream);
+            Some((Hop { flow: stream, name }, bytes))
         });
-        with.unwrap_or((flow, bytes, None))
+        match with {
+            Some((stream, bytes)) => (stream, bytes, Some(Box::new(hop))),
+            None => (hop, bytes, None),
+        }
     }
 
     /// The INVITE was too long for a datagram, and the peer wants what follows by a
@@ -87,15 +92,21 @@ impl Endpoint {
         let Some(transaction) = self.transactions.get_mut(id) else {
             return false;
         };
-        let Some(flow) = transaction.datagrams.take() else {
+        let Some(hop) = transaction.datagrams.take() else {
             return false;
         };
         let request = transaction.message.clone();
         if self.streamless.len() >= STREAMLESS_MAX {
             self.streamless.clear();
         }
-        self.streamless.insert(flow.remote);
-        let again = self.send_again_by(id, *flow, &request, &[], &Lines::new());
+        self.streamless.insert(hop.flow.remote);
+        let again = self.send_again_by(id, *hop, &request, &[], &Lines::new());
         again.is_some()
     }
+}
+
+/// A host may take streams elsewhere than datagrams (RFC 3263 §4.2).
+fn by_stream(mut name: Box<HostName>) -> Box<HostName> {
+    name.transport = Transport::Tcp;
+    name
 }

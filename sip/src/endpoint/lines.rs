@@ -9,7 +9,7 @@ use crate::message::{Method, Response};
 use crate::parse::{StartLine, View};
 use crate::text;
 use crate::transaction::{Hold, TransactionId};
-use crate::transport::{Flow, Hop};
+use crate::transport::Hop;
 use crate::trunk::TrunkKey;
 use crate::write::{Reissue, reissue};
 
@@ -134,22 +134,21 @@ impl Endpoint {
         without: &[HeaderName],
         lines: &Lines,
     ) -> Option<TransactionId> {
-        let flow = self.transactions.get(id)?.flow;
-        self.send_again_by(id, flow, request, without, lines)
+        let hop = self.transactions.get(id)?.hop();
+        self.send_again_by(id, hop, request, without, lines)
     }
 
     /// The same by another path.
     pub(super) fn send_again_by(
         &mut self,
         id: TransactionId,
-        flow: Flow,
+        hop: Hop,
         request: &[u8],
         without: &[HeaderName],
         lines: &Lines,
     ) -> Option<TransactionId> {
         let transaction = self.transactions.get(id)?;
         let (call, trunk) = (transaction.call, transaction.trunk);
-        let name = transaction.name.clone();
         let hold = match transaction.hold {
             Hold::None => Hold::None,
             // What it left behind only lingers; the call waits for the new one.
@@ -162,13 +161,13 @@ impl Endpoint {
         let cseq = self.next_number(call, trunk)?;
         let branch = self.random.branch();
         let change = Reissue {
-            via: &self.via(&flow, &branch),
+            via: &self.via(&hop.flow, &branch),
             cseq,
             without,
             lines,
         };
         let bytes = reissue(request, &change)?;
-        let again = self.start_client(&method, &branch, Hop { flow, name }, bytes, call, hold);
+        let again = self.start_client(&method, &branch, hop, bytes, call, hold);
         if let Some(transaction) = self.transactions.get_mut(again) {
             transaction.trunk = trunk;
         }

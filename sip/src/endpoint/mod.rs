@@ -14,6 +14,7 @@ mod door;
 mod in_dialog;
 mod length;
 mod lines;
+mod names;
 mod reliable;
 mod requests;
 mod reroute;
@@ -32,6 +33,7 @@ use foldhash::fast::RandomState;
 pub use config::{Advertise, Beside, Counters, EndpointConfig, host_port};
 
 use self::door::Guarded;
+use self::names::Names;
 use crate::call::{Call, CallKey};
 use crate::command::Command;
 use crate::event::Event;
@@ -80,6 +82,13 @@ pub enum Input<'a> {
         /// The path that does not exist.
         flow: Flow,
     },
+    /// What [`Output::Locate`] asked for.
+    Located {
+        /// The host.
+        name: HostName,
+        /// Where it is, the best first; none where it is not found.
+        addresses: Vec<SocketAddr>,
+    },
     /// The application wants something.
     Command(Command),
     /// Time has passed.
@@ -93,15 +102,15 @@ pub enum Output {
     Transmit {
         /// From where to where.
         flow: Flow,
-        /// Its far end is better looked up by this name (RFC 3263 §4): where that is
-        /// not found, the flow's remote is where the dialog came from.
-        name: Option<Box<HostName>>,
         /// On a stream: a connection with this remote address serves as well,
         /// since the dialog came over it (what RFC 5923 calls an alias).
         reuse: Option<SocketAddr>,
         /// One message.
         bytes: Vec<u8>,
     },
+    /// Look this host up (RFC 3263 §4) and answer with [`Input::Located`]: requests of a
+    /// dialog wait for that, 500 ms at most; then they go where the dialog came from.
+    Locate(HostName),
     /// Tell the application.
     Event(Event),
     /// Nothing more until an input comes or this time is reached.
@@ -147,6 +156,7 @@ enum Owner {
 ///             assert!(bytes.starts_with(b"SIP/2.0 200 OK"));
 ///         }
 ///         Output::Event(event) => panic!("{event:?}"),
+///         Output::Locate(host) => panic!("{host:?}"),
 ///         Output::Wait(_) => break,
 ///     }
 /// }
@@ -164,6 +174,7 @@ pub struct Endpoint {
     trunks: HashMap<TrunkKey, Box<Kept>, RandomState>,
     doors: HashMap<TrunkKey, Box<Guarded>, RandomState>,
     timers: TimerQueue<Owner>,
+    names: Names,
     outbox: VecDeque<Output>,
     counters: Counters,
     /// Calls that are not yet released; the others wait for late answers.
@@ -195,6 +206,7 @@ impl Endpoint {
             trunks: HashMap::default(),
             doors: HashMap::default(),
             timers: TimerQueue::new(),
+            names: Names::default(),
             outbox: VecDeque::new(),
             counters: Counters::default(),
             live_calls: 0,
@@ -219,6 +231,7 @@ impl Endpoint {
     pub fn handle(&mut self, now: Duration, input: Input<'_>) {
         self.now = self.now.max(now);
         self.fire_timers();
+        self.release_overdue();
         match input {
             Input::Packet { flow, bytes } => self.on_packet(&flow, bytes, Sender::Known),
             Input::Stranger { flow, bytes } => self.on_packet(&flow, bytes, Sender::Stranger),
@@ -226,6 +239,7 @@ impl Endpoint {
                 self.on_packet(&flow, bytes, Sender::Guarded(trunk));
             }
             Input::Unreachable { flow } => self.on_unreachable(&flow),
+            Input::Located { name, addresses } => self.on_located(name, addresses),
             Input::Command(command) => self.on_command(command),
             Input::Wake => {}
         }
@@ -239,11 +253,14 @@ impl Endpoint {
         if let Some(output) = self.outbox.pop_front() {
             return output;
         }
+        if let Some(name) = self.names.question() {
+            return Output::Locate(name);
+        }
         let (transactions, calls, trunks) = (&self.transactions, &self.calls, &self.trunks);
         let next = self
             .timers
             .next_at(|owner| armed(transactions, calls, trunks, owner));
-        Output::Wait(next)
+        Output::Wait(next.into_iter().chain(self.names.due()).min())
     }
 
     /// What has been counted.
@@ -342,6 +359,9 @@ impl Endpoint {
     }
 
     fn on_transaction_timer(&mut self, id: TransactionId, timer: Timer) {
+        if timer == Timer::NextAddress {
+            return self.leave_address(id);
+        }
         if let Some(transaction) = self.transactions.get_mut(id) {
             let steps = transaction.machine.on_timer(timer);
             self.carry_out(id, &steps, None);
@@ -376,6 +396,7 @@ impl Endpoint {
             | Timer::L
             | Timer::M
             | Timer::Trying
+            | Timer::NextAddress
             | Timer::RegisterDue
             | Timer::BindingLapsed
             | Timer::ProbeDue

@@ -4,6 +4,7 @@ use super::Endpoint;
 use crate::event::{Summary, TransferOutcome};
 use crate::message::{Response, StatusCode};
 use crate::parse::View;
+use crate::timers::Slot;
 use crate::transaction::{Machine, TransactionId, client_key};
 use crate::transport::Flow;
 
@@ -32,7 +33,10 @@ impl Endpoint {
             Machine::Client(machine) => machine.on_response(response.status),
             Machine::ServerInvite(_) | Machine::Server(_) => return,
         };
-        let key = transaction.call;
+        let (key, named) = (transaction.call, transaction.name.is_some());
+        if named {
+            self.disarm_transaction(id, Slot::Again);
+        }
         let summary = Summary::Response(response.status, core.cseq.method.clone());
         self.trace(key, false, &summary, steps.is_empty());
         self.carry_out(id, &steps, Some(response));
@@ -57,6 +61,9 @@ impl Endpoint {
             return;
         }
         if is_invite && call.is_some_and(|key| self.ask_longer(key, id, response, &refused)) {
+            return;
+        }
+        if response.status == StatusCode::SERVICE_UNAVAILABLE && self.refused_there(id, &refused) {
             return;
         }
         match (call, trunk) {

@@ -1,7 +1,6 @@
 //! The endpoint's hands: carries out transaction steps, starts client
 //! transactions, sends answers and stateless messages.
 
-use core::net::SocketAddr;
 use core::time::Duration;
 
 use super::{Endpoint, Output, Owner};
@@ -9,7 +8,7 @@ use crate::call::CallKey;
 use crate::dialog::Dialog;
 use crate::event::{Event, Summary};
 use crate::message::{Method, Response, StatusCode};
-use crate::timers::Slot;
+use crate::timers::{Slot, Timer};
 use crate::transaction::{
     Client, ClientInvite, Hold, Machine, Step, Steps, Transaction, TransactionId, client_key,
 };
@@ -35,23 +34,22 @@ impl Endpoint {
     /// Sends one message.
     pub(super) fn transmit(
         &mut self,
-        hop: impl Into<Hop>,
+        flow: Flow,
         bytes: Vec<u8>,
         call: Option<CallKey>,
         summary: &Summary,
         repeated: bool,
     ) {
-        let Hop { flow, name } = hop.into();
         self.counters.sent += 1;
         self.counters.retransmitted += u64::from(repeated);
         let came_over = call
             .and_then(|key| self.calls.get(&key))
-            .map(|call| call.flow.remote);
-        let other = |remote: &SocketAddr| flow.transport.is_reliable() && *remote != flow.remote;
+            .map(|call| call.flow)
+            .filter(|came| came.transport == flow.transport && flow.transport.is_reliable())
+            .map(|came| came.remote);
         self.outbox.push_back(Output::Transmit {
             flow,
-            name,
-            reuse: came_over.filter(other),
+            reuse: came_over.filter(|remote| *remote != flow.remote),
             bytes,
         });
         self.trace(call, true, summary, repeated);
@@ -99,7 +97,7 @@ impl Endpoint {
         }
     }
 
-    fn arm_transaction(&mut self, id: TransactionId, timer: crate::timers::Timer, delay: Duration) {
+    pub(super) fn arm_transaction(&mut self, id: TransactionId, timer: Timer, delay: Duration) {
         if let Some(transaction) = self.transactions.get_mut(id) {
             let at = self.now.saturating_add(delay);
             let owner = Owner::Transaction(id);
@@ -107,25 +105,24 @@ impl Endpoint {
         }
     }
 
-    fn disarm_transaction(&mut self, id: TransactionId, slot: Slot) {
+    pub(super) fn disarm_transaction(&mut self, id: TransactionId, slot: Slot) {
         if let Some(transaction) = self.transactions.get_mut(id) {
             self.timers.disarm(&mut transaction.alarms, slot);
         }
     }
 
     pub(super) fn transmit_stored(&mut self, id: TransactionId) {
+        if !self.finds_way(id) {
+            return;
+        }
         let Some(transaction) = self.transactions.get_mut(id) else {
             return;
         };
         let repeated = core::mem::replace(&mut transaction.was_sent, true);
-        let hop = Hop {
-            flow: transaction.flow,
-            name: transaction.name_of_way(),
-        };
-        let call = transaction.call;
+        let (flow, call) = (transaction.flow, transaction.call);
         let (bytes, summary) = (transaction.message.to_vec(), transaction.summary.clone());
         if !bytes.is_empty() {
-            self.transmit(hop, bytes, call, &summary, repeated);
+            self.transmit(flow, bytes, call, &summary, repeated);
         }
     }
 
@@ -205,8 +202,8 @@ impl Endpoint {
         call: Option<CallKey>,
         hold: Hold,
     ) -> TransactionId {
-        let Hop { flow, name } = hop.into();
-        let (flow, bytes, datagrams) = self.fit(flow, bytes, branch);
+        let (hop, bytes, datagrams) = self.fit(hop.into(), bytes, branch);
+        let Hop { flow, name } = hop;
         self.counters.long_requests += u64::from(datagrams.is_some());
         let reliable = flow.transport.is_reliable();
         let timers = self.config.timers;
@@ -223,6 +220,7 @@ impl Endpoint {
         client_key(branch.as_bytes(), method, &mut self.scratch);
         let summary = Summary::Request(method.clone());
         let mut transaction = Transaction::new(&self.scratch, machine, flow, summary);
+        let named = name.is_some();
         transaction.call = call;
         transaction.name = name;
         transaction.datagrams = datagrams;
@@ -236,6 +234,9 @@ impl Endpoint {
         }
         let id = self.transactions.insert(transaction);
         self.carry_out(id, &steps, None);
+        if named {
+            self.arm_next_address(id);
+        }
         id
     }
 

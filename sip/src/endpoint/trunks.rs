@@ -116,7 +116,8 @@ impl Endpoint {
             | Timer::SessionExpired
             | Timer::Glare
             | Timer::ChangeUnanswered
-            | Timer::TransferSilent => {}
+            | Timer::TransferSilent
+            | Timer::NextAddress => {}
         }
     }
 
@@ -356,7 +357,6 @@ impl Endpoint {
         let flow = kept.trunk.flow;
         self.counters.sent += 1;
         self.outbox.push_back(Output::Transmit {
-            name: None,
             flow,
             reuse: None,
             bytes: PING.to_vec(),

@@ -13,7 +13,7 @@ use crate::event::Summary;
 use crate::headers::is_rfc3261_branch;
 use crate::message::{Core, Method};
 use crate::timers::Alarms;
-use crate::transport::{Flow, HostName, Transport};
+use crate::transport::{Flow, Hop, HostName, Transport};
 use crate::trunk::TrunkKey;
 use crate::write::ReplyHead;
 
@@ -41,6 +41,10 @@ pub(crate) struct Transaction {
     pub(crate) flow: Flow,
     /// Of a client: the name that says better where they go.
     pub(crate) name: Option<Box<HostName>>,
+    /// Where its dialog came from, which serves where the name leads nowhere.
+    source: SocketAddr,
+    /// The flow is by its name.
+    pub(crate) found: bool,
     /// The call it works for.
     pub(crate) call: Option<CallKey>,
     /// The trunk whose registration or health it asks for.
@@ -62,7 +66,7 @@ pub(crate) struct Transaction {
     /// What answers repeat of the request, while answers are still to come.
     pub(crate) reply: Option<Box<ReplyHead>>,
     /// Of a client that went by TCP for its length: the way of datagrams.
-    pub(crate) datagrams: Option<Box<Flow>>,
+    pub(crate) datagrams: Option<Box<Hop>>,
     /// For an INVITE server: names the request over all its paths (RFC 3261 §8.2.2.2).
     pub(crate) merge_key: Option<Arc<[u8]>>,
     pub(crate) alarms: Alarms,
@@ -75,6 +79,8 @@ impl Transaction {
             machine,
             flow,
             name: None,
+            source: flow.remote,
+            found: false,
             call: None,
             trunk: None,
             refused: Box::default(),
@@ -92,11 +98,14 @@ impl Transaction {
         }
     }
 
-    /// The name, unless it went by TCP for its length: that is tried where the dialog
-    /// came from.
-    pub(crate) fn name_of_way(&self) -> Option<Box<HostName>> {
-        let datagrams = !self.flow.transport.is_reliable();
-        self.name.clone().filter(|_| datagrams)
+    /// Where it was to go.
+    pub(crate) fn hop(&self) -> Hop {
+        let flow = Flow {
+            remote: self.source,
+            ..self.flow
+        };
+        let name = self.name.clone();
+        Hop { flow, name }
     }
 
     /// Replaces the message that is repeated.

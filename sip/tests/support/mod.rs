@@ -4,8 +4,8 @@
 use core::time::Duration;
 
 use offhook_sip::{
-    CallKey, Command, Endpoint, EndpointConfig, Event, Flow, Input, Invite, Output, Party,
-    Transport, Uri, Way,
+    CallKey, Command, Endpoint, EndpointConfig, Event, Flow, HostName, Input, Invite, Output,
+    Party, Transport, Uri, Way,
 };
 
 pub const OFFER: &[u8] = b"v=0\r\no=- 1 1 IN IP4 198.51.100.7\r\ns=-\r\nc=IN IP4 198.51.100.7\r\n\
@@ -46,6 +46,9 @@ pub struct Driven {
     /// Line ends that keep a path open, with the time at which they left.
     pub pings: Vec<(Duration, Flow)>,
     pub events: Vec<Event>,
+    /// Hosts that were asked for, and the addresses of those that are known.
+    pub asked: Vec<HostName>,
+    pub zone: Vec<(Transport, &'static str, &'static [&'static str])>,
     pub next: Option<Duration>,
 }
 
@@ -61,6 +64,8 @@ impl Driven {
             sent: Vec::new(),
             pings: Vec::new(),
             events: Vec::new(),
+            asked: Vec::new(),
+            zone: Vec::new(),
             next: None,
         }
     }
@@ -76,12 +81,24 @@ impl Driven {
                     self.sent.push((self.now, flow, text));
                 }
                 Output::Event(event) => self.events.push(event),
+                Output::Locate(name) => self.locate(name),
                 Output::Wait(next) => {
                     self.next = next;
                     return;
                 }
             }
         }
+    }
+
+    fn locate(&mut self, name: HostName) {
+        self.asked.push(name.clone());
+        let mut all = self.zone.iter();
+        let known = all.find(|(by, host, _)| *by == name.transport && *host == name.host);
+        let addresses = known.map_or(&[][..], |(_, _, addresses)| addresses);
+        let addresses = addresses.iter().map(|at| at.parse().expect("address"));
+        let addresses = addresses.collect();
+        let located = Input::Located { name, addresses };
+        self.endpoint.handle(self.now, located);
     }
 
     pub fn input(&mut self, input: Input<'_>) {

@@ -17,6 +17,7 @@ use offhook_sip::{
 };
 use serde_json::{Value, json};
 
+use super::hosts::Hosts;
 use crate::bell::Bell;
 use crate::clock;
 use crate::media::system::random;
@@ -28,6 +29,7 @@ mod plan;
 mod wire;
 
 pub(super) use plan::{Plan, Teller};
+pub(super) use wire::tell_errors;
 use wire::{Arrival, Wire};
 
 /// Once the file is over, so much quiet means that the other side waits for us.
@@ -105,6 +107,7 @@ struct Talk {
 pub(super) struct Agent {
     endpoint: Endpoint,
     wire: Wire,
+    hosts: Hosts,
     bell: Bell,
     media: Media,
     leg: Opened,
@@ -158,6 +161,7 @@ impl Agent {
         Ok(Self {
             endpoint: Endpoint::new(EndpointConfig::default(), seed),
             wire,
+            hosts: Hosts::new(Vec::new(), Some(bell.clone())),
             bell,
             media,
             leg,
@@ -237,6 +241,9 @@ impl Agent {
             while let Some(arrival) = self.wire.next() {
                 self.on_arrival(&arrival);
             }
+            while let Some(located) = self.hosts.next() {
+                self.endpoint.handle(clock::now(), located);
+            }
             self.endpoint.handle(clock::now(), Input::Wake);
         }
     }
@@ -301,6 +308,7 @@ impl Agent {
             match self.endpoint.poll() {
                 Output::Transmit { flow, bytes, .. } => self.wire.send(&flow, &bytes),
                 Output::Event(event) => self.on_event(event),
+                Output::Locate(name) => self.hosts.ask(name),
                 Output::Wait(_) => return,
             }
         }

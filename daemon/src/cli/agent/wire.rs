@@ -109,7 +109,7 @@ fn read(
 
 /// Ask to be told of ICMP errors on this unconnected socket (ip(7), IP_RECVERR);
 /// where that is refused, a peer that is not there is noticed by timeout.
-fn tell_errors(socket: &UdpSocket) {
+pub(in super::super) fn tell_errors(socket: &UdpSocket) {
     let on: libc::c_int = 1;
     let (level, name) = match socket.local_addr() {
         Ok(SocketAddr::V6(_)) => (libc::IPPROTO_IPV6, libc::IPV6_RECVERR),

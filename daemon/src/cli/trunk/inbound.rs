@@ -122,7 +122,7 @@ pub(super) fn on_listener(tester: &Tester<'_>, report: &mut Report, limit: Durat
     let Some(listen) = listen else {
         return report.skip("inbound", "[sip] listen has no UDP address to wait at");
     };
-    let mut probe = match listen_at(listen.address) {
+    let mut probe = match listen_at(listen.address, tester) {
         Ok(probe) => probe,
         Err(why) => {
             let shown = format!("udp:{}: {why}", listen.address);
@@ -165,13 +165,13 @@ pub(super) fn on_listener(tester: &Tester<'_>, report: &mut Report, limit: Durat
     }
 }
 
-fn listen_at(address: SocketAddr) -> Result<Probe, String> {
+fn listen_at(address: SocketAddr, tester: &Tester<'_>) -> Result<Probe, String> {
     let wire = Wire::listen(address)?;
     let config = EndpointConfig {
         trace: false,
         ..EndpointConfig::default()
     };
-    Probe::new(wire, config)
+    Probe::new(wire, config, &tester.settings.sip.name_servers)
 }
 
 fn ask_for_a_call(tester: &Tester<'_>, limit: Duration) {

@@ -2,10 +2,12 @@
 //! with all messages kept as they were, so that a report can show them.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use offhook_sip::{Command, Endpoint, EndpointConfig, Event, Input, Output};
+use offhook_sip::{Command, Endpoint, EndpointConfig, Event, Flow, Input, Output};
 
+use super::super::hosts::Hosts;
 use super::sound::Sound;
 use super::wire::Wire;
 use crate::clock;
@@ -53,6 +55,7 @@ impl Message {
 pub(super) struct Probe {
     pub(super) endpoint: Endpoint,
     pub(super) wire: Wire,
+    hosts: Hosts,
     pub(super) sound: Option<Sound>,
     pub(super) tape: Vec<Message>,
     events: VecDeque<Event>,
@@ -61,12 +64,17 @@ pub(super) struct Probe {
 impl Probe {
     /// # Errors
     /// The system gives no randomness.
-    pub(super) fn new(wire: Wire, mut config: EndpointConfig) -> Result<Self, String> {
+    pub(super) fn new(
+        wire: Wire,
+        mut config: EndpointConfig,
+        name_servers: &[SocketAddr],
+    ) -> Result<Self, String> {
         let seed = random().map_err(|error| error.to_string())?;
         config.session_expires = 1800;
         Ok(Self {
             endpoint: Endpoint::new(config, seed),
             wire,
+            hosts: Hosts::new(name_servers.to_vec(), None),
             sound: None,
             tape: Vec::new(),
             events: VecDeque::new(),
@@ -80,9 +88,16 @@ impl Probe {
 
     /// One look at all that may have happened.
     pub(super) fn step(&mut self) {
-        if let Some(bytes) = self.wire.next() {
+        if let Some(located) = self.hosts.next() {
+            self.endpoint.handle(clock::now(), located);
+        }
+        if let Some((remote, bytes)) = self.wire.next() {
             self.keep(false, &bytes);
-            let (flow, bytes) = (self.wire.flow, &bytes);
+            let bytes = &bytes;
+            let flow = Flow {
+                remote,
+                ..self.wire.flow
+            };
             self.endpoint
                 .handle(clock::now(), Input::Packet { flow, bytes });
         } else {
@@ -102,6 +117,7 @@ impl Probe {
                     self.wire.send(flow.remote, &bytes);
                 }
                 Output::Event(event) => self.events.push_back(event),
+                Output::Locate(name) => self.hosts.ask(name),
                 Output::Wait(_) => return,
             }
         }

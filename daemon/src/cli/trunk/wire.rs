@@ -1,5 +1,5 @@
-//! The one connection of a trunk's test: a UDP socket, or a stream that is read
-//! in short turns. Or, to be called, a socket that anybody may send to.
+//! The way of a trunk's test: a UDP socket, or a stream that is read in short turns.
+//! Or, to be called, a socket that anybody may send to.
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
@@ -10,6 +10,7 @@ use offhook_sip::{Flow, Transport};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConnection, StreamOwned};
 
+use super::super::agent::tell_errors;
 use crate::clock;
 use crate::settings::Tls;
 
@@ -76,7 +77,7 @@ impl Wire {
         let told = |error: io::Error| error.to_string();
         if transport == Transport::Udp {
             let socket = UdpSocket::bind((local, 0)).map_err(told)?;
-            socket.connect(remote).map_err(told)?;
+            tell_errors(&socket);
             socket.set_read_timeout(Some(TURN)).map_err(told)?;
             let local = socket.local_addr().map_err(told)?;
             return Ok(Self::new(Link::Datagrams(socket), transport, local, remote));
@@ -139,11 +140,10 @@ impl Wire {
         }
     }
 
-    /// `remote` only counts where anybody may send.
+    /// A stream has one far end.
     pub(super) fn send(&mut self, remote: SocketAddr, bytes: &[u8]) {
         let sent = match &mut self.link {
-            Link::Datagrams(socket) => socket.send(bytes).map(drop),
-            Link::Open(socket) => socket.send_to(bytes, remote).map(drop),
+            Link::Datagrams(socket) | Link::Open(socket) => socket.send_to(bytes, remote).map(drop),
             Link::Stream(stream, _) => stream.write_all(bytes).and_then(|()| stream.flush()),
         };
         if let Err(error) = sent {
@@ -151,36 +151,36 @@ impl Wire {
         }
     }
 
-    /// The next message, if one comes within a turn.
-    pub(super) fn next(&mut self) -> Option<Vec<u8>> {
+    /// The next message and where it came from, if one comes within a turn.
+    pub(super) fn next(&mut self) -> Option<(SocketAddr, Vec<u8>)> {
+        let far = self.flow.remote;
         let mut buffer = vec![0; MESSAGE_MAX];
         let read = match &mut self.link {
-            Link::Datagrams(socket) => socket.recv(&mut buffer),
-            Link::Open(socket) => socket.recv_from(&mut buffer).map(|(length, from)| {
-                self.flow.remote = from;
-                length
+            Link::Datagrams(socket) => socket.recv_from(&mut buffer),
+            Link::Open(socket) => socket.recv_from(&mut buffer).inspect(|(_, from)| {
+                self.flow.remote = *from;
             }),
             Link::Stream(stream, framer) => {
                 if let Ok(Some(Frame::Message(bytes))) = framer.take() {
-                    return Some(bytes);
+                    return Some((far, bytes));
                 }
-                stream.read(&mut buffer)
+                stream.read(&mut buffer).map(|length| (length, far))
             }
         };
         match (read, &mut self.link) {
-            (Ok(length), Link::Datagrams(_) | Link::Open(_)) => {
+            (Ok((length, from)), Link::Datagrams(_) | Link::Open(_)) => {
                 buffer.truncate(length);
-                Some(buffer)
+                Some((from, buffer))
             }
-            (Ok(0), Link::Stream(..)) => {
+            (Ok((0, _)), Link::Stream(..)) => {
                 self.gone
                     .get_or_insert("the peer closed the connection".to_owned());
                 None
             }
-            (Ok(length), Link::Stream(_, framer)) => {
+            (Ok((length, _)), Link::Stream(_, framer)) => {
                 framer.push(&buffer[..length]);
                 match framer.take() {
-                    Ok(Some(Frame::Message(bytes))) => Some(bytes),
+                    Ok(Some(Frame::Message(bytes))) => Some((far, bytes)),
                     _ => None,
                 }
             }

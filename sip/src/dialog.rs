@@ -46,7 +46,7 @@ pub(crate) struct Dialog {
 
 impl Dialog {
     /// The callee's side (RFC 3261 §12.1.1). A peer without Contact (RFC 2543)
-    /// is reached at its From address.
+    /// has its From address for a target, and is reached where it called from.
     pub(crate) fn from_invite(request: &Request<'_>, local_tag: &str, local_cseq: u32) -> Self {
         let core = &request.core;
         let target = core.contact().map_or(core.from.uri, |contact| contact.uri);
@@ -116,11 +116,11 @@ impl Dialog {
     /// over this transport; otherwise where the dialog came from. A name is for the
     /// application to look up.
     pub(crate) fn next_hop(&self, flow: &Flow) -> Hop {
-        let uri = self.next_uri();
-        let remote = uri.and_then(|uri| next_address(&uri, flow));
         // Without Contact the target is whom the INVITE was for, and not where.
         let told = self.has_contact || !self.routes.is_empty();
-        let name = uri.filter(|_| told).and_then(|uri| next_name(&uri, flow));
+        let uri = self.next_uri().filter(|_| told);
+        let remote = uri.and_then(|uri| next_address(&uri, flow));
+        let name = uri.and_then(|uri| next_name(&uri, flow));
         Hop {
             flow: Flow {
                 remote: remote.unwrap_or(flow.remote),
@@ -334,11 +334,14 @@ mod tests {
             );
             assert_eq!(next.name.as_deref(), name.as_ref(), "{target}");
         }
-        let called = Dialog {
-            has_contact: false,
-            ..dialog("sip:x@pbx.example", &[])
-        };
-        assert_eq!(called.next_hop(&flow).name, None, "nobody said so");
+        for target in ["sip:x@pbx.example", "sip:x@198.51.100.8"] {
+            let called = Dialog {
+                has_contact: false,
+                ..dialog(target, &[])
+            };
+            let next = called.next_hop(&flow);
+            assert_eq!((next.name, next.flow), (None, flow), "nobody said so");
+        }
     }
 
     #[test]

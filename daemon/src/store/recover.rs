@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use offhook_core::input::{Cause, Event, LegEvent};
 use offhook_core::output::{Outcome, STAYS_MAX, Stay};
-use offhook_core::{ConversationId, Name, Record, Verdict};
+use offhook_core::{ConversationId, LegId, Name, Record, Verdict};
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 
 use super::chain;
@@ -19,6 +19,9 @@ use super::salvage::{self, Salvage};
 use super::schema::{self, signed, unsigned};
 use super::words::{Birth, Direction, Ended, Entry, EntryKind, Log};
 use super::{Options, StoreError, wall_ms};
+
+/// The caller's leg, or the one that we called.
+const CALLER: LegId = LegId(0);
 
 /// What the last process left behind.
 #[derive(Debug, Default)]
@@ -232,6 +235,8 @@ enum Step {
     Answered,
     Turn,
     BargeIn,
+    /// The last one was none.
+    BargeInRetracted,
     /// A decision was taken in this role and stage.
     Decided(Name, Name),
 }
@@ -284,6 +289,9 @@ impl Trace {
                     }
                 }
                 Step::BargeIn => outcome.barge_ins += 1,
+                Step::BargeInRetracted => {
+                    outcome.barge_ins = outcome.barge_ins.saturating_sub(1);
+                }
                 Step::Decided(role, stage) => {
                     if role == outcome.role && stage == outcome.stage {
                         continue;
@@ -300,11 +308,16 @@ impl Trace {
     }
 }
 
+/// An outcome tells of the caller: whoever is consulted beside has turns of their own.
 fn heard(body: &str) -> Option<Step> {
-    match serde_json::from_str(body).ok()? {
-        Event::Leg(_, LegEvent::Answered) => Some(Step::Answered),
-        Event::Leg(_, LegEvent::TurnEnd { .. }) => Some(Step::Turn),
-        Event::Leg(_, LegEvent::BargeIn { .. }) => Some(Step::BargeIn),
+    let Event::Leg(CALLER, event) = serde_json::from_str(body).ok()? else {
+        return None;
+    };
+    match event {
+        LegEvent::Answered => Some(Step::Answered),
+        LegEvent::TurnEnd { .. } => Some(Step::Turn),
+        LegEvent::BargeIn { .. } => Some(Step::BargeIn),
+        LegEvent::BargeInRetracted => Some(Step::BargeInRetracted),
         _ => None,
     }
 }

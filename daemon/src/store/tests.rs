@@ -322,12 +322,27 @@ fn a_crash_still_tells_of_the_stays_in_stages() {
         ..record(action(CALL, 7), Verdict::Authorised)
     };
     let spoke = Duration::from_millis(5_020);
-    let event = Event::Leg(LegId(0), LegEvent::TurnEnd { confidence: 70 });
     let mut entries = Log::default();
     let (at, kind) = (greeted.at, EntryKind::Decision);
     entries.push(2, at, at, kind, &greeted).unwrap();
-    let (at, kind) = (spoke, EntryKind::Input);
-    entries.push(3, at, at, kind, &event).unwrap();
+    let (turn, barge_in) = (
+        LegEvent::TurnEnd { confidence: 70 },
+        LegEvent::BargeIn { turn: Turn(2) },
+    );
+    let heard = [
+        (0, turn.clone()),
+        (0, barge_in.clone()),
+        (0, barge_in.clone()),
+        (0, LegEvent::BargeInRetracted),
+        // Whoever is consulted beside.
+        (1, turn),
+        (1, barge_in),
+        (1, LegEvent::BargeInRetracted),
+    ];
+    for (number, (leg, event)) in (3..).zip(heard) {
+        let (event, kind) = (Event::Leg(LegId(leg), event), EntryKind::Input);
+        entries.push(number, spoke, spoke, kind, &event).unwrap();
+    }
     let log = Write::Log {
         conversation: CALL,
         entries,
@@ -352,6 +367,7 @@ fn a_crash_still_tells_of_the_stays_in_stages() {
     let greeted = until_booked - Duration::from_millis(5_010);
     assert_eq!(u128::from(outcome.stages[0].ms), greeted.as_millis());
     assert_eq!((outcome.turns, &*outcome.stage), (1, "book"));
+    assert_eq!(outcome.barge_ins, 1);
 }
 
 #[test]

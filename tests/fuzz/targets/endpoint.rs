@@ -15,6 +15,8 @@ use offhook_sip::{
     StatusCode, Transport,
 };
 
+/// Where every host is that a dialog names.
+const HOSTS: [([u8; 4], u16); 2] = [([192, 0, 2, 10], 5060), ([192, 0, 2, 11], 5060)];
 /// More outputs than any one input may cause.
 const AT_REST: usize = 1000;
 /// More wakeups than any set of a fuzz input's transactions can ask for.
@@ -47,6 +49,11 @@ impl World {
             match self.endpoint.poll() {
                 Output::Transmit { bytes, .. } => self.learn_tag(&bytes),
                 Output::Event(event) => self.on_event(event),
+                Output::Locate(name) => {
+                    let addresses = HOSTS.map(SocketAddr::from).to_vec();
+                    let located = Input::Located { name, addresses };
+                    self.endpoint.handle(self.now, located);
+                }
                 Output::Wait(next) => return self.next = next,
             }
         }

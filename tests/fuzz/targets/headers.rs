@@ -2,14 +2,17 @@
 //! a trunk tells who calls (Identity, Diversion, History-Info), inside an INVITE.
 #![no_main]
 
-use std::net::SocketAddr;
+mod incoming;
+
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
+use offhook_sip::Cause;
 use offhook_sip::digest::{Challenge, Covered, Credentials, Doorkeeper, Login, Taken, Verdict};
 use offhook_sip::headers::{CSeq, NameAddr, Via};
 use offhook_sip::parse::{Message, View};
-use offhook_sip::{Cause, Endpoint, EndpointConfig, Event, Flow, Input, Output, Transport};
+
+use self::incoming::incoming;
 
 /// Values of one header that are told.
 const VALUES_MAX: usize = 8;
@@ -73,37 +76,19 @@ fn asked(login: &mut Login, bytes: &[u8]) {
 }
 
 fn caller(bytes: &[u8]) {
-    let mut endpoint = Endpoint::new(EndpointConfig::default(), [1, 2, 3, 4]);
-    let address = |text: &str| text.parse::<SocketAddr>().expect("an address");
-    let flow = Flow {
-        transport: Transport::Udp,
-        local: address("192.0.2.2:5060"),
-        remote: address("192.0.2.1:5060"),
-    };
-    let mut text = b"INVITE sip:x@192.0.2.2 SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bKf\r\n\
-        From: <sip:a@b>;tag=1\r\nTo: <sip:x@192.0.2.2>\r\nCall-ID: 1\r\nCSeq: 1 INVITE\r\n\
-        Contact: <sip:a@192.0.2.1>\r\nMax-Forwards: 70\r\n"
-        .to_vec();
+    let mut lines = Vec::new();
     for name in ["Identity", "Diversion", "History-Info", "P-Asserted-Identity", "Privacy"] {
-        text.extend_from_slice(name.as_bytes());
-        text.extend_from_slice(b": ");
-        text.extend_from_slice(bytes);
-        text.extend_from_slice(b"\r\n");
+        lines.extend_from_slice(name.as_bytes());
+        lines.extend_from_slice(b": ");
+        lines.extend_from_slice(bytes);
+        lines.extend_from_slice(b"\r\n");
     }
-    text.extend_from_slice(b"Content-Length: 0\r\n\r\n");
-    endpoint.handle(Duration::ZERO, Input::Packet { flow, bytes: &text });
-    loop {
-        match endpoint.poll() {
-            Output::Event(Event::Incoming { invite, .. }) => {
-                let most = [
-                    invite.diversion.len(),
-                    invite.history.len(),
-                    invite.asserted_identity.len(),
-                ];
-                assert!(most.into_iter().all(|count| count <= VALUES_MAX));
-            }
-            Output::Wait(_) => return,
-            Output::Event(_) | Output::Transmit { .. } => {}
-        }
+    if let Some(invite) = incoming(&lines) {
+        let most = [
+            invite.diversion.len(),
+            invite.history.len(),
+            invite.asserted_identity.len(),
+        ];
+        assert!(most.into_iter().all(|count| count <= VALUES_MAX));
     }
 }

@@ -6,7 +6,8 @@
 //! every other one is an Identity header as it comes. `run` makes the signer.
 #![no_main]
 
-use std::net::SocketAddr;
+mod incoming;
+
 use std::path::PathBuf;
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -16,9 +17,10 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use libfuzzer_sys::fuzz_target;
 use offhook::stir::{Stir, Verdict, is_diversion};
 use offhook_sip::identity::SignedIdentity;
-use offhook_sip::{Endpoint, EndpointConfig, Event, Flow, Input, Output, Transport};
 use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
+
+use self::incoming::incoming;
 
 const URL: &str = "https://cert.example.net/signer.pem";
 const CALLER: &str = "4930555";
@@ -102,38 +104,20 @@ fn believable(it: &SignedIdentity, right: &[&SignedIdentity], text: &[u8]) {
 
 /// The identities of an INVITE with the headers of these lines.
 fn signed(text: &[u8]) -> Vec<SignedIdentity> {
-    let address = |text: &str| text.parse::<SocketAddr>().expect("an address");
-    let flow = Flow {
-        transport: Transport::Udp,
-        local: address("192.0.2.2:5060"),
-        remote: address("192.0.2.1:5060"),
-    };
-    let mut invite = b"INVITE sip:x@192.0.2.2 SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bKf\r\n\
-        From: <sip:a@b>;tag=1\r\nTo: <sip:x@192.0.2.2>\r\nCall-ID: 1\r\nCSeq: 1 INVITE\r\n\
-        Contact: <sip:a@192.0.2.1>\r\nMax-Forwards: 70\r\n"
-        .to_vec();
+    let mut lines = Vec::new();
     for line in text.split(|byte| *byte == b'\n') {
         if !line.starts_with(b"Date: ") {
-            invite.extend_from_slice(b"Identity: ");
+            lines.extend_from_slice(b"Identity: ");
         }
         let tab = line.iter().position(|byte| *byte == b'\t');
         match tab.map(|at| (&line[..at], &line[at + 1..])) {
-            Some((b"", b"")) => invite.extend(compact().into_bytes()),
-            Some((header, claims)) => invite.extend(token(header, claims).into_bytes()),
-            None => invite.extend_from_slice(line),
+            Some((b"", b"")) => lines.extend(compact().into_bytes()),
+            Some((header, claims)) => lines.extend(token(header, claims).into_bytes()),
+            None => lines.extend_from_slice(line),
         }
-        invite.extend_from_slice(b"\r\n");
+        lines.extend_from_slice(b"\r\n");
     }
-    invite.extend_from_slice(b"Content-Length: 0\r\n\r\n");
-    let mut endpoint = Endpoint::new(EndpointConfig::default(), [1, 2, 3, 4]);
-    endpoint.handle(Duration::ZERO, Input::Packet { flow, bytes: &invite });
-    loop {
-        match endpoint.poll() {
-            Output::Event(Event::Incoming { invite, .. }) => return invite.identities,
-            Output::Wait(_) => return Vec::new(),
-            Output::Event(_) | Output::Transmit { .. } => {}
-        }
-    }
+    incoming(&lines).map_or_else(Vec::new, |invite| invite.identities)
 }
 
 fn token(header: &[u8], claims: &[u8]) -> String {

@@ -129,8 +129,8 @@ pub struct Counters {
 }
 
 /// A crowd of messages waits so long: where the system gives a socket its usual 208 KiB,
-/// they hold what 20,000 messages a second bring meanwhile.
-const LONG_NAP: Duration = Duration::from_millis(10);
+/// it holds what 5,000 calls a second bring meanwhile.
+const LONG_NAP: Duration = Duration::from_millis(15);
 
 /// A thread that has not once seen its queue empty for so long is late: before it is
 /// twice that, callers send their INVITEs again (T1, RFC 3261 §17.1.1.2), and what

@@ -1,11 +1,11 @@
 //! When a caller's turn is over: a pause longer than theirs.
 //!
 //! A fixed pause either cuts slow talkers off or keeps quick ones waiting. The wait here is
-//! about three quarters of a second; after a held sound ("um") it is more than twice as
-//! long, after an answer of a word or two up to a fifth shorter, and for callers who pause
-//! long a little longer. Speech rate and the last pitch and level were learnt to weigh next
-//! to nothing. The weights are learnt (`dsp/train/turns.py`). It ends no speech: whoever goes
-//! on speaks within the same turn. Called by the ear.
+//! about eight tenths of a second; after a held sound ("um") it is more than twice as long,
+//! after an answer of a word or two up to a third shorter, longer for callers who pause long
+//! or speak slowly. The last pitch and level weigh next to nothing. The weights are learnt
+//! (`dsp/train/turns.py`), but that of the rate. It ends no speech: whoever goes on speaks
+//! within the same turn. Called by the ear.
 
 use crate::event::EventKind;
 use crate::manner::TurnCues;
@@ -24,13 +24,14 @@ const COMMON: f32 = 0.5;
 
 /// log(wait in s) = BASE + sum of weights times cues, see [`wait`].
 const BASE: f32 = -0.290;
-const PAUSE: f32 = 0.086;
-const LONG_PAUSE: f32 = -0.016;
-const SHORT_TURN: f32 = -0.210;
-const SLOW: f32 = 0.016;
-const PITCH: f32 = -0.014;
-const LEVEL: f32 = 0.013;
-const HESITATION: f32 = 1.030;
+const PAUSE: f32 = 0.032;
+const LONG_PAUSE: f32 = 0.379;
+const SHORT_TURN: f32 = -0.454;
+/// By hand: it moves the curves by nothing that can be told from chance.
+const SLOW: f32 = -0.080;
+const PITCH: f32 = 0.008;
+const LEVEL: f32 = 0.007;
+const HESITATION: f32 = 0.948;
 
 /// How long to wait for this caller now, s.
 pub(crate) fn wait(cues: &TurnCues) -> f32 {
@@ -119,15 +120,15 @@ mod tests {
     };
 
     #[test]
-    fn a_sentence_is_waited_for_three_quarters_of_a_second() {
-        assert!((0.7..0.8).contains(&wait(&PLAIN)), "{}", wait(&PLAIN));
+    fn a_sentence_is_waited_for_eight_tenths_of_a_second() {
+        assert!((0.75..0.85).contains(&wait(&PLAIN)), "{}", wait(&PLAIN));
     }
 
     #[test]
     fn a_short_answer_is_waited_for_less_and_a_hesitation_more_than_twice_as_long() {
         let answer = |spoken_s| wait(&TurnCues { spoken_s, ..PLAIN }) / wait(&PLAIN);
-        assert!((0.8..0.9).contains(&answer(0.3)), "{}", answer(0.3));
-        assert!((0.9..1.0).contains(&answer(0.7)), "{}", answer(0.7));
+        assert!((0.65..0.8).contains(&answer(0.3)), "{}", answer(0.3));
+        assert!((0.8..0.95).contains(&answer(0.7)), "{}", answer(0.7));
         let hesitating = wait(&TurnCues {
             hesitating: true,
             ..PLAIN
@@ -136,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn who_pauses_long_is_waited_for_longer_and_the_rate_changes_little() {
+    fn who_pauses_long_or_speaks_slowly_is_waited_for_longer() {
         let pausing = |pause_s| {
             wait(&TurnCues {
                 pause_s,
@@ -146,11 +147,12 @@ mod tests {
             })
         };
         let more = pausing(1.2) / pausing(0.3);
-        assert!((1.05..1.3).contains(&more), "{more}");
-        for rate in [2.0, 3.0, 5.0, 6.0] {
-            let other = wait(&TurnCues { rate, ..PLAIN }) / wait(&PLAIN);
-            assert!((0.95..1.05).contains(&other), "{rate}: {other}");
-        }
+        assert!((1.5..2.0).contains(&more), "{more}");
+        // Syllables a second, of whom each speaks slower than the next.
+        let waits = [2.0, 3.0, 4.0, 5.0, 6.0].map(|rate| wait(&TurnCues { rate, ..PLAIN }));
+        assert!(waits.is_sorted_by(|slow, quick| slow > quick), "{waits:?}");
+        let more = waits[0] / waits[4];
+        assert!((1.2..1.5).contains(&more), "{more}");
     }
 
     #[test]

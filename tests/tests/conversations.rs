@@ -470,7 +470,7 @@ fn a_caller_without_words_is_answered_when_their_turn_is_over() {
 }
 
 /// `offhook analyze` on the two tracks hears what the live ear heard, to the packet:
-/// one that comes late on a busy machine is heard in the next.
+/// those that come late on a busy machine are heard in the next two.
 fn repeats_offline(daemon: &Daemon, detail: &Value, tape: &Sound) {
     let (near, far) = (
         daemon.place().file("near.wav"),
@@ -509,7 +509,7 @@ fn repeats_offline(daemon: &Daemon, detail: &Value, tape: &Sound) {
         );
         for (live, again) in live.iter().zip(&again) {
             assert!(
-                (live - again).abs() <= 21.0,
+                (live - again).abs() <= 41.0,
                 "{name}: live {live} ms, offline {again} ms"
             );
         }

@@ -16,6 +16,7 @@ use offhook_core::output::Approval;
 use offhook_core::{ActionId, ConversationId, Event, Input, LegEvent, LegId, Output, Standing};
 use offhook_sip::Event as SipEvent;
 
+use crate::backlog::Backlog;
 use crate::bell::{Bell, nap_after};
 use crate::call::Call;
 use crate::campaigns::Campaigns;
@@ -29,7 +30,7 @@ use crate::leads::Leads;
 use crate::media::PlayoutFigures;
 use crate::offers::Offers;
 use crate::reports::Told;
-use crate::signalling::{self, Notice};
+use crate::signalling::Notice;
 use crate::store::{self, Store, Write};
 use crate::switchboard::{Place, Switchboard};
 use crate::timeline::Line;
@@ -90,8 +91,7 @@ pub struct Decision {
     overload: bool,
     /// Actions that wait for a person.
     approvals: BTreeMap<ActionId, Approval>,
-    /// Since when there was always more to do.
-    behind_since: Option<Duration>,
+    backlog: Backlog,
     flush_at: Duration,
     facts_at: Duration,
     last_id: u64,
@@ -134,7 +134,7 @@ impl Decision {
             decreed: 0,
             overload: false,
             approvals: BTreeMap::new(),
-            behind_since: None,
+            backlog: Backlog::default(),
             flush_at: Duration::ZERO,
             facts_at: clock::now() + FACTS_EVERY,
             last_id: 0,
@@ -185,10 +185,7 @@ impl Decision {
 
     /// Signalling refuses new calls while this thread, or the store, does not keep up.
     fn watch_load(&mut self, now: Duration, more: bool) {
-        let behind = more || self.keeper.is_behind();
-        self.behind_since = behind.then(|| self.behind_since.unwrap_or(now));
-        let since = self.behind_since.unwrap_or(now);
-        let late = now.saturating_sub(since) > signalling::LATE;
+        let late = self.backlog.look(now, more || self.keeper.is_behind());
         // Relaxed: a flag that stands alone.
         let shown = &self.house.sip.decision_late;
         shown.store(late, Ordering::Relaxed);

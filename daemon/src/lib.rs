@@ -1,6 +1,7 @@
 //! The daemon `offhookd` and the command line `offhook` share this library:
 //! the only place with I/O, threads and a clock.
 
+pub mod backlog;
 pub mod bell;
 pub mod call;
 pub mod campaigns;

@@ -32,6 +32,7 @@ pub use streams::StreamListener;
 use self::connection::Heard;
 use self::minute::{Edge, Minute};
 use self::streams::Streams;
+use crate::backlog::Backlog;
 use crate::bell::nap_after;
 use crate::clock;
 use crate::house::House;
@@ -132,11 +133,6 @@ pub struct Counters {
 /// it holds what 5,000 calls a second bring meanwhile.
 const LONG_NAP: Duration = Duration::from_millis(15);
 
-/// A thread that has not once seen its queue empty for so long is late: before it is
-/// twice that, callers send their INVITEs again (T1, RFC 3261 §17.1.1.2), and what
-/// gets done is less than could be.
-pub const LATE: Duration = Duration::from_millis(250);
-
 /// How often the endpoint's counters are shown.
 const COUNTERS_EVERY: Duration = Duration::from_secs(1);
 
@@ -181,8 +177,7 @@ pub struct Signalling<I> {
     timer_at: Option<Duration>,
     /// What was found since it last waited.
     found: usize,
-    /// Since when there was always more to do.
-    behind_since: Option<Duration>,
+    backlog: Backlog,
     /// The endpoint refuses new calls.
     overloaded: bool,
     buffer: Box<[u8]>,
@@ -245,7 +240,7 @@ impl<I: Inbox> Signalling<I> {
             minute: Minute::default(),
             timer_at: Some(Duration::ZERO),
             found: 0,
-            behind_since: None,
+            backlog: Backlog::default(),
             overloaded: false,
             buffer: vec![0; DATAGRAM_MAX].into_boxed_slice(),
             turn: 0,
@@ -304,10 +299,9 @@ impl<I: Inbox> Signalling<I> {
     /// Whether this thread and the next one keep up, else callers had better come
     /// later than be served late.
     fn watch_load(&mut self, now: Duration) {
-        let since = *self.behind_since.get_or_insert(now);
         // Relaxed: a flag that stands alone.
         let decision_late = self.house.sip.decision_late.load(Ordering::Relaxed);
-        let overloaded = decision_late || now.saturating_sub(since) > LATE;
+        let overloaded = self.backlog.look(now, true) || decision_late;
         if overloaded != std::mem::replace(&mut self.overloaded, overloaded) {
             let command = Command::Overloaded(overloaded);
             self.endpoint.handle(now, Input::Command(command));
@@ -595,7 +589,7 @@ impl<I: Inbox> Signalling<I> {
         let wakeup = self.poll_sockets(context);
         // Without a budget there may be more: the streams get their turn, and it goes on.
         if wakeup.is_pending() && has_budget_remaining() {
-            self.behind_since = None;
+            self.backlog.look(clock::now(), false);
             let found = std::mem::take(&mut self.found);
             if found > 0 {
                 // Its thread has nothing else to do. What came meanwhile is found at once.

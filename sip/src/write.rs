@@ -150,8 +150,8 @@ impl ReplyHead {
         Self::from_view(core.view, Some(&core.via), flow, has_to_tag)
     }
 
-    /// From a request that failed its check; what is missing stays missing.
-    pub(crate) fn from_defective(view: &View<'_>, via: &Via<'_>, flow: &Flow) -> Self {
+    /// From a request that was not checked, or failed; what is missing stays missing.
+    pub(crate) fn from_unchecked(view: &View<'_>, via: &Via<'_>, flow: &Flow) -> Self {
         let has_to_tag = view.first(HeaderName::To).is_some_and(has_tag_text);
         Self::from_view(view, Some(via), flow, has_to_tag)
     }

@@ -407,12 +407,50 @@ fn an_overloaded_endpoint_refuses_new_calls_alone_and_until_it_has_caught_up() {
     let refusal = driven.take_sent().remove(0);
     assert_eq!(first_line(&refusal), "SIP/2.0 503 Service Unavailable");
     assert_eq!(header(&refusal, "Retry-After"), "5");
+    // Nothing is kept: sent again it gets the same answer, whose ACK needs nothing.
+    driven.packet(&invite("9").replace("call-1@", "call-2@"));
+    assert_eq!(driven.take_sent().first(), Some(&refusal));
+    let theirs = tag(header(&refusal, "To")).to_owned();
+    driven.packet(&request("ACK", 1, "9", &theirs, "", b"").replace("call-1@", "call-2@"));
+    assert_eq!(driven.take_lines(), [] as [&str; 0]);
+    assert_eq!(driven.endpoint.counters().stray_acks, 0);
+    assert_eq!(driven.endpoint.counters().refused_by_limit, 2);
     driven.packet(&request("BYE", 2, "2", &ours, "", b""));
     assert_eq!(driven.take_lines(), ["SIP/2.0 200 OK"]);
     overloaded(&mut driven, false);
     driven.packet(&invite("10").replace("call-1@", "call-3@"));
     let news = driven.take_events();
     assert!(news.iter().any(|it| matches!(it, Event::Incoming { .. })));
+}
+
+#[test]
+fn an_overloaded_endpoint_goes_on_with_what_it_let_in() {
+    let mut driven = Driven::with(EndpointConfig::default());
+    driven.packet(&invite("1"));
+    let key = driven.incoming_key();
+    driven.take_sent();
+    let now = driven.now;
+    let overloaded = Input::Command(Command::Overloaded(true));
+    driven.endpoint.handle(now, overloaded);
+    // Sent again it gets what it got before, not a refusal.
+    driven.packet(&invite("1"));
+    assert_eq!(driven.take_lines(), ["SIP/2.0 100 Trying"]);
+    accept(&mut driven, key);
+    let ok = driven.take_sent().remove(0);
+    let ours = tag(header(&ok, "To")).to_owned();
+    driven.packet(&request("ACK", 1, "a", &ours, "", b""));
+    driven.take_events();
+    // A change of a call is no new one.
+    driven.packet(&request("INVITE", 2, "b", &ours, "", OFFER));
+    let offer = Some(OFFER.to_vec());
+    assert_eq!(driven.take_events(), [Event::Reinvite { key, offer }]);
+    // Without the cookie of RFC 3261 it takes more to know one again; it is refused all
+    // the same.
+    let old = invite("c")
+        .replace("call-1@", "call-2@")
+        .replace("z9hG4bK", "");
+    driven.packet(&old);
+    assert_eq!(driven.take_lines(), ["SIP/2.0 503 Service Unavailable"]);
 }
 
 #[test]

@@ -42,6 +42,8 @@ enum Sender {
     Known,
     Guarded,
     Stranger,
+    /// Known, while there is too much to do.
+    TooMany,
 }
 
 /// An endpoint whose calls are answered at once, and what it sent.
@@ -83,7 +85,7 @@ impl Yard {
         self.endpoint.handle(
             now,
             match sender {
-                Sender::Known => Input::Packet { flow, bytes },
+                Sender::Known | Sender::TooMany => Input::Packet { flow, bytes },
                 Sender::Guarded => Input::Guarded { flow, trunk, bytes },
                 Sender::Stranger => Input::Stranger { flow, bytes },
             },
@@ -221,7 +223,7 @@ struct Kind {
     text: fn(u32) -> String,
 }
 
-const KINDS: [Kind; 7] = [
+const KINDS: [Kind; 9] = [
     Kind {
         name: "a scanner's OPTIONS",
         sender: Sender::Stranger,
@@ -257,11 +259,24 @@ const KINDS: [Kind; 7] = [
         sender: Sender::Stranger,
         text: |number| invite(number, &"a=x\r\n".repeat(GIANT / 5)),
     },
+    Kind {
+        name: "an INVITE too many",
+        sender: Sender::TooMany,
+        text: |number| invite(number, SDP),
+    },
+    Kind {
+        name: "the ACK of its refusal",
+        sender: Sender::TooMany,
+        text: |number| request("ACK", number, 1, "none-0123456789abcdef", ""),
+    },
 ];
 
 /// CPU of one message, and octets sent for each that came.
 fn hostile(kind: &Kind, count: u32) -> (f64, f64) {
     let mut yard = Yard::new();
+    let overloaded = Command::Overloaded(matches!(kind.sender, Sender::TooMany));
+    yard.endpoint
+        .handle(Duration::ZERO, Input::Command(overloaded));
     let texts: Vec<String> = (0..100).map(kind.text).collect();
     let (mut came, rounds) = (0_u64, count / 100);
     let cost = micros(rounds * 100, || {

@@ -1,17 +1,23 @@
 //! Who is let in: strangers get the least, trunks that must prove who they are
-//! get a question (RFC 3261 §22.2). No state is kept for either.
+//! get a question (RFC 3261 §22.2), and nobody new comes in while there is too
+//! much to do. No state is kept for any of them.
 
 use core::time::Duration;
 
+use super::requests::readable_via;
+use super::send::NO_DIALOG;
 use super::{Endpoint, Sender};
 use crate::command::Door;
 use crate::digest::{Covered, Credentials, Doorkeeper, Verdict};
-use crate::headers::HeaderName;
+use crate::event::Summary;
+use crate::headers::{HeaderName, NameAddr};
 use crate::message::{Method, Request, StatusCode};
-use crate::parse::StartLine;
+use crate::parse::{StartLine, View};
 use crate::text;
+use crate::transaction::server_key_by_via;
 use crate::transport::Flow;
 use crate::trunk::TrunkKey;
+use crate::write::{ReplyHead, reply_flow};
 
 /// Answers of one request that are looked at: one for each algorithm, to spare.
 const ANSWERS_MAX: usize = 4;
@@ -34,6 +40,40 @@ impl Endpoint {
         };
         self.doors.insert(key, Box::new(guarded));
         Some(())
+    }
+
+    /// Whether that was all: while there is too much to do an INVITE that begins a
+    /// call gets its 503, and the ACK of such a refusal ends here, before the rest of
+    /// either is read. So it takes little time to refuse what there is no time for.
+    pub(super) fn is_turned_back(&mut self, flow: &Flow, view: &View<'_>, sender: Sender) -> bool {
+        let StartLine::Request { method, .. } = view.start else {
+            return false;
+        };
+        let to = view.first(HeaderName::To).and_then(NameAddr::parse);
+        let tag = to.map(|to| to.tag().unwrap_or_default());
+        match (method, tag) {
+            (b"ACK", Some(tag)) => tag.starts_with(NO_DIALOG.as_bytes()),
+            (b"INVITE", Some([])) => {
+                self.overloaded && sender != Sender::Stranger && self.turn_back(flow, view)
+            }
+            _ => false,
+        }
+    }
+
+    /// Not one that was let in before, nor one that must be read further to know that.
+    fn turn_back(&mut self, flow: &Flow, view: &View<'_>) -> bool {
+        let Some(via) = view.first(HeaderName::Via).and_then(readable_via) else {
+            return false;
+        };
+        let known = !server_key_by_via(&via, &Method::Invite, &mut self.scratch)
+            || self.transactions.find(&self.scratch).is_some();
+        if known || view.defect().is_some() {
+            return false;
+        }
+        self.trace(None, false, &Summary::Request(Method::Invite), false);
+        let reply = ReplyHead::from_unchecked(view, &via, flow);
+        self.refuse_for_want_of_room(&reply, reply_flow(&via, flow), Method::Invite);
+        true
     }
 
     /// Whether a request that begins something goes on to those who serve it; if

@@ -20,6 +20,9 @@ use crate::write::{ReplyHead, reply_flow};
 
 impl Endpoint {
     pub(super) fn on_request_view(&mut self, flow: &Flow, view: &View<'_>, sender: Sender) {
+        if self.is_turned_back(flow, view, sender) {
+            return;
+        }
         match (Request::check(view), sender) {
             (Ok(request), _) => self.on_request(flow, &request, sender),
             (Err(defect), Sender::Known) => self.refuse_malformed(flow, view, defect),
@@ -45,7 +48,7 @@ impl Endpoint {
         };
         let method = Method::read(method).unwrap_or(Method::Other("?".into()));
         self.trace(None, false, &Summary::Request(method.clone()), false);
-        let reply = ReplyHead::from_defective(view, &via, flow);
+        let reply = ReplyHead::from_unchecked(view, &via, flow);
         let phrase = defect.to_string();
         let status = (defect.status(), phrase.as_str());
         self.answer_statelessly(&reply, reply_flow(&via, flow), status, method, &[]);
@@ -261,15 +264,27 @@ impl Endpoint {
     }
 
     pub(super) fn refuse_by_limit(&mut self, flow: &Flow, request: &Request<'_>) {
+        let reply = ReplyHead::new(&request.core, flow);
+        let back = reply_flow(&request.core.via, flow);
+        self.refuse_for_want_of_room(&reply, back, request.method.clone());
+    }
+
+    pub(super) fn refuse_for_want_of_room(
+        &mut self,
+        reply: &ReplyHead,
+        back: Flow,
+        method: Method,
+    ) {
         self.counters.refused_by_limit += 1;
         let seconds = self.config.retry_after.to_string();
         let field = [("Retry-After", seconds.as_str())];
-        self.answer_plainly(flow, request, StatusCode::SERVICE_UNAVAILABLE, &field);
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        self.answer_statelessly(reply, back, (status, status.phrase()), method, &field);
     }
 }
 
 /// The topmost Via, or only its sent-by when its parameters are beyond reading.
-fn readable_via(value: &[u8]) -> Option<Via<'_>> {
+pub(super) fn readable_via(value: &[u8]) -> Option<Via<'_>> {
     let top = text::elements(value).next()?.ok();
     top.and_then(Via::parse).or_else(|| {
         let end = value.iter().position(|byte| matches!(byte, b';' | b','));

@@ -30,6 +30,9 @@ pub(super) const SUPPORTED: &[&str] = &["100rel", "timer", "replaces"];
 /// The same as a header value.
 pub(super) const SUPPORTED_VALUE: &str = "100rel, timer, replaces";
 
+/// How the tag of an answer begins for which no state is kept: its ACK needs none.
+pub(super) const NO_DIALOG: &str = "none-";
+
 impl Endpoint {
     /// Sends one message.
     pub(super) fn transmit(
@@ -278,7 +281,7 @@ impl Endpoint {
         method: Method,
         fields: &[(&str, &str)],
     ) {
-        let tag = format!("{:016x}", self.random.keyed(reply.as_bytes()));
+        let tag = format!("{NO_DIALOG}{:016x}", self.random.keyed(reply.as_bytes()));
         let mut writer = reply.start(status, phrase, &tag);
         for (name, value) in fields {
             writer.field(name, value);

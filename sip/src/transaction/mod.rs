@@ -16,7 +16,7 @@ pub(crate) use client_invite::ClientInvite;
 pub(crate) use server::Server;
 pub(crate) use server_invite::ServerInvite;
 pub(crate) use table::{
-    Hold, Table, Transaction, TransactionId, client_key, merge_key, server_key,
+    Hold, Table, Transaction, TransactionId, client_key, merge_key, server_key, server_key_by_via,
 };
 
 use crate::timers::{Slot, Timer};

@@ -10,6 +10,7 @@ use super::Machine;
 use crate::call::CallKey;
 use crate::digest::Taken;
 use crate::event::Summary;
+use crate::headers::Via;
 use crate::headers::is_rfc3261_branch;
 use crate::message::{Core, Method};
 use crate::timers::Alarms;
@@ -191,6 +192,15 @@ impl Table {
 /// branch the values of RFC 2543 are taken; the To tag is left out of them
 /// because the ACK has one and the INVITE has none.
 pub(crate) fn server_key(core: &Core<'_>, method: &Method, key: &mut Vec<u8>) {
+    if !server_key_by_via(&core.via, method, key) {
+        push(key, core.call_id.as_bytes());
+        push(key, core.from_tag().as_bytes());
+        key.extend_from_slice(&core.cseq.number.to_be_bytes());
+    }
+}
+
+/// What Via and method give of that key; says whether it is all of it.
+pub(crate) fn server_key_by_via(via: &Via<'_>, method: &Method, key: &mut Vec<u8>) -> bool {
     let method = match method {
         Method::Ack => &Method::Invite,
         other => other,
@@ -198,15 +208,11 @@ pub(crate) fn server_key(core: &Core<'_>, method: &Method, key: &mut Vec<u8>) {
     key.clear();
     key.push(b'S');
     push(key, method.as_str().as_bytes());
-    push(key, core.via.host);
-    key.extend_from_slice(&core.via.port.unwrap_or(0).to_be_bytes());
-    let branch = core.via.branch().unwrap_or_default();
+    push(key, via.host);
+    key.extend_from_slice(&via.port.unwrap_or(0).to_be_bytes());
+    let branch = via.branch().unwrap_or_default();
     push(key, branch);
-    if !is_rfc3261_branch(branch) {
-        push(key, core.call_id.as_bytes());
-        push(key, core.from_tag().as_bytes());
-        key.extend_from_slice(&core.cseq.number.to_be_bytes());
-    }
+    is_rfc3261_branch(branch)
 }
 
 /// Key of a client transaction: our branch and the CSeq method.

@@ -379,6 +379,9 @@ fn calls(to: SocketAddr, user: &str, rate: u32, count: u32, hold_ms: u32) -> Cou
         &hold,
         "-l",
         "20000",
+        // Its usual 64 KiB hold a hundred answers: what it loses by that it asks again.
+        "-buff_size",
+        "2000000",
         "-timeout",
         "90s",
         "-trace_stat",

@@ -253,24 +253,25 @@ impl<I: Inbox> Signalling<I> {
             self.drain().await;
             let wakeup = poll_fn(|context| self.poll_wakeup(context)).await;
             self.found += 1;
-            self.watch_load(clock::now());
+            let now = clock::now();
+            self.watch_load(now);
             match wakeup {
                 Wakeup::Datagram {
                     listener,
                     remote,
                     length,
                 } => {
-                    self.receive(listener, remote, length);
+                    self.receive(now, listener, remote, length);
                 }
-                Wakeup::Stream(heard) => self.hear(heard),
+                Wakeup::Stream(heard) => self.hear(now, heard),
                 Wakeup::Order(order) => self.obey(order).await,
-                Wakeup::Timer => self.endpoint.handle(clock::now(), Input::Wake),
+                Wakeup::Timer => self.endpoint.handle(now, Input::Wake),
                 Wakeup::Closed => return self.leave().await,
             }
         }
     }
 
-    fn receive(&mut self, listener: usize, remote: SocketAddr, length: usize) {
+    fn receive(&mut self, now: Duration, listener: usize, remote: SocketAddr, length: usize) {
         self.house.sip.received.fetch_add(1, Ordering::Relaxed);
         let (trunks, bound) = (&self.house.trunks, self.sockets[listener].bound);
         let known = trunks.known(remote.ip(), &self.house.settings);
@@ -293,7 +294,7 @@ impl<I: Inbox> Signalling<I> {
                 Input::Stranger { flow, bytes }
             }
         };
-        self.endpoint.handle(clock::now(), input);
+        self.endpoint.handle(now, input);
     }
 
     /// Whether this thread and the next one keep up, else callers had better come
@@ -308,7 +309,7 @@ impl<I: Inbox> Signalling<I> {
         }
     }
 
-    fn hear(&mut self, heard: Heard) {
+    fn hear(&mut self, now: Duration, heard: Heard) {
         match heard {
             Heard::Opened { flow, handle } => self.streams.opened(flow, handle),
             Heard::Message { flow, known, bytes } => {
@@ -327,7 +328,7 @@ impl<I: Inbox> Signalling<I> {
                     // By its address, its certificate, or since we dialled it.
                     (true, Known::Trusted | Known::Stranger) => Input::Packet { flow, bytes },
                 };
-                self.endpoint.handle(clock::now(), input);
+                self.endpoint.handle(now, input);
             }
             Heard::Ended {
                 flow,
@@ -338,7 +339,7 @@ impl<I: Inbox> Signalling<I> {
                 tracing::debug!(message = "stream_ended", peer = %flow.remote, ?ending);
                 if ours {
                     let input = Input::Unreachable { flow };
-                    self.endpoint.handle(clock::now(), input);
+                    self.endpoint.handle(now, input);
                 }
             }
         }
@@ -368,8 +369,8 @@ impl<I: Inbox> Signalling<I> {
                     listener,
                     remote,
                     length,
-                }) => self.receive(listener, remote, length),
-                Some(Wakeup::Stream(heard)) => self.hear(heard),
+                }) => self.receive(clock::now(), listener, remote, length),
+                Some(Wakeup::Stream(heard)) => self.hear(clock::now(), heard),
                 Some(_) => return,
                 None => {
                     self.timer_at = None;
@@ -423,8 +424,6 @@ impl<I: Inbox> Signalling<I> {
                 Output::Event(Event::Trunk { key, standing }) => {
                     self.house.trunks.stands(key, standing, clock::now());
                 }
-                // Of no call: nobody writes it down.
-                Output::Event(Event::Message { key: None, .. }) => {}
                 Output::Event(event) => {
                     self.lead_on(&event);
                     let answered = match &event {

@@ -664,9 +664,9 @@ fn key_of(event: &SipEvent) -> Option<CallKey> {
         | SipEvent::TransferAsked { key, .. }
         | SipEvent::ReinviteConfirmed { key, .. }
         | SipEvent::Ended { key, .. }
+        | SipEvent::Message { key, .. }
         | SipEvent::Released { key } => Some(*key),
         SipEvent::Trunk { .. } => None,
-        SipEvent::Message { key, .. } => *key,
     }
 }
 

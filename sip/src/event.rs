@@ -310,10 +310,10 @@ pub enum Event {
         /// The call.
         key: CallKey,
     },
-    /// A message was sent or received; only with `EndpointConfig::trace`.
+    /// A message of a call was sent or received; only with `EndpointConfig::trace`.
     Message {
         /// The call it belongs to.
-        key: Option<CallKey>,
+        key: CallKey,
         /// We sent it.
         sent: bool,
         /// What it was.

@@ -833,7 +833,7 @@ fn the_trace_shows_each_message_of_a_call() {
             Event::Message {
                 key, sent, summary, ..
             } => {
-                assert_eq!(key, Some(call));
+                assert_eq!(key, call);
                 Some(format!("{} {summary}", if sent { ">" } else { "<" }))
             }
             _ => None,

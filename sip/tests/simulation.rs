@@ -606,11 +606,8 @@ impl World {
                 );
             }
             Event::Message { key, .. } => {
-                let belief = key.map(|key| self.belief(side, key));
-                assert!(
-                    belief.is_none_or(|belief| !belief.released),
-                    "a message after the release"
-                );
+                let belief = self.belief(side, *key);
+                assert!(!belief.released, "a message after the release");
             }
             Event::Reinvite { key, .. } => {
                 self.check_alive(side, *key);

@@ -28,7 +28,6 @@ impl Endpoint {
             || self.transactions.len() >= self.config.max_transactions
             || self.live_calls >= self.config.max_calls;
         if full {
-            self.trace(None, false, &Summary::Request(Method::Invite), false);
             return self.refuse_by_limit(flow, request);
         }
         let merge = merge_key(&request.core);
@@ -43,10 +42,7 @@ impl Endpoint {
         };
         match objection {
             None => self.open_call(id, flow, request, replaces.ok().flatten()),
-            Some(objection) => {
-                self.trace(None, false, &Summary::Request(Method::Invite), false);
-                self.object(id, &objection);
-            }
+            Some(objection) => self.object(id, &objection),
         }
     }
 

@@ -43,7 +43,7 @@ pub struct EndpointConfig {
     /// Requests of strangers that are refused in a second (403); what is more is
     /// not answered at all.
     pub strangers_per_second: u32,
-    /// Whether each message is told as an [`crate::Event::Message`].
+    /// Whether each message of a call is told as an [`crate::Event::Message`].
     pub trace: bool,
 }
 

@@ -9,7 +9,6 @@ use super::send::NO_DIALOG;
 use super::{Endpoint, Sender};
 use crate::command::Door;
 use crate::digest::{Covered, Credentials, Doorkeeper, Verdict};
-use crate::event::Summary;
 use crate::headers::{HeaderName, NameAddr};
 use crate::message::{Method, Request, StatusCode};
 use crate::parse::{StartLine, View};
@@ -70,7 +69,6 @@ impl Endpoint {
         if known || view.defect().is_some() {
             return false;
         }
-        self.trace(None, false, &Summary::Request(Method::Invite), false);
         let reply = ReplyHead::from_unchecked(view, &via, flow);
         self.refuse_for_want_of_room(&reply, reply_flow(&via, flow), Method::Invite);
         true

@@ -47,7 +47,6 @@ impl Endpoint {
             return;
         };
         let method = Method::read(method).unwrap_or(Method::Other("?".into()));
-        self.trace(None, false, &Summary::Request(method.clone()), false);
         let reply = ReplyHead::from_unchecked(view, &via, flow);
         let phrase = defect.to_string();
         let status = (defect.status(), phrase.as_str());

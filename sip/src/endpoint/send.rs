@@ -65,10 +65,11 @@ impl Endpoint {
         summary: &Summary,
         repeated: bool,
     ) {
-        if self.config.trace {
-            // `Released` is the last that is heard of a key.
-            let live = |key: &CallKey| self.calls.get(key).is_some_and(|call| !call.released);
-            let key = key.filter(live);
+        // `Released` is the last that is heard of a key.
+        let live = |key: &CallKey| self.calls.get(key).is_some_and(|call| !call.released);
+        if self.config.trace
+            && let Some(key) = key.filter(live)
+        {
             self.tell(Event::Message {
                 key,
                 sent,

@@ -33,9 +33,9 @@ use crate::bell::Bell;
 use crate::clock;
 use crate::watchdog::Pulse;
 
-/// Orders on their way to one thread: two for each slot. At 4,000 calls a second 20 ms of
-/// the decision thread are some 400, and a thread that the machine held up has more to take.
-pub const ORDERS: usize = 2 * SLOTS;
+/// Orders on their way to one thread. At 4,000 calls a second 20 ms of the decision thread
+/// are some 400, and a thread that the machine held up has more to take.
+pub const ORDERS: usize = 2_048;
 /// Reports on their way from one thread.
 pub const REPORTS: usize = 2_048;
 /// Slots of one thread at most.

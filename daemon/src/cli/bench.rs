@@ -79,6 +79,15 @@ impl Yard {
         }
     }
 
+    /// One that has too much to do where that is what is looked at.
+    fn facing(sender: Sender) -> Self {
+        let mut yard = Self::new();
+        let overloaded = Command::Overloaded(matches!(sender, Sender::TooMany));
+        let input = Input::Command(overloaded);
+        yard.endpoint.handle(Duration::ZERO, input);
+        yard
+    }
+
     fn put(&mut self, now: Duration, sender: Sender, bytes: &[u8]) {
         let flow = self.flow;
         let trunk = TRUNK;
@@ -273,10 +282,7 @@ const KINDS: [Kind; 9] = [
 
 /// CPU of one message, and octets sent for each that came.
 fn hostile(kind: &Kind, count: u32) -> (f64, f64) {
-    let mut yard = Yard::new();
-    let overloaded = Command::Overloaded(matches!(kind.sender, Sender::TooMany));
-    yard.endpoint
-        .handle(Duration::ZERO, Input::Command(overloaded));
+    let mut yard = Yard::facing(kind.sender);
     let texts: Vec<String> = (0..100).map(kind.text).collect();
     let (mut came, rounds) = (0_u64, count / 100);
     let cost = micros(rounds * 100, || {
@@ -356,7 +362,7 @@ mod tests {
         for kind in &KINDS {
             let (_, sent) = hostile(kind, 1000);
             assert!(sent < 2.0, "{}: {sent}", kind.name);
-            let mut yard = Yard::new();
+            let mut yard = Yard::facing(kind.sender);
             for number in 0..1000 {
                 yard.put(Duration::ZERO, kind.sender, (kind.text)(number).as_bytes());
             }

@@ -161,9 +161,10 @@ impl Switchboard {
         used < all
     }
 
-    /// Orders that signalling has no room for yet are sent as it makes some.
+    /// Orders that signalling or media have no room for yet are sent as they make some.
     pub fn push_orders(&mut self) {
         self.orders.push();
+        self.media.push_orders();
     }
 
     /// Slots of the media threads.
@@ -569,9 +570,9 @@ impl Switchboard {
     fn order(&mut self, place: Place, order: MediaOrder) {
         let slot = self.legs.get(&place).and_then(|leg| leg.slot);
         if let Some(slot) = slot
-            && self.media.order(slot, order).is_err()
+            && let Err(error) = self.media.order(slot, order)
         {
-            tracing::error!(message = "media_orders_full", CALL_ID = %place.0);
+            tracing::error!(message = "media_order_failed", CALL_ID = %place.0, %error);
         }
     }
 
@@ -584,11 +585,10 @@ impl Switchboard {
         if let Some(key) = leg.key.take() {
             self.by_key.remove(&key);
         }
-        if let Some(slot) = leg.slot {
-            if self.media.order(slot, MediaOrder::Close).is_ok() {
-                return false;
-            }
-            tracing::error!(message = "media_orders_full", CALL_ID = %place.0);
+        if let Some(slot) = leg.slot
+            && self.media.order(slot, MediaOrder::Close).is_ok()
+        {
+            return false;
         }
         self.legs.remove(&place);
         true

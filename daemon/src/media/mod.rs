@@ -30,6 +30,7 @@ pub mod system;
 pub mod thread;
 pub mod words;
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -95,7 +96,7 @@ pub enum Full {
     Slots,
     /// All ports are taken.
     Ports,
-    /// The ring of orders is full: the media thread has stood still for long.
+    /// Orders wait already: the media thread has stood still for long.
     Orders,
     /// The system has no socket left, or no random bits.
     System(io::ErrorKind),
@@ -143,6 +144,8 @@ struct Slot {
 struct Hand {
     shared: Arc<Shared>,
     orders: Producer<'static, Errand>,
+    /// What the ring had no room for, oldest first: no order is lost.
+    waiting: VecDeque<Errand>,
     reports: Consumer<'static, Report>,
     returned: Consumer<'static, Returned>,
     slots: Vec<Slot>,
@@ -151,8 +154,9 @@ struct Hand {
     thread: Option<JoinHandle<()>>,
 }
 
-/// New lines that are kept for other calls, 42 kB each.
-const LINES_KEPT: usize = 32;
+/// New lines that are kept for other calls, 42 kB each: as many calls as may begin in a
+/// tenth of a second at 2,500 a second.
+const LINES_KEPT: usize = 256;
 
 /// All media of the process.
 pub struct Media {
@@ -222,7 +226,7 @@ impl Media {
             None => self.emptiest(),
         };
         let hand = self.hands.get_mut(number).ok_or(Full::Gone)?;
-        if !hand.orders.ready() {
+        if !hand.waiting.is_empty() {
             return Err(Full::Orders);
         }
         let index = *hand.free.last().ok_or(Full::Slots)?;
@@ -247,17 +251,18 @@ impl Media {
             }
             None => Box::new(Line::new(birth.seed, birth.sensitivity)),
         };
-        hand.take(index, birth, line, socket)?;
+        hand.take(index, birth, line, socket);
         let shared = Arc::clone(&hand.shared);
         self.rtcp
             .open(slot, sockets, birth.template.ssrc(), &self.cname, shared);
         Ok(Opened { slot, rtp, rtcp })
     }
 
-    /// Passes an order on. It is carried out within 10 ms.
+    /// Passes an order on. It is carried out within 10 ms; where the thread has stood
+    /// still for so long that its ring is full, in its order once there is room.
     ///
     /// # Errors
-    /// The slot is not that call's any more, or the ring is full.
+    /// The slot is not that call's any more, or the system has no memory for Opus.
     pub fn order(&mut self, slot: SlotId, order: Order) -> Result<(), Full> {
         self.sweep();
         let hand = self
@@ -291,7 +296,15 @@ impl Media {
             | Order::Tone { .. }
             | Order::Record(_) => {}
         }
-        hand.give(Errand::Do(slot, order))
+        hand.give(Errand::Do(slot, order));
+        Ok(())
+    }
+
+    /// Passes on what waits, as far as the threads have made room.
+    pub fn push_orders(&mut self) {
+        for hand in &mut self.hands {
+            hand.push();
+        }
     }
 
     /// Lets the peers of two legs hear each other from the next tick on, where nothing
@@ -308,7 +321,8 @@ impl Media {
         if !siblings || !hand.is_current(one) || !hand.is_current(other) {
             return Err(Full::Gone);
         }
-        hand.give(Errand::Join(one, other))
+        hand.give(Errand::Join(one, other));
+        Ok(())
     }
 
     /// Records a leg from its next sample to its end, as `NAME.wav`. Gives the
@@ -461,26 +475,8 @@ impl Media {
 
 impl Hand {
     fn start(number: usize, slots: usize, realtime: bool, bell: Bell) -> io::Result<Self> {
-        let (orders, orders_end) = Box::leak(Box::new(Queue::<Errand, ORDERS>::new())).split();
-        let (reports, reports_end) = Box::leak(Box::new(Queue::<Report, REPORTS>::new())).split();
-        let (returned, returned_end) =
-            Box::leak(Box::new(Queue::<Returned, RETURNED>::new())).split();
-        let shared = Arc::new(Shared {
-            board: (0..slots).map(|_| board::Notice::default()).collect(),
-            safes: (0..slots).map(|_| safe::Safe::default()).collect(),
-            tapes: Arc::new(Tapes::new(slots)),
-            heard: ring::Lent::new(slots),
-            voice: ring::Lent::new(slots),
-            pulse: Pulse::default(),
-            stop: AtomicBool::new(false),
-        });
-        let ends = Ends {
-            orders: orders_end,
-            reports,
-            returned,
-            bell,
-        };
-        let mut work = Loop::new(Arc::clone(&shared), ends, slots)?;
+        let (mut hand, ends) = Self::new(slots, bell);
+        let mut work = Loop::new(Arc::clone(&hand.shared), ends, slots)?;
         let thread = std::thread::Builder::new()
             .name(format!("media-{number}"))
             .spawn(move || {
@@ -489,15 +485,42 @@ impl Hand {
                 }
                 work.run();
             })?;
-        Ok(Self {
-            shared,
+        hand.thread = Some(thread);
+        Ok(hand)
+    }
+
+    /// Without its thread, and what that needs.
+    fn new(slots: usize, bell: Bell) -> (Self, Ends) {
+        let (orders, orders_end) = Box::leak(Box::new(Queue::<Errand, ORDERS>::new())).split();
+        let (reports, reports_end) = Box::leak(Box::new(Queue::<Report, REPORTS>::new())).split();
+        let (returned, returned_end) =
+            Box::leak(Box::new(Queue::<Returned, RETURNED>::new())).split();
+        let shared = Shared {
+            board: (0..slots).map(|_| board::Notice::default()).collect(),
+            safes: (0..slots).map(|_| safe::Safe::default()).collect(),
+            tapes: Arc::new(Tapes::new(slots)),
+            heard: ring::Lent::new(slots),
+            voice: ring::Lent::new(slots),
+            pulse: Pulse::default(),
+            stop: AtomicBool::new(false),
+        };
+        let ends = Ends {
+            orders: orders_end,
+            reports,
+            returned,
+            bell,
+        };
+        let hand = Self {
+            shared: Arc::new(shared),
             orders,
+            waiting: VecDeque::new(),
             reports: reports_end,
             returned: returned_end,
             slots: vec![Slot::default(); slots],
             free: (0..slots as u16).rev().collect(),
-            thread: Some(thread),
-        })
+            thread: None,
+        };
+        (hand, ends)
     }
 
     fn is_current(&self, slot: SlotId) -> bool {
@@ -505,19 +528,12 @@ impl Hand {
         known.is_some_and(|known| known.taken && known.generation == slot.generation)
     }
 
-    fn take(
-        &mut self,
-        index: u16,
-        birth: Birth,
-        line: Box<Line>,
-        socket: Arc<UdpSocket>,
-    ) -> Result<(), Full> {
+    fn take(&mut self, index: u16, birth: Birth, line: Box<Line>, socket: Arc<UdpSocket>) {
         let slot = usize::from(index);
         self.shared.board[slot].clear_remote();
-        self.give(Errand::Open(Seat::new(birth, line, socket)))?;
+        self.give(Errand::Open(Seat::new(birth, line, socket)));
         self.slots[slot].taken = true;
         self.free.pop();
-        Ok(())
     }
 
     /// What Opus needs is made here, once a call.
@@ -527,13 +543,24 @@ impl Hand {
             return Ok(());
         }
         let opus = Opus::new().map_err(|error| Full::System(error.kind()))?;
-        self.give(Errand::Lend(id, opus))?;
+        self.give(Errand::Lend(id, opus));
         self.slots[slot].opus = true;
         Ok(())
     }
 
-    fn give(&mut self, errand: Errand) -> Result<(), Full> {
-        self.orders.enqueue(errand).map_err(|_| Full::Orders)
+    /// After all that was given before it.
+    fn give(&mut self, errand: Errand) {
+        self.waiting.push_back(errand);
+        self.push();
+    }
+
+    fn push(&mut self) {
+        while self.orders.ready()
+            && let Some(errand) = self.waiting.pop_front()
+        {
+            // There is room: nobody else puts anything in.
+            let _ = self.orders.enqueue(errand);
+        }
     }
 
     fn set_free(&mut self, id: SlotId) {
@@ -612,5 +639,40 @@ fn warn_once(error: &io::Error) {
     // Relaxed: only this flag counts.
     if !WARNED.swap(true, Ordering::Relaxed) {
         tracing::warn!(message = "media_not_real_time", %error, "SCHED_FIFO is not permitted");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The order that a call is over.
+    fn closed(errand: &Errand) -> Option<u16> {
+        match errand {
+            Errand::Do(slot, Order::Close) => Some(slot.index),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn orders_wait_in_their_order_while_a_thread_stands_still() {
+        let (mut hand, mut ends) = Hand::new(1, Bell::new().unwrap());
+        let all = ORDERS as u16 + 100;
+        for index in 0..all {
+            let slot = SlotId {
+                thread: 0,
+                index,
+                generation: 0,
+            };
+            hand.give(Errand::Do(slot, Order::Close));
+        }
+        assert!(hand.waiting.len() > 100);
+        let mut carried_out = Vec::new();
+        while let Some(errand) = ends.orders.dequeue() {
+            carried_out.extend(closed(&errand));
+            hand.push();
+        }
+        assert_eq!(carried_out, (0..all).collect::<Vec<_>>());
+        assert!(hand.waiting.is_empty());
     }
 }

@@ -48,12 +48,10 @@ impl Endpoint {
         let StartLine::Request { method, .. } = view.start else {
             return false;
         };
-        let to = view.first(HeaderName::To).and_then(NameAddr::parse);
-        let tag = to.map(|to| to.tag().unwrap_or_default());
-        match (method, tag) {
-            (b"ACK", Some(tag)) => tag.starts_with(NO_DIALOG.as_bytes()),
-            (b"INVITE", Some([])) => {
-                self.overloaded && sender != Sender::Stranger && self.turn_back(flow, view)
+        match method {
+            b"ACK" => to_tag(view).is_some_and(|tag| tag.starts_with(NO_DIALOG.as_bytes())),
+            b"INVITE" if self.overloaded && sender != Sender::Stranger => {
+                to_tag(view).is_some_and(<[u8]>::is_empty) && self.turn_back(flow, view)
             }
             _ => false,
         }
@@ -70,7 +68,7 @@ impl Endpoint {
             return false;
         }
         let reply = ReplyHead::from_unchecked(view, &via, flow);
-        self.refuse_for_want_of_room(&reply, reply_flow(&via, flow), Method::Invite);
+        self.answer_no_room(&reply, reply_flow(&via, flow), Method::Invite);
         true
     }
 
@@ -135,6 +133,12 @@ impl Endpoint {
             }
         }
     }
+}
+
+/// The tag of To: empty where it has none, nothing where To cannot be read.
+fn to_tag<'a>(view: &'a View<'_>) -> Option<&'a [u8]> {
+    let to = view.first(HeaderName::To).and_then(NameAddr::parse)?;
+    Some(to.tag().unwrap_or_default())
 }
 
 impl Guarded {

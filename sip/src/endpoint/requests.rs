@@ -265,15 +265,10 @@ impl Endpoint {
     pub(super) fn refuse_by_limit(&mut self, flow: &Flow, request: &Request<'_>) {
         let reply = ReplyHead::new(&request.core, flow);
         let back = reply_flow(&request.core.via, flow);
-        self.refuse_for_want_of_room(&reply, back, request.method.clone());
+        self.answer_no_room(&reply, back, request.method.clone());
     }
 
-    pub(super) fn refuse_for_want_of_room(
-        &mut self,
-        reply: &ReplyHead,
-        back: Flow,
-        method: Method,
-    ) {
+    pub(super) fn answer_no_room(&mut self, reply: &ReplyHead, back: Flow, method: Method) {
         self.counters.refused_by_limit += 1;
         let seconds = self.config.retry_after.to_string();
         let field = [("Retry-After", seconds.as_str())];

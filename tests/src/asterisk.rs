@@ -24,6 +24,9 @@ pub struct Setup {
     pub dialplan: String,
 }
 
+/// What its machine is called.
+const NAME: &str = "asterisk";
+
 /// A running Asterisk; killed when dropped.
 #[derive(Debug)]
 pub struct Asterisk {
@@ -46,10 +49,10 @@ pub fn tree() -> Result<PathBuf, String> {
     if !tree.join("usr/sbin/asterisk").is_file() {
         return Err(format!("no Asterisk in {}", tree.display()));
     }
-    let asked = run("unshare", ["-m", "true"]);
+    let asked = run("unshare", ["-m", "-u", "true"]);
     (asked.code == 0)
         .then_some(tree)
-        .ok_or(format!("no Asterisk: unshare -m: {}", asked.err.trim()))
+        .ok_or(format!("no Asterisk: unshare -m -u: {}", asked.err.trim()))
 }
 
 impl Asterisk {
@@ -73,18 +76,21 @@ impl Asterisk {
         for (name, text) in files(setup, host, (sip, tls, manager)) {
             std::fs::write(folder.join("etc").join(name), text).expect("a file of the test");
         }
-        // Mounts of its own, which go when it ends.
+        // Mounts and a name of its own, which go when it ends. It looks its name up at
+        // each call: where nobody knows it, that takes as long as the name server does.
         let script = format!(
             "mkdir -p {tree}/run/ast && mount --bind {folder} {tree}/run/ast && \
              mount --rbind /dev {tree}/dev && mount -t proc proc {tree}/proc && \
              mkdir -p {tree}/usr/share/asterisk/sounds && \
              mount --bind {folder}/sounds {tree}/usr/share/asterisk/sounds && \
+             hostname {NAME} && touch {tree}/etc/hosts && \
+             mount --bind {folder}/etc/hosts {tree}/etc/hosts && \
              exec chroot {tree} asterisk -f -p -n -C /run/ast/etc/asterisk.conf",
             tree = tree.display(),
             folder = folder.display()
         );
         let mut command = Command::new("unshare");
-        command.args(["-m", "sh", "-c", &script]);
+        command.args(["-m", "-u", "sh", "-c", &script]);
         let process = Running::start(&mut command, &place.file("asterisk.log"));
         let mut asterisk = Self {
             process,
@@ -219,7 +225,7 @@ fn files(
     setup: &Setup,
     host: Ipv4Addr,
     (sip, tls, manager): (u16, u16, u16),
-) -> [(&'static str, String); 10] {
+) -> [(&'static str, String); 11] {
     let transport = |name: &str, port: u16, more: &str| {
         format!("[{name}]\ntype=transport\nprotocol={name}\nbind={host}:{port}\n{more}\n")
     };
@@ -234,6 +240,7 @@ fn files(
     );
     let load = |name: &str| format!("load={name}.so\n");
     [
+        ("hosts", format!("127.0.0.1 localhost\n{host} {NAME}\n")),
         (
             "asterisk.conf",
             "[directories]\nastetcdir => /run/ast/etc\n\

@@ -49,7 +49,7 @@ const TURNS: u32 = 5;
 /// A turn at `COMPARED_AT` calls a second lasts so long.
 const TURN_SECONDS: u32 = 4;
 /// A load and three times of it take turns so often, `SECONDS` each.
-const TURNS_OF_LOAD: u32 = 3;
+const TURNS_OF_LOAD: u32 = 5;
 /// Calls a second at which CPU is compared: all can.
 const COMPARED_AT: u32 = 1_000;
 

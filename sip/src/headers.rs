@@ -159,20 +159,14 @@ const NAMES: &[(&str, u8, HeaderName)] = &[
 impl HeaderName {
     /// The name of header bytes, long or compact, in any case.
     pub fn read(bytes: &[u8]) -> Self {
-        let compact = match bytes {
-            [letter] => letter.to_ascii_lowercase(),
-            _ => 0,
+        let mut names = NAMES.iter();
+        let found = match bytes {
+            [letter @ (b'a'..=b'z' | b'A'..=b'Z')] => {
+                names.find(|(_, short, _)| *short == letter.to_ascii_lowercase())
+            }
+            _ => names.find(|(long, _, _)| long.as_bytes().eq_ignore_ascii_case(bytes)),
         };
-        NAMES
-            .iter()
-            .find(|(long, short, _)| {
-                if compact != 0 {
-                    *short == compact
-                } else {
-                    long.len() == bytes.len() && long.as_bytes().eq_ignore_ascii_case(bytes)
-                }
-            })
-            .map_or(Self::Other, |(_, _, name)| *name)
+        found.map_or(Self::Other, |(_, _, name)| *name)
     }
 
     /// The long form; empty for [`HeaderName::Other`].

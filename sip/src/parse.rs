@@ -8,6 +8,8 @@
 use core::fmt;
 use std::borrow::Cow;
 
+use memchr::memchr;
+
 use crate::headers::HeaderName;
 use crate::message::{Request, Response, StatusCode};
 use crate::text;
@@ -281,6 +283,15 @@ impl<'a> View<'a> {
     }
 }
 
+/// The value of the first line of a header, unfolded or not, without reading the others.
+pub(crate) fn first_line_of(message: &[u8], wanted: HeaderName) -> Option<&[u8]> {
+    let lines = Lines(message).take_while(|line| !line.is_empty());
+    lines.skip(1).find_map(|line| {
+        let (name, value) = text::split_at_first(line, b':');
+        value.filter(|_| HeaderName::read(text::trim(name)) == wanted)
+    })
+}
+
 fn skip_empty_lines(mut bytes: &[u8]) -> &[u8] {
     while let [b'\r' | b'\n', rest @ ..] = bytes {
         bytes = rest;
@@ -298,15 +309,8 @@ impl<'a> Iterator for Lines<'a> {
         if self.0.is_empty() {
             return None;
         }
-        let end = self.0.iter().position(|byte| *byte == b'\n');
-        let (line, rest) = match end {
-            Some(end) => {
-                let (line, rest) = self.0.split_at(end);
-                (line, rest.get(1..).unwrap_or_default())
-            }
-            None => (self.0, b"".as_slice()),
-        };
-        self.0 = rest;
+        let (line, rest) = text::split_at_first(self.0, b'\n');
+        self.0 = rest.unwrap_or_default();
         Some(line.strip_suffix(b"\r").unwrap_or(line))
     }
 }
@@ -354,7 +358,7 @@ fn read_header(line: &[u8]) -> Result<Header<'_>, Defect> {
     let (name, value) = text::split_at_first(line, b':');
     let raw_name = text::trim(name);
     let value = value
-        .filter(|value| text::is_token(raw_name) && !value.contains(&b'\r'))
+        .filter(|value| text::is_token(raw_name) && memchr(b'\r', value).is_none())
         .ok_or(Defect::HeaderLine)?;
     Ok(Header {
         name: HeaderName::read(raw_name),

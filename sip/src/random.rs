@@ -6,8 +6,6 @@
 //! that no peer knows; the daemon takes it from the system at start, tests
 //! take any number.
 
-use core::fmt::Write as _;
-
 /// Source of identifiers.
 #[derive(Clone, Debug)]
 pub(crate) struct Random {
@@ -51,7 +49,7 @@ impl Random {
     pub(crate) fn tag(&mut self) -> String {
         let word = self.token();
         let mut text = String::with_capacity(16);
-        let _ = write!(text, "{word:016x}");
+        push_hex(&mut text, word);
         text
     }
 
@@ -59,7 +57,8 @@ impl Random {
     pub(crate) fn branch(&mut self) -> String {
         let word = self.token();
         let mut text = String::with_capacity(24);
-        let _ = write!(text, "z9hG4bK{word:016x}");
+        text.push_str("z9hG4bK");
+        push_hex(&mut text, word);
         text
     }
 
@@ -67,7 +66,8 @@ impl Random {
     pub(crate) fn call_id(&mut self) -> String {
         let (high, low) = (self.token(), self.token());
         let mut text = String::with_capacity(32);
-        let _ = write!(text, "{high:016x}{low:016x}");
+        push_hex(&mut text, high);
+        push_hex(&mut text, low);
         text
     }
 
@@ -98,6 +98,15 @@ impl Random {
         }
         hash
     }
+}
+
+/// Appends a word as 16 hexadecimal digits.
+pub(crate) fn push_hex(text: &mut String, word: u64) {
+    let digits = (0..16).rev().map(|place| {
+        let digit = u8::try_from((word >> (4 * place)) & 0xf).unwrap_or_default();
+        char::from(digit + if digit < 10 { b'0' } else { b'a' - 10 })
+    });
+    text.extend(digits);
 }
 
 /// The finalizer of splitmix64.

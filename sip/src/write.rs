@@ -64,7 +64,10 @@ impl Writer {
 
     /// One header line whose value we made ourselves.
     pub(crate) fn field(&mut self, name: &str, value: impl Display) {
-        self.print(format_args!("{name}: {value}\r\n"));
+        self.raw(name.as_bytes());
+        self.raw(b": ");
+        self.print(format_args!("{value}"));
+        self.raw(b"\r\n");
     }
 
     /// One header line with bytes of another message.
@@ -137,10 +140,10 @@ pub struct ExtraHeader {
 #[derive(Clone, Debug)]
 pub(crate) struct ReplyHead {
     /// Via…CSeq lines, then `To: value`; the last without its line end.
-    head: Box<[u8]>,
+    head: Vec<u8>,
     has_to_tag: bool,
     /// Record-Route lines.
-    routes: Box<[u8]>,
+    routes: Vec<u8>,
 }
 
 impl ReplyHead {
@@ -186,10 +189,17 @@ impl ReplyHead {
             routes.field_raw("Record-Route", value);
         }
         Self {
-            head: head.bytes.into_boxed_slice(),
+            head: head.bytes,
             has_to_tag,
-            routes: routes.bytes.into_boxed_slice(),
+            routes: routes.bytes,
         }
+    }
+
+    /// For a transaction to keep, in no more room than it needs.
+    pub(crate) fn kept(mut self) -> Box<Self> {
+        self.head.shrink_to_fit();
+        self.routes.shrink_to_fit();
+        Box::new(self)
     }
 
     /// Begins an answer. `tag` is added to To unless the request had one.

@@ -4,14 +4,16 @@
 
 use core::time::Duration;
 
+use memchr::{memchr, memrchr};
+
 use super::requests::readable_via;
 use super::send::NO_DIALOG;
 use super::{Endpoint, Sender};
 use crate::command::Door;
 use crate::digest::{Covered, Credentials, Doorkeeper, Verdict};
-use crate::headers::{HeaderName, NameAddr};
+use crate::headers::HeaderName;
 use crate::message::{Method, Request, StatusCode};
-use crate::parse::{StartLine, View};
+use crate::parse::{StartLine, View, first_line_of};
 use crate::text;
 use crate::transaction::server_key_by_via;
 use crate::transport::Flow;
@@ -42,19 +44,17 @@ impl Endpoint {
     }
 
     /// Whether that was all: while there is too much to do an INVITE that begins a
-    /// call gets its 503, and the ACK of such a refusal ends here, before the rest of
-    /// either is read. So it takes little time to refuse what there is no time for.
+    /// call gets its 503 before the rest of it is read. So it takes little time to
+    /// refuse what there is no time for.
     pub(super) fn is_turned_back(&mut self, flow: &Flow, view: &View<'_>, sender: Sender) -> bool {
         let StartLine::Request { method, .. } = view.start else {
             return false;
         };
-        match method {
-            b"ACK" => to_tag(view).is_some_and(|tag| tag.starts_with(NO_DIALOG.as_bytes())),
-            b"INVITE" if self.overloaded && sender != Sender::Stranger => {
-                to_tag(view).is_some_and(<[u8]>::is_empty) && self.turn_back(flow, view)
-            }
-            _ => false,
-        }
+        self.overloaded
+            && sender != Sender::Stranger
+            && method == b"INVITE"
+            && view.first(HeaderName::To).is_some_and(has_no_tag)
+            && self.turn_back(flow, view)
     }
 
     /// Not one that was let in before, nor one that must be read further to know that.
@@ -135,10 +135,21 @@ impl Endpoint {
     }
 }
 
-/// The tag of To: empty where it has none, nothing where To cannot be read.
-fn to_tag<'a>(view: &'a View<'_>) -> Option<&'a [u8]> {
-    let to = view.first(HeaderName::To).and_then(NameAddr::parse)?;
-    Some(to.tag().unwrap_or_default())
+/// Whether a message is the ACK of an answer for which no state was kept. It asks for
+/// nothing, so no more of it is read than that.
+pub(super) fn ends_refusal(message: &[u8]) -> bool {
+    message.starts_with(b"ACK ")
+        && first_line_of(message, HeaderName::To).is_some_and(|to| {
+            let last = memrchr(b';', to).and_then(|before| to.get(before + 1..));
+            let tag = last.and_then(|last| last.strip_prefix(b"tag="));
+            tag.is_some_and(|tag| tag.starts_with(NO_DIALOG.as_bytes()))
+        })
+}
+
+/// Whether To surely has no tag: behind the address there is no parameter with a value.
+fn has_no_tag(to: &[u8]) -> bool {
+    let (_, behind) = text::split_at_first(to, b'>');
+    memchr(b'=', behind.unwrap_or(to)).is_none()
 }
 
 impl Guarded {
@@ -166,5 +177,48 @@ impl Guarded {
             }
         }
         found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_ack_of_an_answer_without_state_ends_at_the_door() {
+        let ends = |method: &str, to: &str| {
+            let text = format!("{method} sip:a@b SIP/2.0\r\nVia: x\r\n{to}\r\n\r\n");
+            ends_refusal(text.as_bytes())
+        };
+        assert!(ends("ACK", "To: <sip:a@b>;tag=none-0123456789abcdef"));
+        assert!(ends(
+            "ACK",
+            "t:\"A, B\" <sip:a@b>;x=y;tag=none-0123456789abcdef"
+        ));
+        assert!(!ends("BYE", "To: <sip:a@b>;tag=none-0123456789abcdef"));
+        for to in [
+            "To: <sip:a@b>;tag=0123456789abcdef",
+            "To: <sip:a@b>;tag=0123456789abcdef;x=none-1",
+            "From: <sip:a@b>;tag=none-0123456789abcdef",
+            "To: <sip:a@b>\r\n\r\nTo: <sip:a@b>;tag=none-0123456789abcdef",
+            "To",
+        ] {
+            assert!(!ends("ACK", to), "{to}");
+        }
+    }
+
+    #[test]
+    fn a_to_that_may_have_a_tag_is_read_further() {
+        for to in ["<sip:a@b>", "sip:a@b", "\"A\" <sip:a@b;transport=udp>;x"] {
+            assert!(has_no_tag(to.as_bytes()), "{to}");
+        }
+        for to in [
+            "<sip:a@b>;tag=1",
+            "<sip:a@b> ; TAG = 1",
+            "sip:a@b;tag=1",
+            "\">\" <sip:a@b>;tag=1;x=\">\"",
+        ] {
+            assert!(!has_no_tag(to.as_bytes()), "{to}");
+        }
     }
 }

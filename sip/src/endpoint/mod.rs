@@ -290,6 +290,9 @@ impl Endpoint {
             self.counters.keepalives += 1;
             return;
         }
+        if door::ends_refusal(bytes) {
+            return;
+        }
         match View::read(bytes) {
             Err(defect) => self.count_malformed(defect),
             Ok(view) => match view.start {

@@ -173,7 +173,7 @@ impl Endpoint {
         let back = reply_flow(&request.core.via, flow);
         let summary = Summary::Request(request.method.clone());
         let mut transaction = Transaction::new(&self.scratch, machine, back, summary);
-        transaction.reply = Some(Box::new(ReplyHead::new(&request.core, flow)));
+        transaction.reply = Some(ReplyHead::new(&request.core, flow).kept());
         transaction.merge_key = merge_key;
         let id = self.transactions.insert(transaction);
         self.carry_out(id, &steps, None);
@@ -250,9 +250,9 @@ impl Endpoint {
         };
         let mut writer = reply.start(status, status.phrase(), tag);
         for (name, value) in fields {
-            writer.field(name, value);
+            writer.field_raw(name, value.as_bytes());
         }
-        writer.field("Server", &self.config.product);
+        writer.field_raw("Server", self.config.product.as_bytes());
         self.answer(id, status, writer.finish());
     }
 

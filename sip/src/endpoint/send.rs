@@ -8,6 +8,7 @@ use crate::call::CallKey;
 use crate::dialog::Dialog;
 use crate::event::{Event, Summary};
 use crate::message::{Method, Response, StatusCode};
+use crate::random;
 use crate::timers::{Slot, Timer};
 use crate::transaction::{
     Client, ClientInvite, Hold, Machine, Step, Steps, Transaction, TransactionId, client_key,
@@ -282,12 +283,14 @@ impl Endpoint {
         method: Method,
         fields: &[(&str, &str)],
     ) {
-        let tag = format!("{NO_DIALOG}{:016x}", self.random.keyed(reply.as_bytes()));
+        let mut tag = String::with_capacity(NO_DIALOG.len() + 16);
+        tag.push_str(NO_DIALOG);
+        random::push_hex(&mut tag, self.random.keyed(reply.as_bytes()));
         let mut writer = reply.start(status, phrase, &tag);
         for (name, value) in fields {
-            writer.field(name, value);
+            writer.field_raw(name, value.as_bytes());
         }
-        writer.field("Server", &self.config.product);
+        writer.field_raw("Server", self.config.product.as_bytes());
         let summary = Summary::Response(status, method);
         self.transmit(flow, writer.finish(), None, &summary, false);
     }

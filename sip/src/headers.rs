@@ -164,7 +164,11 @@ impl HeaderName {
             [letter @ (b'a'..=b'z' | b'A'..=b'Z')] => {
                 names.find(|(_, short, _)| *short == letter.to_ascii_lowercase())
             }
-            _ => names.find(|(long, _, _)| long.as_bytes().eq_ignore_ascii_case(bytes)),
+            // Nearly all write it as it stands here.
+            _ => names.find(|(long, _, _)| {
+                let long = long.as_bytes();
+                long == bytes || long.eq_ignore_ascii_case(bytes)
+            }),
         };
         found.map_or(Self::Other, |(_, _, name)| *name)
     }

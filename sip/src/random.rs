@@ -88,15 +88,12 @@ impl Random {
     /// A number that depends on the secret and the bytes alone, for answers
     /// that keep no state.
     pub(crate) fn keyed(&self, bytes: &[u8]) -> u64 {
-        let mut hash = self.secret;
-        for chunk in bytes.chunks(8) {
-            let mut word = [0_u8; 8];
-            for (target, source) in word.iter_mut().zip(chunk) {
-                *target = *source;
-            }
-            hash = mix(hash ^ u64::from_le_bytes(word)).wrapping_add(self.secret);
-        }
-        hash
+        let (words, rest) = bytes.as_chunks::<8>();
+        let mut last = [0; 8];
+        last[..rest.len()].copy_from_slice(rest);
+        words.iter().chain([&last]).fold(self.secret, |hash, word| {
+            mix(hash ^ u64::from_le_bytes(*word)).wrapping_add(self.secret)
+        })
     }
 }
 

@@ -7,6 +7,8 @@
 use core::fmt::{Display, Write as _};
 use core::net::{IpAddr, SocketAddr};
 
+use memchr::memchr_iter;
+
 use crate::headers::{HeaderName, Via};
 use crate::message::{Core, Method, StatusCode};
 use crate::parse::{StartLine, View};
@@ -227,9 +229,9 @@ impl ReplyHead {
 }
 
 fn has_tag_text(value: &[u8]) -> bool {
-    value
-        .windows(5)
-        .any(|window| window.eq_ignore_ascii_case(b";tag="))
+    memchr_iter(b'=', value)
+        .filter_map(|at| value.get(at.checked_sub(4)?..at))
+        .any(|name| name.eq_ignore_ascii_case(b";tag"))
 }
 
 /// Adds `received` when the sender's host is not where the packet came from

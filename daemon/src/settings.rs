@@ -41,6 +41,7 @@ mod trunk;
 
 pub use barred::read_barred;
 pub use books::{Books, CheckedPolicy, POLICY_DEFAULT, Page, Sources, recompile};
+pub(crate) use net::name_server;
 pub use net::{Cidr, Listen, Proxy, Told};
 pub use permit::{Permit, Refused};
 pub use presented::{Presentation, Presented, Privacy};

@@ -151,6 +151,23 @@ fn a_call_of_the_telephone_goes_on_where_its_contact_is_by_name() {
 }
 
 #[test]
+fn the_telephone_calls_where_the_services_of_a_name_are() {
+    let (peer, there) = (Peer::at("127.0.0.37"), Peer::at("127.0.0.38"));
+    let zone = Zone::new(&[
+        format!(
+            "_sip._udp.carrier.example SRV 10 10 {} edge.example",
+            peer.address().port()
+        ),
+        "edge.example A 127.0.0.37".to_owned(),
+        "desk.example A 127.0.0.38".to_owned(),
+    ]);
+    let server = zone.address().to_string();
+    let words = ["dial", "sip:100@carrier.example", "--hangup-after", "0.2"];
+    let command = [&words[..], &["--name-server", &server]].concat();
+    assert_eq!(called(&peer, "desk.example", &there, &command), 0);
+}
+
+#[test]
 fn the_test_of_a_trunk_goes_on_where_its_contact_is_by_name() {
     let (trunk, there) = (Peer::new(), Peer::at("127.0.0.36"));
     let zone = Zone::new(&["desk.example A 127.0.0.36".to_owned()]);

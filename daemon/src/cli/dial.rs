@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use offhook_sip::sdp::{Codec, LocalSrtp};
 
+use crate::settings::name_server;
 use crate::switchboard::random_octets;
 
 use super::agent::{Agent, Ending, Line, Plan, Teller};
@@ -76,6 +77,9 @@ struct PlanArgs {
     /// Hang up so long after the answer, whatever else.
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     hangup_after: Option<Duration>,
+    /// Ask this name server where names lead, instead of the system's; may be given again.
+    #[arg(long, value_name = "ADDR", value_parser = server)]
+    name_server: Vec<SocketAddr>,
 }
 
 /// Keys in ASCII and when to press them, since the answer.
@@ -86,6 +90,10 @@ fn transfer(text: &str) -> Result<(String, Duration), String> {
         .rsplit_once('@')
         .ok_or("say to whom and when: TO@SECONDS")?;
     Ok((number.to_owned(), seconds(at)?))
+}
+
+fn server(text: &str) -> Result<SocketAddr, String> {
+    name_server(text).ok_or_else(|| format!("`{text}` is not an IP address"))
 }
 
 /// A day; nothing here lasts longer.
@@ -144,6 +152,7 @@ impl PlanArgs {
             keys: self.dtmf.clone().unwrap_or_default(),
             transfer: self.transfer.clone(),
             hang_up_after: self.hangup_after,
+            name_servers: self.name_server.clone(),
         })
     }
 }
@@ -151,14 +160,8 @@ impl PlanArgs {
 pub(super) fn dial(common: &Common, arguments: &DialArgs) -> u8 {
     let done = arguments.plan.plan().and_then(|plan| {
         let teller = Teller::new(common.json);
-        let agent = Agent::toward(&arguments.uri, plan, teller).map_err(Trouble::CouldNot)?;
-        agent
-            .call(
-                &arguments.uri,
-                &arguments.caller,
-                arguments.display.as_deref(),
-            )
-            .map_err(Trouble::CouldNot)
+        let caller = (arguments.caller.as_str(), arguments.display.as_deref());
+        Agent::call(&arguments.uri, caller, plan, teller).map_err(Trouble::CouldNot)
     });
     exit(common, done)
 }
@@ -235,6 +238,7 @@ mod tests {
                 dtmf: None,
                 transfer: None,
                 hangup_after: None,
+                name_server: Vec::new(),
             },
         };
         assert_eq!(answer(&Common::default(), &arguments), COULD_NOT);

@@ -236,7 +236,7 @@ impl fmt::Display for Cidr {
 const DNS_PORT: u16 = 53;
 
 /// An address, with the port of DNS unless it says another.
-pub(super) fn name_server(text: &str) -> Option<SocketAddr> {
+pub(crate) fn name_server(text: &str) -> Option<SocketAddr> {
     let with_port = text.parse().ok();
     with_port.or_else(|| Some(SocketAddr::new(text.parse().ok()?, DNS_PORT)))
 }

@@ -126,13 +126,6 @@ pub(super) struct Agent {
 }
 
 impl Agent {
-    /// An agent with a socket that reaches the target.
-    pub(super) fn toward(uri: &str, plan: Plan, teller: Teller) -> Result<Self, String> {
-        let remote = wire::resolve(&wire::target(uri)?)?;
-        let local = own_address(remote.ip()).ok_or_else(|| format!("no way to {remote}"))?;
-        Self::new(SocketAddr::new(local, 0), plan, teller)
-    }
-
     /// An agent that waits at an address.
     pub(super) fn listening(at: SocketAddr, plan: Plan, teller: Teller) -> Result<Self, String> {
         Self::new(at, plan, teller)
@@ -161,7 +154,7 @@ impl Agent {
         Ok(Self {
             endpoint: Endpoint::new(EndpointConfig::default(), seed),
             wire,
-            hosts: Hosts::new(Vec::new(), Some(bell.clone())),
+            hosts: Hosts::new(plan.name_servers.clone(), Some(bell.clone())),
             bell,
             media,
             leg,
@@ -178,24 +171,27 @@ impl Agent {
         })
     }
 
-    /// Calls, and comes back when the call is over.
+    /// Calls from a socket that reaches the target, and comes back when the call is over.
     pub(super) fn call(
-        mut self,
         uri: &str,
-        caller: &str,
-        display: Option<&str>,
+        (caller, display): (&str, Option<&str>),
+        plan: Plan,
+        teller: Teller,
     ) -> Result<Ending, String> {
         let target = wire::target(uri)?;
-        let flow = self.wire.flow(wire::resolve(&target)?);
-        self.be_reached_at(&flow);
+        let remote = wire::resolve(&target, &plan.name_servers)?;
+        let local = own_address(remote.ip()).ok_or_else(|| format!("no way to {remote}"))?;
+        let mut agent = Self::new(SocketAddr::new(local, 0), plan, teller)?;
+        let flow = agent.wire.flow(remote);
+        agent.be_reached_at(&flow);
         let from = format!("sip:{caller}@{}", flow.local);
         let from = Uri::parse(&from).map_err(|_| format!("`{caller}` is no user of a SIP URI"))?;
-        let key = self.endpoint.next_key();
-        self.phase = Phase::Calling {
+        let key = agent.endpoint.next_key();
+        agent.phase = Phase::Calling {
             key,
             progress: false,
         };
-        self.tell("calling", target.as_str(), json!({"to": target.as_str()}));
+        agent.tell("calling", target.as_str(), json!({"to": target.as_str()}));
         let invite = Invite {
             key,
             way: Way {
@@ -212,11 +208,11 @@ impl Agent {
             further: Vec::new(),
             to_display: None,
             call_id: None,
-            offer: self.session.offer(),
+            offer: agent.session.offer(),
             headers: Vec::new(),
         };
-        self.command(Command::Invite(Box::new(invite)));
-        self.run()
+        agent.command(Command::Invite(Box::new(invite)));
+        agent.run()
     }
 
     /// Waits for a call, and comes back when it is over.
@@ -844,6 +840,7 @@ mod tests {
             keys: Vec::new(),
             transfer: None,
             hang_up_after: None,
+            name_servers: Vec::new(),
         }
     }
 
@@ -883,8 +880,7 @@ mod tests {
     }
 
     fn call(uri: &str, plan: Plan) -> Ending {
-        let agent = Agent::toward(uri, plan, Teller::silent()).unwrap();
-        agent.call(uri, "200", None).unwrap()
+        Agent::call(uri, ("200", None), plan, Teller::silent()).unwrap()
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What a user agent is to do in its call, and how it tells what happens.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +29,8 @@ pub(in crate::cli) struct Plan {
     pub(in crate::cli) transfer: Option<(String, Duration)>,
     /// Hang up so long after the answer.
     pub(in crate::cli) hang_up_after: Option<Duration>,
+    /// Who is asked where names lead; those of the system where there are none.
+    pub(in crate::cli) name_servers: Vec<SocketAddr>,
 }
 
 impl Plan {

@@ -9,10 +9,10 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use offhook_sip::{Flow, Transport, Uri};
+use offhook_sip::{Flow, HostName, Transport, Uri};
 
 use crate::bell::Bell;
-use crate::trunks::own_address;
+use crate::trunks::{find_host, own_address};
 
 /// The largest UDP payload.
 const DATAGRAM_MAX: usize = 65_535;
@@ -152,9 +152,18 @@ pub(super) fn target(text: &str) -> Result<Uri, String> {
     Uri::parse(&text).map_err(|_| format!("`{text}` is no SIP URI: write sip:100@192.0.2.1:5060"))
 }
 
-/// Where the target is; names are looked up.
-pub(super) fn resolve(target: &Uri) -> Result<SocketAddr, String> {
+/// Where the target is; names are looked up as the daemon does (RFC 3263 §4), and where
+/// that finds nothing in whatever way the system has.
+pub(super) fn resolve(target: &Uri, servers: &[SocketAddr]) -> Result<SocketAddr, String> {
     let host = target.host().trim_start_matches('[').trim_end_matches(']');
+    let name = HostName {
+        transport: Transport::Udp,
+        host: host.to_owned(),
+        port: target.port(),
+    };
+    if let Some(best) = find_host(&name, servers).first() {
+        return Ok(*best);
+    }
     let port = target.port().unwrap_or(Transport::Udp.default_port());
     let found = (host, port).to_socket_addrs();
     let mut found = found.map_err(|error| format!("{host}: {error}"))?;
@@ -198,7 +207,7 @@ mod tests {
             ("sip:", None),
         ];
         for (text, address) in rows {
-            let found = target(text).and_then(|uri| resolve(&uri)).ok();
+            let found = target(text).and_then(|uri| resolve(&uri, &[])).ok();
             assert_eq!(
                 found.map(|found| found.to_string()).as_deref(),
                 address,

@@ -458,15 +458,16 @@ fn without_time(judge: &mut Judge) {
             break;
         }
     }
-    let (rate, Some(best)) = peak else {
+    let (rate, Some(_)) = peak else {
         return judge.demand(false, "a part of a core completes no call");
     };
-    // As long as at the peak, at three times what was completed there, turn about.
+    // The peak again and three times what it completes now, turn about: what it completed
+    // in the search may be out of reach a minute later, or less than it could.
     let mut sums = (Counted::default(), Counted::default());
     for turn in 1..=TURNS_OF_LOAD {
         let once = calls(daemon.sip(), "echo", rate, rate * SECONDS, 0);
-        let thrice = best.good / SECONDS * 3;
-        let three = calls(daemon.sip(), "echo", thrice, best.good * 3, 0);
+        let thrice = once.good * 3 / SECONDS;
+        let three = calls(daemon.sip(), "echo", thrice, thrice * SECONDS, 0);
         println!(
             "figure load: turn {turn} of {TURNS_OF_LOAD}: {} completed of {rate} calls/s, {} of {thrice}",
             once.good, three.good
